@@ -1,0 +1,55 @@
+// Files: read-only mappings, whole-file reads, and output that appears only when it is whole.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <cstdio>
+#include <memory>
+#include <span>
+#include <string>
+
+namespace tl {
+
+/// A read-only memory mapping of a whole file (or, where `use_mmap` is false, its content read into memory).
+class MappedFile {
+ public:
+  /// Maps `path`. Throws Error naming the path and the system's reason.
+  static std::shared_ptr<const MappedFile> open(const std::string& path, bool use_mmap = true);
+  ~MappedFile();
+  MappedFile(const MappedFile&) = delete;
+  MappedFile& operator=(const MappedFile&) = delete;
+  std::span<const std::byte> bytes() const { return {data_, size_}; }
+  const std::string& path() const { return path_; }
+
+ private:
+  MappedFile() = default;
+  std::string path_;
+  const std::byte* data_ = nullptr;
+  size_t size_ = 0;
+  bool mapped_ = false;
+};
+
+/// The content of a text file. Throws Error naming the path and the system's reason.
+std::string read_file(const std::string& path);
+
+/// Output written beside its target ("PATH.part-PID") and renamed onto it by commit(). Without commit (an
+/// exception, Ctrl-C) the partial file is removed and an existing target is untouched.
+class AtomicFile {
+ public:
+  explicit AtomicFile(std::string path);
+  ~AtomicFile();
+  AtomicFile(const AtomicFile&) = delete;
+  AtomicFile& operator=(const AtomicFile&) = delete;
+  void write(const void* data, size_t size);
+  void write(const std::string& text) { write(text.data(), text.size()); }
+  /// Bytes written so far.
+  uint64_t size() const { return size_; }
+  void commit();
+
+ private:
+  std::string path_, partial_;
+  std::FILE* file_ = nullptr;
+  uint64_t size_ = 0;
+};
+
+}  // namespace tl
