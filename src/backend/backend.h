@@ -1,0 +1,67 @@
+// What a backend is: a name, a table of kernels, and a storage policy. Backends know the op table and tensors,
+// never the graph, and never each other.
+#pragma once
+
+#include <array>
+#include <cstdint>
+#include <span>
+#include <string_view>
+
+#include "base/thread_pool.h"
+#include "ops/op.h"
+#include "tensor/tensor.h"
+
+namespace tl {
+
+/// How quantised weights meet activations.
+enum class Activations : uint8_t {
+  q8,       ///< rounded to 8 bits per block of 32: the default where weights are quantised
+  float32,  ///< not rounded
+};
+
+/// Everything a kernel sees. Inputs and output may be strided unless its table entry asks for contiguous ones; the
+/// output is preallocated with the inferred type (for cache_append it is the view of the state itself).
+struct KernelArgs {
+  std::span<const Tensor> in;
+  const Tensor& out;
+  const Attrs& attrs;
+  const Params& params;
+  ThreadPool& pool;
+  Activations activations = Activations::q8;
+
+  template <class A>
+  const A& attr() const {
+    return std::get<A>(attrs);
+  }
+};
+
+/// One entry of a backend's table.
+struct Kernel {
+  void (*run)(const KernelArgs&) = nullptr;  ///< null: this backend has no kernel for the op
+  /// Float inputs and outputs of other types are converted to this type around the kernel (weights of linear and
+  /// embedding are left as they are). Kernels of the cpu backend compute in f32, those of reference in f64.
+  DType compute = DType::f32;
+  bool contiguous = true;  ///< inputs that are not contiguous are copied first
+};
+
+using KernelTable = std::array<Kernel, kOpCount>;
+
+class Backend {
+ public:
+  virtual ~Backend() = default;
+  virtual std::string_view name() const = 0;
+  virtual const KernelTable& kernels() const = 0;
+  /// The type in which a result of `dtype` is kept: the same on cpu, f64 for every float on reference.
+  virtual DType storage(DType dtype) const = 0;
+  /// Whether fused operations (attention, swiglu) may replace what they stand for.
+  virtual bool fuses() const = 0;
+  /// What `tl --version` says about it: "AVX2 FMA F16C".
+  virtual std::string description() const = 0;
+};
+
+/// The float64 definition of every operation: the only oracle inside the project.
+const Backend& reference_backend();
+/// SIMD kernels, chosen for this processor at first use.
+const Backend& cpu_backend();
+
+}  // namespace tl
