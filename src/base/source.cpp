@@ -27,7 +27,8 @@ Source::Position Source::position(uint32_t offset) const {
 std::string_view Source::line(int line) const {
   if (line < 1 || line > static_cast<int>(line_starts_.size())) return {};
   const uint32_t begin = line_starts_[line - 1];
-  uint32_t end = line < static_cast<int>(line_starts_.size()) ? line_starts_[line] - 1 : text_.size();
+  uint32_t end = line < static_cast<int>(line_starts_.size()) ? line_starts_[line] - 1
+                                                              : static_cast<uint32_t>(text_.size());
   if (end > begin && text_[end - 1] == '\r') --end;
   return std::string_view(text_).substr(begin, end - begin);
 }
@@ -40,7 +41,8 @@ Span join(Span a, Span b) {
 
 namespace {
 
-/// The source line under a place, and carets below the part the span covers. Tabs are kept so that columns align.
+/// The source line under a place, and carets below the part the span covers. Tabs are kept so that columns
+/// align.
 std::string excerpt(Span span) {
   const auto at = span.source->position(span.begin);
   const std::string_view line = span.source->line(at.line);
@@ -67,7 +69,9 @@ std::string place(Span span) {
 }  // namespace
 
 std::string render(const Diagnostic& d, bool colour) {
-  const char* label = d.severity == Severity::error ? "error" : d.severity == Severity::warning ? "warning" : "note";
+  const char* label = d.severity == Severity::error     ? "error"
+                      : d.severity == Severity::warning ? "warning"
+                                                        : "note";
   const char* on = !colour ? "" : d.severity == Severity::error ? "\x1b[1;31m" : "\x1b[1;33m";
   const char* off = colour ? "\x1b[0m" : "";
   std::string text;
