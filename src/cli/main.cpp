@@ -1,0 +1,122 @@
+// The program `tl`: subcommands, signals, and how failures become messages and exit codes.
+//   0    done
+//   1    an error in a file, a program or a request ("tl: error: …", or diagnostics with source lines)
+//   2    a wrong command line
+//   130  Ctrl-C
+#include <fmt/format.h>
+
+#include <CLI/CLI.hpp>
+#include <csignal>
+#include <cstdio>
+#include <new>
+#include <string>
+#include <system_error>
+#include <vector>
+
+#include "base/error.h"
+#include "base/interrupt.h"
+#include "base/source.h"
+#include "cli/commands.h"
+#include "cli/output.h"
+#include "cli/version.h"
+
+namespace {
+
+/// The first Ctrl-C asks running loops to stop; one more, before anybody has reacted, ends the program.
+void on_interrupt(int) {
+  if (tl::interrupt_requested.exchange(true)) std::_Exit(130);
+}
+
+void install_signal_handlers() {
+  struct sigaction action = {};
+  action.sa_handler = on_interrupt;  // no SA_RESTART: a blocked read returns and sees the flag
+  sigaction(SIGINT, &action, nullptr);
+  std::signal(SIGPIPE, SIG_DFL);  // `tl … | head` ends quietly, whatever our parent set
+}
+
+void report(const std::string& kind, const std::string& message) {
+  std::fflush(stdout);
+  const bool colour = tl::cli::use_colour(2);
+  fmt::print(stderr, "tl: {}{}:{} {}\n", colour ? "\033[1;31m" : "", kind, colour ? "\033[0m" : "", message);
+}
+
+void report_program_error(const tl::ProgramError& error) {
+  std::fflush(stdout);
+  for (const tl::Diagnostic& diagnostic : error.diagnostics()) {
+    fmt::print(stderr, "{}\n", tl::render(diagnostic, tl::cli::use_colour(2)));
+  }
+}
+
+/// "tl", or "tl generate" when the command line got as far as naming a subcommand.
+std::string command_name(const CLI::App& app) {
+  const std::vector<CLI::App*> chosen = app.get_subcommands();
+  return chosen.empty() ? "tl" : "tl " + chosen.front()->get_name();
+}
+
+int usage_error(const CLI::App& app, const std::string& message) {
+  report("error", message);
+  fmt::print(stderr, "See '{} --help'.\n", command_name(app));
+  return 2;
+}
+
+/// Names an unknown command and the nearest one (the parser would only say that a command is required).
+void check_command(const CLI::App& app, const std::string& name) {
+  if (name.empty() || name[0] == '-' || app.get_subcommand_no_throw(name) != nullptr) return;
+  std::vector<std::string> known;
+  for (const CLI::App* command : app.get_subcommands(nullptr)) known.push_back(command->get_name());
+  const std::string nearest = tl::nearest_name(name, known);
+  throw tl::UsageError(fmt::format("there is no command '{}'{}", name,
+                                   nearest.empty() ? "" : fmt::format("; did you mean '{}'?", nearest)));
+}
+
+void add_commands(CLI::App& app) {
+  using namespace tl::cli;
+  app.set_help_flag("-h,--help", "Print this help and exit");
+  app.set_version_flag("--version", version_text());
+  app.require_subcommand(1);
+  app.option_defaults()->always_capture_default();
+}
+
+int run(int argc, char** argv) {
+  CLI::App app("TensorLogic: models as programs one can read.", "tl");
+  add_commands(app);
+  try {
+    if (argc == 1) {
+      fmt::print(stderr, "{}", app.help());
+      return 2;
+    }
+    check_command(app, argv[1]);
+    app.parse(argc, argv);
+    tl::cli::flush_output();
+    return 0;
+  } catch (const CLI::Success& success) {  // --help, --version
+    app.exit(success);
+    tl::cli::flush_output();
+    return 0;
+  } catch (const CLI::ParseError& error) {
+    return usage_error(app, error.what());
+  } catch (const tl::UsageError& error) {
+    return usage_error(app, error.what());
+  }
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  install_signal_handlers();
+  try {
+    return run(argc, argv);
+  } catch (const tl::Interrupted&) {
+    std::fflush(stdout);
+    return 130;
+  } catch (const tl::ProgramError& error) {
+    report_program_error(error);
+  } catch (const tl::Error& error) {
+    report("error", error.what());
+  } catch (const std::bad_alloc&) {
+    report("error", "out of memory");
+  } catch (const std::exception& error) {
+    report("internal error", error.what());
+  }
+  return 1;
+}
