@@ -6,6 +6,7 @@
 #include <fmt/format.h>
 
 #include <CLI/CLI.hpp>
+#include <algorithm>
 #include <csignal>
 #include <cstdio>
 #include <new>
@@ -61,12 +62,13 @@ int usage_error(const CLI::App& app, const std::string& message) {
 
 /// Names an unknown command and the nearest one (the parser would only say that a command is required).
 void check_command(const CLI::App& app, const std::string& name) {
-  if (name.empty() || name[0] == '-' || app.get_subcommand_no_throw(name) != nullptr) return;
+  if (name.empty() || name[0] == '-') return;
   std::vector<std::string> known;
   for (const CLI::App* command : app.get_subcommands(nullptr)) known.push_back(command->get_name());
+  if (std::ranges::find(known, name) != known.end()) return;
   const std::string nearest = tl::nearest_name(name, known);
-  throw tl::UsageError(fmt::format("there is no command '{}'{}", name,
-                                   nearest.empty() ? "" : fmt::format("; did you mean '{}'?", nearest)));
+  const std::string hint = nearest.empty() ? "" : fmt::format("; did you mean '{}'?", nearest);
+  throw tl::UsageError(fmt::format("there is no command '{}'{}", name, hint));
 }
 
 void add_commands(CLI::App& app) {
