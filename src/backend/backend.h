@@ -1,10 +1,11 @@
-// What a backend is: a name, a table of kernels, and a storage policy. Backends know the op table and tensors,
-// never the graph, and never each other.
+// What a backend is: a name, a table of kernels, and a storage policy. Backends know the op table and
+// tensors, never the graph, and never each other.
 #pragma once
 
 #include <array>
 #include <cstdint>
 #include <span>
+#include <string>
 #include <string_view>
 
 #include "base/thread_pool.h"
@@ -19,8 +20,9 @@ enum class Activations : uint8_t {
   float32,  ///< not rounded
 };
 
-/// Everything a kernel sees. Inputs and output may be strided unless its table entry asks for contiguous ones; the
-/// output is preallocated with the inferred type (for cache_append it is the view of the state itself).
+/// Everything a kernel sees. Inputs and output may be strided unless its table entry asks for contiguous
+/// ones; the output is preallocated with the inferred type (for cache_append it is the view of the state
+/// itself).
 struct KernelArgs {
   std::span<const Tensor> in;
   const Tensor& out;
@@ -38,10 +40,11 @@ struct KernelArgs {
 /// One entry of a backend's table.
 struct Kernel {
   void (*run)(const KernelArgs&) = nullptr;  ///< null: this backend has no kernel for the op
-  /// Float inputs and outputs of other types are converted to this type around the kernel (weights of linear and
-  /// embedding are left as they are). Kernels of the cpu backend compute in f32, those of reference in f64.
+  /// Float inputs and outputs of other types are converted to this type around the kernel, but for inputs
+  /// that reads_stored() names. Kernels of the cpu backend compute in f32, those of reference in f64.
   DType compute = DType::f32;
-  bool contiguous = true;  ///< inputs that are not contiguous are copied first
+  bool contiguous =
+      true;  ///< inputs that are not contiguous are copied first, but for those of reads_stored()
 };
 
 using KernelTable = std::array<Kernel, kOpCount>;

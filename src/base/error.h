@@ -9,7 +9,8 @@
 namespace tl {
 
 /// Something outside this program is wrong: a file, an argument, a request. The message is complete and meant
-/// for the user: it names the file, the place, what was found and what to do. Commands print it and exit with 1.
+/// for the user: it names the file, the place, what was found and what to do. Commands print it and exit
+/// with 1.
 class Error : public std::runtime_error {
  public:
   using std::runtime_error::runtime_error;

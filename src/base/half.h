@@ -18,7 +18,8 @@ inline float f16_to_f32(uint16_t h) {
   return std::bit_cast<float>(sign | std::bit_cast<uint32_t>(magnitude));
 }
 
-/// float to IEEE 754 binary16 bits, rounding to nearest even; overflow gives infinity, NaN stays a (quiet) NaN.
+/// float to IEEE 754 binary16 bits, rounding to nearest even; overflow gives infinity, NaN stays a (quiet)
+/// NaN.
 inline uint16_t f32_to_f16(float f) {
   const uint32_t bits = std::bit_cast<uint32_t>(f);
   const auto sign = static_cast<uint16_t>((bits >> 16) & 0x8000u);
@@ -26,7 +27,8 @@ inline uint16_t f32_to_f16(float f) {
   if (magnitude > 0x7f800000u) return sign | 0x7e00u;
   if (magnitude >= 0x477ff000u) return sign | 0x7c00u;  // 65520 and above round to infinity
   if (magnitude < 0x38800000u) {                        // below 2^-14: a subnormal, in units of 2^-24
-    // Adding 2^-1 * 2^0 aligns the unit in the last place of the sum with 2^-24, so the addition rounds for us.
+    // Adding 2^-1 * 2^0 aligns the unit in the last place of the sum with 2^-24, so the addition rounds for
+    // us.
     const float sum = std::bit_cast<float>(magnitude) + 0.5f;
     return static_cast<uint16_t>(sign | (std::bit_cast<uint32_t>(sum) - 0x3f000000u));
   }

@@ -59,7 +59,8 @@ struct Diagnostic {
 /// "FILE:LINE:COLUMN: error: MESSAGE", the line, a caret line, then notes and "help: …". No trailing newline.
 std::string render(const Diagnostic& diagnostic, bool colour = false);
 
-/// A program is wrong, or failed while running; carries what to show. what() is the rendered text, uncoloured.
+/// A program is wrong, or failed while running; carries what to show. what() is the rendered text,
+/// uncoloured.
 class ProgramError : public Error {
  public:
   explicit ProgramError(std::vector<Diagnostic> diagnostics);

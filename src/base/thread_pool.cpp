@@ -1,9 +1,9 @@
 #include "base/thread_pool.h"
 
+#include <sched.h>
 #include <algorithm>
 #include <atomic>
 #include <fstream>
-#include <sched.h>
 #include <set>
 #include <string>
 
@@ -21,7 +21,8 @@ int ThreadPool::physical_cores() {
   std::set<std::string> cores;  // hyper-threads of one core name the same set of siblings
   for (int cpu = 0; cpu < CPU_SETSIZE; ++cpu) {
     if (!CPU_ISSET(cpu, &allowed)) continue;
-    std::ifstream file("/sys/devices/system/cpu/cpu" + std::to_string(cpu) + "/topology/thread_siblings_list");
+    std::ifstream file("/sys/devices/system/cpu/cpu" + std::to_string(cpu) +
+                       "/topology/thread_siblings_list");
     std::string siblings;
     if (!std::getline(file, siblings)) siblings = std::to_string(cpu);
     cores.insert(siblings);

@@ -10,8 +10,9 @@
 
 namespace tl {
 
-/// Runs loops on a fixed number of threads, the caller's included. What a loop body computes must not depend on
-/// which thread runs it or how the range is cut: that is what makes results equal for any number of threads.
+/// Runs loops on a fixed number of threads, the caller's included. What a loop body computes must not depend
+/// on which thread runs it or how the range is cut: that is what makes results equal for any number of
+/// threads.
 class ThreadPool {
  public:
   /// `n_threads` >= 1; 0 means the number of physical cores.

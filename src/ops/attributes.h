@@ -1,8 +1,8 @@
 // What an operation knows besides its inputs.
 //
 // Attributes are *structure*: they select the kernel and take part in the key of the plan cache. Params are
-// *numbers of this step* (positions, sizes, scales): they may change from step to step without a new plan, so no
-// pass may decide anything by their values.
+// *numbers of this step* (positions, sizes, scales): they may change from step to step without a new plan, so
+// no pass may decide anything by their values.
 #pragma once
 
 #include <cstddef>
@@ -65,8 +65,8 @@ struct RopeAttrs {
   bool operator==(const RopeAttrs&) const = default;
 };
 
-/// One axis of an operand of `contract`: it is read at floor((sum of coefficient * label + offset) / divisor).
-/// Reads outside the axis give 0.
+/// One axis of an operand of `contract`: it is read at floor((sum of coefficient * label + offset) /
+/// divisor). Reads outside the axis give 0.
 struct AxisIndex {
   struct Term {
     int label;
@@ -82,8 +82,9 @@ struct AxisIndex {
 
 enum class Reduction : uint8_t { sum, mean, max, min, prod };
 
-/// A tensor equation's core: result[l0, l1 …] = reduction over the other labels of the product of the operands.
-/// Labels are numbered: those of the result first, in its order, then the reduced ones by first occurrence.
+/// A tensor equation's core: result[l0, l1 …] = reduction over the other labels of the product of the
+/// operands. Labels are numbered: those of the result first, in its order, then the reduced ones by first
+/// occurrence.
 struct ContractAttrs {
   int n_result_labels = 0;
   int n_labels = 0;
@@ -98,8 +99,8 @@ struct AffineMaskAttrs {
   bool operator==(const AffineMaskAttrs&) const = default;
 };
 
-/// Scaled dot-product attention (arXiv:1706.03762, with grouped heads: arXiv:2305.13245), found by the planner.
-/// The orders give, for each tensor, which of its axes is (position, head, head_dim).
+/// Scaled dot-product attention (arXiv:1706.03762, with grouped heads: arXiv:2305.13245), found by the
+/// planner. The orders give, for each tensor, which of its axes is (position, head, head_dim).
 struct AttentionAttrs {
   std::vector<int> q_order, k_order, v_order, out_order;
   int64_t group = 1;    ///< query head h reads KV head h / group
@@ -107,10 +108,10 @@ struct AttentionAttrs {
   bool operator==(const AttentionAttrs&) const = default;
 };
 
-using Attrs = std::variant<NoAttrs, AxisAttrs, ReduceAttrs, PermuteAttrs, DTypeAttrs, SortAttrs, RopeAttrs, ContractAttrs,
-                           AffineMaskAttrs, AttentionAttrs>;
+using Attrs = std::variant<NoAttrs, AxisAttrs, ReduceAttrs, PermuteAttrs, DTypeAttrs, SortAttrs, RopeAttrs,
+                           ContractAttrs, AffineMaskAttrs, AttentionAttrs>;
 
-/// A hash of the structure (for plan keys).
-size_t hash_value(const Attrs& attrs);
+/// Appends the structure as words, the same for equal attributes and only for those (for plan keys).
+void append_words(const Attrs& attrs, std::vector<int64_t>& words);
 
 }  // namespace tl
