@@ -1,0 +1,41 @@
+// The lazy tensor graph: nodes that say how a value comes about, and hold the value once it is computed.
+#pragma once
+
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "base/source.h"
+#include "graph/scope.h"
+#include "ops/op.h"
+#include "tensor/tensor.h"
+
+namespace tl::graph {
+
+struct Node;
+using NodeRef = std::shared_ptr<Node>;
+
+/// One value of a program. Made by the functions in builder.h, which infer `type` and refuse what does not
+/// fit.
+struct Node {
+  Op op = Op::constant;
+  std::vector<NodeRef> inputs = {};  ///< dropped once the value is there
+  Attrs attrs = {};
+  Params params = {};
+  TensorType type = {};
+  Tensor value = {};       ///< set for constants, and by the executor
+  bool is_weight = false;  ///< a constant of a model file: its shape and stored type are structure
+  int depth = 0;           ///< longest chain of uncomputed inputs below
+  ScopeRef scope = {};
+  std::string label = {};  ///< the variable it was assigned to, or empty
+
+  const Shape& shape() const { return type.shape; }
+  DType dtype() const { return type.dtype; }
+  /// "forward/layer[3]/attention/scores"; unnamed nodes end in their op: "…/#rms_norm".
+  std::string path() const;
+};
+
+/// Gives the node its name in the program unless it has one.
+void set_label(const NodeRef& node, std::string_view label);
+
+}  // namespace tl::graph

@@ -1,0 +1,44 @@
+// Where in the program a graph node comes from: "forward/layer[3]/attention".
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <string_view>
+
+namespace tl::graph {
+
+/// One step of a path: a function's name, or a loop variable's with its value. Immutable and shared.
+struct ScopePath {
+  std::shared_ptr<const ScopePath> parent;
+  std::string name;
+  int64_t index = -1;  ///< -1: not a loop
+};
+using ScopeRef = std::shared_ptr<const ScopePath>;
+
+/// "forward/layer[3]"; "" for no scope.
+std::string to_string(const ScopeRef& scope);
+
+/// Enters a function or a loop iteration for the life of this object, on this thread. Costs two stores; the
+/// path is only built when a node is made inside. `name` must outlive the object.
+class Scope {
+ public:
+  explicit Scope(std::string_view name, int64_t index = -1);
+  ~Scope();
+  Scope(const Scope&) = delete;
+  Scope& operator=(const Scope&) = delete;
+
+  /// For loops: the same scope with the next index.
+  void set_index(int64_t index);
+  /// The path of the innermost scope on this thread (null outside any).
+  static ScopeRef current();
+
+ private:
+  ScopeRef path();
+  std::string_view name_;
+  int64_t index_;
+  Scope* outer_;
+  ScopeRef path_;
+};
+
+}  // namespace tl::graph
