@@ -1,0 +1,54 @@
+// The options that every command with a model shares.
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "llm/sampling.h"
+
+namespace CLI {
+class App;
+}
+
+namespace tl::cli {
+
+/// Which model, and how it is run.
+struct ModelOptions {
+  std::string model;               ///< a path, or a name that resolve_model() knows
+  std::string device = "cpu";      ///< "cpu" or "reference"
+  int threads = 0;                 ///< 0: the physical cores
+  int64_t context = 0;             ///< tokens of KV cache; 0: the model's own context, at most 4096
+  int64_t batch = 512;             ///< prompt tokens per step
+  std::optional<int> layers;       ///< only the first so many layers, then final norm and output
+  std::string program;             ///< a model program; "": chosen by the architecture
+  std::string models_dir;          ///< where model programs are found; "": the installed ones
+  bool mmap = true;                ///< map the file, or read it into memory
+  std::string cache_type = "f32";  ///< "f32" or "f16"
+  std::string activations = "q8";  ///< "q8" or "float32", where weights are quantised
+};
+
+/// Adds --device, -t, -c, -b, --layers, --program, --models, --no-mmap, --cache-type and --activations.
+void add_model_options(CLI::App& command, ModelOptions& options);
+
+/// Adds --temp, --top-k, --top-p, --min-p, --repeat-penalty and so on.
+void add_sampling_options(CLI::App& command, SamplingOptions& options);
+
+/// Where a prompt comes from: -p TEXT, -f FILE ("-": standard input) or --tokens.
+struct PromptOptions {
+  std::optional<std::string> text;
+  std::string file;
+  std::string tokens;
+};
+
+void add_prompt_options(CLI::App& command, PromptOptions& options);
+
+/// "1, 2,3" -> ids. Throws UsageError naming what is not an id.
+std::vector<int32_t> parse_token_ids(const std::string& text);
+
+/// The directory of model programs that `--models` or the place of this executable gives:
+/// PREFIX/share/tensorlogic/models beside PREFIX/bin/tl.
+std::string model_programs_dir(const std::string& option);
+
+}  // namespace tl::cli

@@ -1,0 +1,82 @@
+// The generation loop: prompt in, tokens and text out. It knows no model and no language: a step callback
+// gives the logits.
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <span>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "llm/sampling.h"
+#include "text/tokenizer.h"
+
+namespace tl {
+
+/// Appends ids to the context and returns the logits of the last one (valid until the next call).
+using StepFunction = std::function<std::span<const float>(std::span<const int32_t> ids)>;
+
+struct GenerateOptions {
+  int64_t max_tokens = -1;              ///< -1: until something else ends it
+  int64_t context_left = 0;             ///< how many tokens the context can still take, the prompt's included
+  int64_t batch = 512;                  ///< at most so many prompt tokens per step
+  bool ignore_eos = false;              ///< go on after a token that ends generation
+  std::vector<std::string> stop_texts;  ///< generation ends where one appears; none of it is shown
+  int n_logprobs = 0;                   ///< for each token, the most probable ones at its place
+  SamplingOptions sampling;
+};
+
+struct TokenLogprob {
+  int32_t id = 0;
+  double logprob =
+      0;  ///< natural logarithm, of softmax over the raw logits (before penalties and temperature)
+};
+
+struct GeneratedToken {
+  int32_t id = 0;
+  double logprob = 0;             ///< 0 unless n_logprobs > 0
+  std::vector<TokenLogprob> top;  ///< n_logprobs of them, most probable first
+};
+
+enum class StopReason { end_of_generation, max_tokens, stop_text, context_full, interrupted };
+
+/// "end_of_generation" …
+std::string_view name(StopReason reason);
+
+struct GenerateResult {
+  std::vector<GeneratedToken> tokens;  ///< without the one that ended generation
+  std::string text;                    ///< what was given to on_text, in one piece
+  StopReason reason = StopReason::max_tokens;
+  std::string stop_text;  ///< the one that was met
+  uint64_t seed = 0;
+  int64_t prompt_tokens = 0;
+  double prompt_seconds = 0, generate_seconds = 0;
+};
+
+/// Feeds `prompt`, then samples until an end. `on_text` gets text as it becomes final: whole characters, no
+/// part of a stop text. Ctrl-C (interrupt_requested) ends it between two steps with StopReason::interrupted.
+/// Throws Error where the prompt is empty or longer than context_left.
+GenerateResult generate(const Tokenizer& tokenizer, const StepFunction& step, std::span<const int32_t> prompt,
+                        const GenerateOptions& options,
+                        const std::function<void(std::string_view)>& on_text = {});
+
+/// Text on its way out that may not show any part of a stop text: what could be the beginning of one is held
+/// back until it cannot be any more.
+class StopTextFilter {
+ public:
+  explicit StopTextFilter(std::vector<std::string> stop_texts);
+
+  /// The text that became safe to show by adding `text`. Once a stop text was met, nothing more comes out.
+  std::string push(std::string_view text);
+  /// What is still held back when the text is at its end.
+  std::string flush();
+  /// The stop text that was met, or "".
+  const std::string& met() const { return met_; }
+
+ private:
+  std::vector<std::string> stop_texts_;
+  std::string held_, met_;
+};
+
+}  // namespace tl

@@ -1,0 +1,153 @@
+#include "llm/sampling.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <cmath>
+#include <unordered_map>
+
+#include "base/error.h"
+
+namespace tl {
+
+namespace {
+
+/// The largest logit, once it is known that softmax of them is defined.
+float checked_maximum(std::span<const float> logits) {
+  TL_CHECK(!logits.empty(), "no logits");
+  float maximum = -INFINITY;
+  for (size_t i = 0; i < logits.size(); ++i) {
+    if (std::isnan(logits[i]) || logits[i] == INFINITY) {
+      throw Error(
+          fmt::format("the logit of token {} is {}: the model's output is not usable; look for the first "
+                      "operation that gives it with --device reference",
+                      i, logits[i]));
+    }
+    maximum = std::max(maximum, logits[i]);
+  }
+  if (maximum == -INFINITY) throw Error("every logit is -inf: there is no token to choose");
+  return maximum;
+}
+
+uint64_t random_seed() {
+  std::random_device device;
+  return device();  // 32 bits, so that the seed is short enough to type again
+}
+
+void require(bool ok, const char* option, double value, const char* range) {
+  if (!ok) throw UsageError(fmt::format("--{} {} is outside its range: {}", option, value, range));
+}
+
+}  // namespace
+
+std::vector<double> log_probabilities(std::span<const float> logits) {
+  const double maximum = checked_maximum(logits);
+  double sum = 0;
+  for (const float logit : logits) sum += std::exp(logit - maximum);
+  const double normaliser = maximum + std::log(sum);
+  std::vector<double> result(logits.size());
+  std::ranges::transform(logits, result.begin(), [&](float logit) { return logit - normaliser; });
+  return result;
+}
+
+int32_t argmax(std::span<const float> logits) {
+  const float maximum = checked_maximum(logits);
+  return static_cast<int32_t>(std::ranges::find(logits, maximum) - logits.begin());
+}
+
+Sampler::Sampler(const SamplingOptions& options)
+    : options_(options),
+      seed_(options.seed == -1 ? random_seed() : static_cast<uint64_t>(options.seed)),
+      generator_(seed_) {
+  require(std::isfinite(options.temp), "temp", options.temp, "a finite number");
+  require(options.top_p >= 0 && options.top_p <= 1, "top-p", options.top_p, "0 to 1");
+  require(options.min_p >= 0 && options.min_p <= 1, "min-p", options.min_p, "0 to 1");
+  require(options.repeat_penalty > 0 && std::isfinite(options.repeat_penalty), "repeat-penalty",
+          options.repeat_penalty, "above 0 (1 is none)");
+  require(std::isfinite(options.presence_penalty), "presence-penalty", options.presence_penalty,
+          "a finite number");
+  require(std::isfinite(options.frequency_penalty), "frequency-penalty", options.frequency_penalty,
+          "a finite number");
+  require(options.repeat_last_n >= -1, "repeat-last-n", static_cast<double>(options.repeat_last_n),
+          "-1 (all), 0 (none) or more");
+  require(options.seed >= -1, "seed", static_cast<double>(options.seed), "-1 (random), 0 or more");
+}
+
+int32_t Sampler::sample(std::span<const float> logits, std::span<const int32_t> recent) {
+  checked_maximum(logits);
+  candidates_.resize(logits.size());
+  for (size_t i = 0; i < logits.size(); ++i) candidates_[i] = {static_cast<int32_t>(i), logits[i]};
+  penalise(recent);
+  if (options_.temp <= 0) {
+    return std::ranges::max_element(candidates_, {}, &Candidate::logit)->id;  // the first of equals
+  }
+  keep_top_k();
+  keep_top_p();
+  keep_min_p();
+  for (Candidate& c : candidates_) c.logit /= options_.temp;
+  return draw();
+}
+
+void Sampler::penalise(std::span<const int32_t> recent) {
+  if (options_.repeat_penalty == 1 && options_.presence_penalty == 0 && options_.frequency_penalty == 0)
+    return;
+  if (options_.repeat_last_n >= 0) {
+    recent = recent.last(std::min(recent.size(), static_cast<size_t>(options_.repeat_last_n)));
+  }
+  std::unordered_map<int32_t, int> counts;
+  for (const int32_t id : recent) ++counts[id];
+  for (const auto& [id, count] : counts) {
+    if (id < 0 || static_cast<size_t>(id) >= candidates_.size()) continue;
+    double& logit = candidates_[static_cast<size_t>(id)].logit;
+    logit = logit <= 0 ? logit * options_.repeat_penalty : logit / options_.repeat_penalty;
+    logit -= options_.presence_penalty + count * options_.frequency_penalty;
+  }
+}
+
+void Sampler::keep_top_k() {
+  const auto better = [](const Candidate& a, const Candidate& b) {
+    return a.logit != b.logit ? a.logit > b.logit : a.id < b.id;
+  };
+  const size_t k = options_.top_k <= 0 ? candidates_.size()
+                                       : std::min(candidates_.size(), static_cast<size_t>(options_.top_k));
+  std::partial_sort(candidates_.begin(), candidates_.begin() + static_cast<std::ptrdiff_t>(k),
+                    candidates_.end(), better);
+  candidates_.resize(k);
+}
+
+void Sampler::keep_top_p() {
+  if (options_.top_p >= 1) return;
+  const double maximum = candidates_.front().logit;
+  double sum = 0;
+  for (const Candidate& c : candidates_) sum += std::exp(c.logit - maximum);
+  double cumulative = 0;
+  for (size_t i = 0; i < candidates_.size(); ++i) {
+    cumulative += std::exp(candidates_[i].logit - maximum);
+    if (cumulative >= options_.top_p * sum) {
+      candidates_.resize(i + 1);
+      return;
+    }
+  }
+}
+
+void Sampler::keep_min_p() {
+  if (options_.min_p <= 0) return;
+  const double least = candidates_.front().logit + std::log(options_.min_p);
+  const auto last = std::ranges::find_if(candidates_, [&](const Candidate& c) { return c.logit < least; });
+  candidates_.erase(last, candidates_.end());
+}
+
+int32_t Sampler::draw() {
+  const double maximum = candidates_.front().logit;
+  double sum = 0;
+  for (const Candidate& c : candidates_) sum += std::exp(c.logit - maximum);
+  const double u = static_cast<double>(generator_() >> 11) * 0x1p-53;
+  double cumulative = 0;
+  for (const Candidate& c : candidates_) {
+    cumulative += std::exp(c.logit - maximum);
+    if (cumulative > u * sum) return c.id;
+  }
+  return candidates_.back().id;  // only where rounding kept the last partial sum below u * sum
+}
+
+}  // namespace tl

@@ -1,0 +1,64 @@
+// Choosing the next token from logits, with llama.cpp's options, names, defaults and order.
+#pragma once
+
+#include <cstdint>
+#include <random>
+#include <span>
+#include <vector>
+
+namespace tl {
+
+/// How to sample. The defaults are llama.cpp's.
+struct SamplingOptions {
+  double temp = 0.8;               ///< divides the logits; 0 (or less) takes the largest logit
+  int64_t top_k = 40;              ///< keep the k largest; 0 or less: all
+  double top_p = 0.95;             ///< keep the fewest whose probabilities reach p; 1: all
+  double min_p = 0.05;             ///< keep those at least p times as probable as the best; 0: all
+  double repeat_penalty = 1.0;     ///< divides positive and multiplies negative logits of recent tokens
+  double presence_penalty = 0.0;   ///< subtracted from the logits of recent tokens
+  double frequency_penalty = 0.0;  ///< subtracted once per occurrence
+  int64_t repeat_last_n = 64;      ///< how many tokens are recent; -1: all, 0: none
+  int64_t seed = -1;               ///< -1: a random one
+};
+
+/// The log of softmax(logits)[id], for all ids, in double. Throws Error where a logit is NaN or +Inf, or none
+/// is finite.
+std::vector<double> log_probabilities(std::span<const float> logits);
+
+/// The index of the largest logit, the first of equals. Throws Error as log_probabilities() does.
+int32_t argmax(std::span<const float> logits);
+
+/// Draws tokens: penalties, top-k, top-p, min-p, temperature, then one draw. The same seed and logits give
+/// the same tokens on every machine: the generator is std::mt19937_64, whose output the C++ standard fixes; a
+/// draw takes the upper 53 bits of one output as u in [0, 1) and the first candidate, from the most probable
+/// on (equal logits by id), at which the cumulative probability exceeds u.
+class Sampler {
+ public:
+  /// Throws UsageError for options outside their range.
+  explicit Sampler(const SamplingOptions& options);
+
+  /// The next token, given the tokens so far (for the penalties). Throws Error where a logit is NaN or +Inf,
+  /// or none is finite.
+  int32_t sample(std::span<const float> logits, std::span<const int32_t> recent);
+
+  /// The seed in use: the option's, or the one drawn for -1.
+  uint64_t seed() const { return seed_; }
+
+ private:
+  struct Candidate {
+    int32_t id;
+    double logit;
+  };
+  void penalise(std::span<const int32_t> recent);
+  void keep_top_k();
+  void keep_top_p();
+  void keep_min_p();
+  int32_t draw();
+
+  SamplingOptions options_;
+  uint64_t seed_;
+  std::mt19937_64 generator_;
+  std::vector<Candidate> candidates_;
+};
+
+}  // namespace tl
