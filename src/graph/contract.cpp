@@ -1,0 +1,208 @@
+// Tensor equations in canonical form: pairwise products, matrix products with weights as `linear`, plain sums
+// as reductions, and everything else as `contract` with labels numbered by use.
+#include <algorithm>
+#include <map>
+#include <set>
+
+#include "graph/builder.h"
+
+namespace tl::graph {
+
+namespace {
+
+using Labels = std::vector<int>;
+
+bool contains(const Labels& labels, int l) {
+  return std::find(labels.begin(), labels.end(), l) != labels.end();
+}
+
+Labels labels_of(const Operand& operand) {
+  Labels out;
+  for (const auto& axis : operand.axes)
+    for (const auto& term : axis.terms)
+      if (!contains(out, term.label)) out.push_back(term.label);
+  return out;
+}
+
+/// Whether every axis is one whole label, each a different one.
+bool is_plain(const Operand& operand, const std::vector<int64_t>& sizes) {
+  std::set<int> seen;
+  for (size_t a = 0; a < operand.axes.size(); ++a) {
+    const auto& axis = operand.axes[a];
+    if (axis.terms.size() != 1 || axis.terms[0].coefficient != 1 || axis.divisor != 1 || axis.offset != 0)
+      return false;
+    const int label = axis.terms[0].label;
+    if (!seen.insert(label).second) return false;
+    if (sizes[static_cast<size_t>(label)] != operand.tensor->shape()[static_cast<int>(a)]) return false;
+  }
+  return true;
+}
+
+/// x with axes labelled `from` reordered to `to` (the same labels).
+NodeRef reorder(NodeRef x, const Labels& from, const Labels& to) {
+  std::vector<int> axes;
+  for (const int l : to)
+    axes.push_back(static_cast<int>(std::find(from.begin(), from.end(), l) - from.begin()));
+  return permute(std::move(x), axes);
+}
+
+bool can_be_weight(const NodeRef& node) { return is_float(node->dtype()) || is_quantised(node->dtype()); }
+
+/// x[.., d] * w[o, d] summed over d, if the two are that; else null.
+NodeRef as_linear(const Operand& x, const Operand& w, const Labels& result) {
+  if (w.axes.size() != 2 || !can_be_weight(w.tensor) || !is_float(x.tensor->dtype())) return nullptr;
+  const int o = w.axes[0].terms[0].label, d = w.axes[1].terms[0].label;
+  const Labels xs = labels_of(x);
+  if (contains(result, d) || !contains(result, o) || !contains(xs, d) || contains(xs, o)) return nullptr;
+  Labels kept;
+  for (const int l : result)
+    if (l != o) kept.push_back(l);
+  if (kept.size() + 1 != xs.size()) return nullptr;
+  for (const int l : kept)
+    if (!contains(xs, l)) return nullptr;
+  Labels inputs = kept, outputs = kept;
+  inputs.push_back(d);
+  outputs.push_back(o);
+  return reorder(linear(reorder(x.tensor, xs, inputs), w.tensor), outputs, result);
+}
+
+/// The matrix among two factors is the stored weight; between equals the one whose label comes last in the
+/// result, so that the order in which factors are written does not matter.
+NodeRef as_linear(const Operand& a, const Operand& b, const Labels& result,
+                  const std::vector<int64_t>& sizes) {
+  if (!is_plain(a, sizes) || !is_plain(b, sizes)) return nullptr;
+  const auto weight_rank = [&](const Operand& o) {
+    const int stored = is_quantised(o.tensor->dtype()) ? 2 : o.tensor->is_weight ? 1 : 0;
+    const bool last = !result.empty() && !o.axes.empty() && o.axes[0].terms[0].label == result.back();
+    return std::pair(stored, last);
+  };
+  const bool b_first = weight_rank(b) >= weight_rank(a);
+  if (auto node = b_first ? as_linear(a, b, result) : as_linear(b, a, result)) return node;
+  return b_first ? as_linear(b, a, result) : as_linear(a, b, result);
+}
+
+Op reduce_op(Reduction r) {
+  switch (r) {
+    case Reduction::sum:
+      return Op::reduce_sum;
+    case Reduction::mean:
+      return Op::reduce_mean;
+    case Reduction::max:
+      return Op::reduce_max;
+    case Reduction::min:
+      return Op::reduce_min;
+    case Reduction::prod:
+      return Op::reduce_prod;
+  }
+  return Op::reduce_sum;
+}
+
+/// One plain operand: a reduction over the axes that are not in the result, then a permutation.
+NodeRef as_reduction(const Operand& x, const Labels& result, Reduction reduction) {
+  const Labels xs = labels_of(x);
+  for (const int l : result)
+    if (!contains(xs, l)) return nullptr;
+  std::vector<int> axes;
+  Labels kept;
+  for (size_t a = 0; a < xs.size(); ++a) {
+    if (contains(result, xs[a]))
+      kept.push_back(xs[a]);
+    else
+      axes.push_back(static_cast<int>(a));
+  }
+  const NodeRef reduced = axes.empty() ? x.tensor : reduce(reduce_op(reduction), x.tensor, axes, false);
+  return reorder(reduced, kept, result);
+}
+
+Operand plain_operand(NodeRef tensor, const Labels& labels) {
+  Operand operand{std::move(tensor), {}};
+  for (const int l : labels) operand.axes.push_back({{{l, 1}}, 0, 1});
+  return operand;
+}
+
+/// Orders factors by the result labels they carry, then numbers labels: result first, then the others by
+/// first use.
+NodeRef canonical(std::vector<Operand> operands, const Labels& result, const std::vector<int64_t>& sizes,
+                  Reduction reduction) {
+  const auto signature = [&](const Operand& o) {
+    std::vector<size_t> positions;
+    for (const int l : labels_of(o)) {
+      const auto at = static_cast<size_t>(std::find(result.begin(), result.end(), l) - result.begin());
+      positions.push_back(at);  // reduced labels all count as "after the result"
+    }
+    return std::pair(positions, o.tensor->is_weight);
+  };
+  std::stable_sort(operands.begin(), operands.end(),
+                   [&](const Operand& a, const Operand& b) { return signature(a) < signature(b); });
+  std::map<int, int> number;
+  for (const int l : result) number.emplace(l, static_cast<int>(number.size()));
+  for (const auto& o : operands)
+    for (const int l : labels_of(o)) number.emplace(l, static_cast<int>(number.size()));
+
+  ContractAttrs attrs{static_cast<int>(result.size()), static_cast<int>(number.size()), reduction, {}};
+  Params params;
+  params.ints.resize(number.size());
+  for (const auto& [label, index] : number)
+    params.ints[static_cast<size_t>(index)] = sizes[static_cast<size_t>(label)];
+  std::vector<NodeRef> inputs;
+  for (auto& o : operands) {
+    std::vector<AxisIndex> axes;
+    for (auto& axis : o.axes) {
+      AxisIndex index{{}, axis.divisor};
+      for (const auto& term : axis.terms) index.terms.push_back({number.at(term.label), term.coefficient});
+      std::sort(index.terms.begin(), index.terms.end(),
+                [](const auto& a, const auto& b) { return a.label < b.label; });
+      axes.push_back(std::move(index));
+      params.ints.push_back(axis.offset);
+    }
+    attrs.operands.push_back(std::move(axes));
+    inputs.push_back(std::move(o.tensor));
+  }
+  return make(Op::contract, std::move(inputs), std::move(attrs), std::move(params));
+}
+
+/// Multiplies the two factors whose product is smallest, keeping the labels that somebody still needs.
+void multiply_cheapest_pair(std::vector<Operand>& operands, const Labels& result,
+                            const std::vector<int64_t>& sizes) {
+  const auto kept_labels = [&](size_t i, size_t j) {
+    Labels kept;
+    for (const size_t k : {i, j}) {
+      for (const int l : labels_of(operands[k])) {
+        bool needed = contains(result, l);
+        for (size_t other = 0; !needed && other < operands.size(); ++other)
+          needed = other != i && other != j && contains(labels_of(operands[other]), l);
+        if (needed && !contains(kept, l)) kept.push_back(l);
+      }
+    }
+    return kept;
+  };
+  size_t best_i = 0, best_j = 1;
+  double best_cost = 0;
+  for (size_t i = 0; i < operands.size(); ++i) {
+    for (size_t j = i + 1; j < operands.size(); ++j) {
+      double cost = 1;
+      for (const int l : kept_labels(i, j)) cost *= static_cast<double>(sizes[static_cast<size_t>(l)]);
+      if ((i == 0 && j == 1) || cost < best_cost) best_cost = cost, best_i = i, best_j = j;
+    }
+  }
+  Labels kept = kept_labels(best_i, best_j);
+  std::sort(kept.begin(), kept.end());
+  NodeRef product = contract({operands[best_i], operands[best_j]}, kept, sizes, Reduction::sum);
+  operands.erase(operands.begin() + static_cast<std::ptrdiff_t>(best_j));
+  operands[best_i] = plain_operand(std::move(product), kept);
+}
+
+}  // namespace
+
+NodeRef contract(std::vector<Operand> operands, const std::vector<int>& result,
+                 const std::vector<int64_t>& sizes, Reduction reduction) {
+  if (reduction == Reduction::sum)
+    while (operands.size() > 2) multiply_cheapest_pair(operands, result, sizes);
+  if (operands.size() == 1 && is_plain(operands[0], sizes))
+    if (auto node = as_reduction(operands[0], result, reduction)) return node;
+  if (operands.size() == 2 && reduction == Reduction::sum)
+    if (auto node = as_linear(operands[0], operands[1], result, sizes)) return node;
+  return canonical(std::move(operands), result, sizes, reduction);
+}
+
+}  // namespace tl::graph
