@@ -388,6 +388,8 @@ struct BlockStatement : StmtOf<StmtKind::block> {
 
 struct Parameter {
   std::string name;
+  std::string alias;         ///< another keyword for it (native functions only): axis|dim
+  bool is_variadic = false;  ///< takes all remaining positional arguments (native functions only)
   Type type;
   ExprPtr default_value;
   Span span;
