@@ -1,0 +1,77 @@
+// A program: a file, what it imports, and the outcome of checking them.
+#pragma once
+
+#include <deque>
+#include <map>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "lang/ast.h"
+#include "lang/native.h"
+
+namespace tl::lang {
+
+struct LoadOptions {
+  /// Where imports are looked for after the folder of the importing file (the installed model programs).
+  std::vector<std::string> import_path;
+  bool statements_at_top_level = false;
+};
+
+/// What a top-level name stands for.
+struct Symbol {
+  ast::Function* function = nullptr;  ///< a function, or else a global:
+  uint32_t slot = 0;
+  Span span;
+};
+
+/// One file of a program.
+struct LoadedModule {
+  std::unique_ptr<Source> source;
+  std::unique_ptr<ast::Module> ast;
+  std::vector<LoadedModule*> imports;
+  std::map<std::string, Symbol, std::less<>>
+      visible;  ///< its own names, and those of its imports it does not redefine
+};
+
+/// Parsed and checked; immutable afterwards. It must outlive the interpreters and function values made from
+/// it.
+class Program {
+ public:
+  /// Reads, parses and checks a file with all it imports. Mistakes in the program do not throw, they are in
+  /// diagnostics(); a file that cannot be read throws Error.
+  static std::shared_ptr<const Program> load(const std::string& path, const Library& library,
+                                             const LoadOptions& options = {});
+  /// The same for a text; imports are relative to the folder of `name`.
+  static std::shared_ptr<const Program> from_text(const std::string& name, std::string text,
+                                                  const Library& library, const LoadOptions& options = {});
+
+  /// Errors, warnings and notes, by file and place.
+  const std::vector<Diagnostic>& diagnostics() const { return diagnostics_; }
+  bool ok() const;
+  /// Throws ProgramError with the errors, if there are any.
+  void require_ok() const;
+
+  /// A function that the file defines or imports, or nullptr.
+  const ast::Function* find(std::string_view name) const;
+  const ast::Function* main() const { return root_->ast->main.get(); }
+  const std::vector<std::unique_ptr<ast::Function>>& tests() const { return root_->ast->tests; }
+  const std::string& name() const { return root_->source->name(); }
+  /// The files in the order their globals are set: imports before importers.
+  const std::vector<LoadedModule*>& modules() const { return order_; }
+  uint32_t n_globals() const { return n_globals_; }
+  const Library& library() const { return library_; }
+
+ private:
+  friend class Loader;
+  explicit Program(const Library& library) : library_(library) {}
+
+  const Library& library_;
+  std::deque<LoadedModule> storage_;
+  std::vector<LoadedModule*> order_;
+  LoadedModule* root_ = nullptr;
+  uint32_t n_globals_ = 0;
+  std::vector<Diagnostic> diagnostics_;
+};
+
+}  // namespace tl::lang
