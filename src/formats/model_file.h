@@ -9,12 +9,14 @@
 
 #include <cstdint>
 #include <memory>
+#include <span>
 #include <string>
 #include <string_view>
 #include <unordered_map>
 #include <variant>
 #include <vector>
 
+#include "base/error.h"
 #include "base/file.h"
 #include "tensor/tensor.h"
 
@@ -69,7 +71,8 @@ struct TensorEntry {
   Shape shape;          ///< outermost first: a weight is [out, in]
   uint64_t offset = 0;  ///< of its data, in bytes from the start of its file
   uint64_t bytes = 0;
-  int file = 0;          ///< which of ModelFile::files() holds it
+  uint64_t entry = 0;  ///< where its table entry stands in that file; 0 where the container has no such place
+  int file = 0;        ///< which of ModelFile::files() holds it
   std::string original;  ///< its name in the container where that differs ("model.norm.weight"), else empty
 };
 
@@ -87,6 +90,8 @@ class ModelFile {
   /// Checks what all containers share: names unique, tensors inside their file, hyperparameters sane and not
   /// contradicted by tensors or token ids (model_check.cpp). Throws FileError.
   explicit ModelFile(ModelParts parts);
+  ModelFile(const ModelFile&) = delete;
+  ModelFile& operator=(const ModelFile&) = delete;
 
   const std::string& path() const { return parts_.path; }
   /// "gguf" or "safetensors".
@@ -99,6 +104,10 @@ class ModelFile {
   /// Metadata in the file's order.
   const std::vector<MetaEntry>& metadata() const { return parts_.metadata; }
   const MetaValue* find(std::string_view key) const;
+  const MetaEntry* find_entry(std::string_view key) const;
+  /// A FileError about a key or a tensor of this file, with its place where it has one.
+  FileError error(const MetaEntry& entry, const std::string& message) const;
+  FileError error(const TensorEntry& entry, const std::string& message) const;
   bool has(std::string_view key) const { return find(key) != nullptr; }
 
   // Typed access. Without a fallback a missing key is a FileError that names it; with or without, a value of
@@ -133,13 +142,20 @@ class ModelFile {
   uint64_t tensor_bytes() const;
 
  private:
-  const MetaEntry* find_entry(std::string_view key) const;
-  const MetaEntry& require(std::string_view key) const;
+  template <class T>
+  T get(std::string_view key, const T* fallback, std::string_view expected) const;
+  template <class T>
+  std::vector<T> get_array(std::string_view key, std::string_view expected) const;
+  void check_tensors() const;
 
   ModelParts parts_;
   std::unordered_map<std::string_view, size_t> keys_, names_;  // into parts_, which does not move
   std::vector<std::shared_ptr<Storage>> storages_;
 };
+
+/// Throws FileError where hyperparameters or token ids make no sense, or tensors contradict them. Part of
+/// ModelFile's constructor (model_check.cpp).
+void check_model(const ModelFile& model);
 
 /// Opens a GGUF file, a .safetensors file, a model.safetensors.index.json, or a directory that holds one of
 /// the latter two (with config.json). `use_mmap` false reads the files into memory. Throws Error or
