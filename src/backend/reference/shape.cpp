@@ -1,0 +1,124 @@
+// Operations that move elements without computing.
+#include <fmt/format.h>
+
+#include "backend/reference/kernels.h"
+#include "backend/reference/strided.h"
+
+namespace tl::reference {
+
+namespace {
+
+/// Copies `from` into `to`, which has the same shape; converts where the types differ.
+void copy_elements(ThreadPool& pool, const Tensor& to, const Tensor& from) {
+  const auto over = walk(to.shape(), to, from);
+  as_number(to.dtype(), [&]<class T>(T) {
+    over.parallel(pool, 1, [&](const auto& at, int64_t n) {
+      std::array<T, kRun> values;
+      load_run(from, at[1], over.step(1), n, values.data());
+      store_run(to, at[0], over.step(0), n, values.data());
+    });
+  });
+}
+
+/// Copies one element.
+void copy_element(const Tensor& to, int64_t to_offset, const Tensor& from, int64_t from_offset) {
+  if (is_float(to.dtype()))
+    store_double(to, to_offset, load_double(from, from_offset));
+  else
+    store_int(to, to_offset, load_int(from, from_offset));
+}
+
+/// The part of `t` that starts `start` elements along `axis` and is `length` long.
+Tensor part(const Tensor& t, int axis, int64_t start, int64_t length) {
+  Shape shape = t.shape();
+  shape[axis] = length;
+  return t.view(shape, t.strides(), start * t.strides()[axis]);
+}
+
+/// An index read from a tensor, checked against the axis it indexes.
+int64_t checked_index(Op op, const Tensor& index, int64_t offset, const Tensor& x, int axis) {
+  const int64_t i = load_int(index, offset);
+  if (i < 0 || i >= x.shape()[axis])
+    throw Error(fmt::format("[{}] index {} is out of range for axis {} of {}: expected 0 to {}", name(op), i,
+                            axis, to_string(x.shape()), x.shape()[axis] - 1));
+  return i;
+}
+
+}  // namespace
+
+void copy(const KernelArgs& args) {
+  // The axes of the result are not those of the input, so the result is walked as if it had the input's
+  // shape.
+  TL_CHECK(args.out.is_contiguous(), "reshape writes a contiguous result");
+  copy_elements(args.pool, args.out.reshaped(args.in[0].shape()), args.in[0]);
+}
+
+void concat(const KernelArgs& args) {
+  const int axis = args.attr<AxisAttrs>().axis;
+  int64_t start = 0;
+  for (const Tensor& x : args.in) {
+    copy_elements(args.pool, part(args.out, axis, start, x.shape()[axis]), x);
+    start += x.shape()[axis];
+  }
+}
+
+void pad(const KernelArgs& args) {
+  const Tensor fill(DType::f64, {});
+  store_double(fill, 0, args.params.floats[0]);
+  copy_elements(args.pool, args.out, fill);
+  Tensor inside = args.out;
+  for (int a = 0; a < inside.rank(); ++a)
+    inside = part(inside, a, args.params.ints[2 * static_cast<size_t>(a)], args.in[0].shape()[a]);
+  copy_elements(args.pool, inside, args.in[0]);
+}
+
+void take(const KernelArgs& args) {
+  const int axis = args.attr<AxisAttrs>().axis;
+  const Tensor &x = args.in[0], &index = args.in[1];
+  // Walk the result with strides 0 along the index's axes in x, and along all others in the index.
+  Shape in_x, in_index;
+  for (int a = 0; a < args.out.rank(); ++a) {
+    const int i = a - axis;
+    const bool from_index = i >= 0 && i < index.rank();
+    in_index.push_back(from_index ? index.strides()[i] : 0);
+    in_x.push_back(from_index ? 0 : x.strides()[a < axis ? a : a - index.rank() + 1]);
+  }
+  const Walk<3> over{args.out.shape(), {args.out.strides(), in_x, in_index}};
+  over.each(args.pool, 1, [&](const auto& at) {
+    const int64_t i = checked_index(Op::take, index, at[2], x, axis);
+    copy_element(args.out, at[0], x, at[1] + i * x.strides()[axis]);
+  });
+}
+
+void gather(const KernelArgs& args) {
+  const int axis = args.attr<AxisAttrs>().axis;
+  const Tensor &x = args.in[0], &index = args.in[1];
+  Shape in_x = x.strides();
+  in_x[axis] = 0;
+  const Walk<3> over{args.out.shape(), {args.out.strides(), in_x, index.strides()}};
+  over.each(args.pool, 1, [&](const auto& at) {
+    const int64_t i = checked_index(Op::gather, index, at[2], x, axis);
+    copy_element(args.out, at[0], x, at[1] + i * x.strides()[axis]);
+  });
+}
+
+void scatter(const KernelArgs& args) {
+  const int axis = args.attr<AxisAttrs>().axis;
+  const Tensor &x = args.in[0], &index = args.in[1], &source = args.in[2];
+  copy_elements(args.pool, args.out, x);
+  Shape in_out = args.out.strides();
+  in_out[axis] = 0;
+  const Walk<3> over{index.shape(), {in_out, index.strides(), source.strides()}};
+  // Of several sources for one element the last one stays, so this goes in order.
+  over.each_in_order([&](const auto& at) {
+    const int64_t i = checked_index(Op::scatter, index, at[1], x, axis);
+    copy_element(args.out, at[0] + i * args.out.strides()[axis], source, at[2]);
+  });
+}
+
+void cache_append(const KernelArgs& args) {
+  const Tensor& x = args.in[1];
+  copy_elements(args.pool, part(args.out, 0, args.params.ints[0], x.shape()[0]), x);
+}
+
+}  // namespace tl::reference
