@@ -16,7 +16,36 @@ void set_label(const NodeRef& node, std::string_view label) {
   if (node->label.empty()) node->label = label;
 }
 
+/// Kernels see operands of one type; where an operation promotes, the conversion is a node of its own.
+static void convert_operands(Op op, std::vector<NodeRef>& inputs) {
+  const OpKind kind = info(op).kind;
+  size_t first = 0, count = inputs.size();
+  if (op == Op::select) {
+    first = 1;
+  } else if (op == Op::scatter) {
+    inputs[2] = is_quantised(inputs[2]->dtype()) ? inputs[2] : cast(inputs[2], inputs[0]->dtype());
+    return;
+  } else if (kind == OpKind::unary || op == Op::reduce_mean) {
+    const bool keeps_integers = op == Op::neg || op == Op::abs || op == Op::sign || op == Op::relu ||
+                                op == Op::floor || op == Op::ceil || op == Op::round;
+    const DType dtype = inputs[0]->dtype();
+    if (!keeps_integers && !is_float(dtype) && !is_quantised(dtype)) inputs[0] = cast(inputs[0], DType::f32);
+    return;
+  } else if (op == Op::logical_and || op == Op::logical_or ||
+             !(kind == OpKind::binary || kind == OpKind::compare || op == Op::concat || op == Op::contract ||
+               op == Op::matmul)) {
+    return;
+  }
+  for (const auto& input : inputs)
+    if (is_quantised(input->dtype())) return;  // the shape rule refuses these with a message
+  DType dtype = inputs[first]->dtype();
+  for (size_t i = first; i < count; ++i) dtype = promote(dtype, inputs[i]->dtype());
+  if (op == Op::contract && dtype == DType::boolean) dtype = DType::i64;
+  for (size_t i = first; i < count; ++i) inputs[i] = cast(inputs[i], dtype);
+}
+
 NodeRef make(Op op, std::vector<NodeRef> inputs, Attrs attrs, Params params) {
+  convert_operands(op, inputs);
   std::vector<TensorType> types;
   types.reserve(inputs.size());
   int depth = 0;
@@ -32,6 +61,7 @@ NodeRef make(Op op, std::vector<NodeRef> inputs, Attrs attrs, Params params) {
   node->params = std::move(params);
   node->depth = depth;
   node->scope = Scope::current();
+  node->span = current_span();
   return node;
 }
 
@@ -59,6 +89,10 @@ NodeRef full(const Shape& shape, double value, DType dtype) {
 
 NodeRef cast(NodeRef x, DType dtype) {
   if (x->dtype() == dtype) return x;
+  if (x->op == Op::scalar && is_float(dtype)) {  // still a number, so that patterns see one
+    const auto& p = x->params;
+    return scalar(is_float(x->dtype()) ? p.floats[0] : static_cast<double>(p.ints[0]), dtype);
+  }
   return make(Op::cast, {std::move(x)}, DTypeAttrs{dtype});
 }
 
@@ -132,6 +166,16 @@ NodeRef slice(NodeRef x, int axis, std::optional<int64_t> start, std::optional<i
   const int64_t span = step > 0 ? end - first : first - end, stride = step > 0 ? step : -step;
   const int64_t length = span > 0 ? (span + stride - 1) / stride : 0;
   if (first == 0 && step == 1 && length == n) return x;
+  // Rows of a row-wise operation are the operation on those rows: the last row of the logits costs one row.
+  // Rows do not depend on one another's number (the numbers contract), so the bits are the same.
+  const bool row_wise = x->op == Op::linear || x->op == Op::rms_norm || x->op == Op::layer_norm;
+  if (row_wise && !x->value && axis < x->shape().rank() - 1) {
+    std::vector<NodeRef> inputs = x->inputs;
+    inputs[0] = slice(inputs[0], axis, start, stop, step);
+    NodeRef rows = make(x->op, std::move(inputs), x->attrs, x->params);
+    rows->label = x->label;
+    return rows;
+  }
   Params params = whole(x->shape());
   const auto at = params.ints.begin() + 3 * axis;
   at[0] = length > 0 ? first : 0, at[1] = step, at[2] = length;

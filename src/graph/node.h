@@ -28,6 +28,9 @@ struct Node {
   int depth = 0;           ///< longest chain of uncomputed inputs below
   ScopeRef scope = {};
   std::string label = {};  ///< the variable it was assigned to, or empty
+  Span span = {};          ///< the expression that made it
+  uint64_t visit = 0;      ///< trace() marks: the number of the last trace that met this node …
+  int index = -1;          ///< … and its place there
 
   const Shape& shape() const { return type.shape; }
   DType dtype() const { return type.dtype; }

@@ -34,6 +34,11 @@ ScopeRef Scope::path() {
   return path_;
 }
 
+Span& current_span() {
+  thread_local Span span;
+  return span;
+}
+
 ScopeRef Scope::current() { return innermost != nullptr ? innermost->path() : nullptr; }
 
 }  // namespace tl::graph

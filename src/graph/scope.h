@@ -6,6 +6,8 @@
 #include <string>
 #include <string_view>
 
+#include "base/source.h"
+
 namespace tl::graph {
 
 /// One step of a path: a function's name, or a loop variable's with its value. Immutable and shared.
@@ -40,5 +42,9 @@ class Scope {
   Scope* outer_;
   ScopeRef path_;
 };
+
+/// The expression being evaluated on this thread; new nodes remember it, so that a failing kernel can be
+/// traced to it.
+Span& current_span();
 
 }  // namespace tl::graph

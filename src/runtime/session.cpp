@@ -1,0 +1,295 @@
+#include "runtime/session.h"
+
+#include <algorithm>
+
+#include <fmt/format.h>
+
+#include "base/interrupt.h"
+
+namespace tl {
+
+using graph::Node;
+using graph::Plan;
+using graph::Step;
+using graph::Trace;
+
+struct Session::CachedPlan {
+  std::vector<int64_t> structure;
+  Plan plan;
+  std::vector<const Kernel*> kernels;  ///< per step; null for views and numbers
+};
+
+namespace {
+
+size_t hash(const std::vector<int64_t>& words) {
+  uint64_t h = 0xcbf29ce484222325ull;
+  for (const int64_t w : words) h = (h ^ static_cast<uint64_t>(w)) * 0x100000001b3ull;
+  return h;
+}
+
+bool needs_kernel(Op op) {
+  return !(op == Op::permute || op == Op::broadcast || op == Op::slice || op == Op::scalar);
+}
+
+/// Whether an operation has to be computed in float64 although the backend computes in a narrower type.
+bool wants_f64(const Step& step, const Trace& trace) {
+  const auto dtype = [&](int v) { return trace.values[static_cast<size_t>(v)]->dtype(); };
+  if (step.op == Op::cast && is_float(dtype(step.output)) && is_float(dtype(step.inputs[0]))) return false;
+  const auto is_f64 = [&](int v) { return trace.values[static_cast<size_t>(v)]->dtype() == DType::f64; };
+  return is_f64(step.output) || std::any_of(step.inputs.begin(), step.inputs.end(), is_f64);
+}
+
+Tensor slice_view(const Tensor& x, const Params& params, const Shape& shape) {
+  Shape strides = x.strides();
+  int64_t offset = 0;
+  for (int a = 0; a < x.rank(); ++a) {
+    const auto at = static_cast<size_t>(3 * a);
+    offset += params.ints[at] * x.strides()[a];
+    strides[a] *= params.ints[at + 1];
+  }
+  return x.view(shape, strides, offset);
+}
+
+Tensor permuted_view(const Tensor& x, const PermuteAttrs& attrs, const Shape& shape) {
+  Shape strides;
+  for (const int axis : attrs.order) strides.push_back(x.strides()[axis]);
+  return x.view(shape, strides);
+}
+
+Tensor broadcast_view(const Tensor& x, const Shape& shape) {
+  Shape strides = shape;
+  const int shift = shape.rank() - x.rank();
+  for (int a = 0; a < shape.rank(); ++a)
+    strides[a] = a < shift || x.shape()[a - shift] != shape[a] ? 0 : x.strides()[a - shift];
+  return x.view(shape, strides);
+}
+
+}  // namespace
+
+/// One execution of a plan.
+struct Session::Run {
+  Session& session;
+  const CachedPlan& cached;
+  const Trace& trace;
+  std::vector<Tensor> values = {};
+  std::vector<bool> own_memory = {};  ///< values that outlive the run: roots, and what somebody else holds
+
+  const Node& node(int v) const { return *trace.values[static_cast<size_t>(v)]; }
+  Tensor& value(int v) { return values[static_cast<size_t>(v)]; }
+
+  void execute() {
+    values.resize(trace.values.size());
+    for (size_t v = 0; v < values.size(); ++v)
+      if (trace.values[v]->value) values[v] = trace.values[v]->value;
+    find_own_memory();
+    const auto& steps = cached.plan.steps;
+    for (size_t s = 0; s < steps.size(); ++s) {
+      check_interrupt();
+      run_step(steps[s], cached.kernels[s]);
+      if (session.observer_ != nullptr)
+        session.observer_->on_step(steps[s], node(steps[s].output), value(steps[s].output));
+    }
+    hand_over();
+  }
+
+  /// A node with more owners than readers in this trace is held by the program (a variable) and may be asked
+  /// for later.
+  void find_own_memory() {
+    own_memory.assign(values.size(), false);
+    std::vector<long> readers(values.size());
+    for (const auto& inputs : trace.inputs)
+      for (const int v : inputs) ++readers[static_cast<size_t>(v)];
+    std::vector<const graph::NodeRef*> owner(values.size());
+    for (size_t v = 0; v < values.size(); ++v) {
+      if (trace.values[v]->value) continue;
+      for (const auto& input : trace.values[v]->inputs) owner[static_cast<size_t>(input->index)] = &input;
+    }
+    const auto keep = [&](int v) {
+      for (; v >= 0; v = cached.plan.parent[static_cast<size_t>(v)])
+        own_memory[static_cast<size_t>(v)] = true;
+    };
+    for (size_t v = 0; v < values.size(); ++v)
+      if (owner[v] != nullptr && owner[v]->use_count() > readers[v]) keep(static_cast<int>(v));
+    for (const int root : trace.roots) keep(root);
+  }
+
+  Params params(const Step& step) const {
+    if (step.bind == nullptr) return node(step.output).params;
+    std::vector<const Node*> members;
+    for (const int m : step.members) members.push_back(&node(m));
+    return step.bind(members);
+  }
+
+  Tensor allocate(int v, DType dtype, const Shape& shape) {
+    const int slot = cached.plan.slot[static_cast<size_t>(v)];
+    if (slot < 0 || own_memory[static_cast<size_t>(v)]) return {dtype, shape};
+    auto& storage = session.slots_[static_cast<size_t>(slot)];
+    const auto bytes = static_cast<size_t>(bytes_of(dtype, shape.elements()));
+    if (!storage || storage->bytes < bytes) storage = Storage::allocate(bytes);
+    return {dtype, shape, storage};
+  }
+
+  void run_step(const Step& step, const Kernel* kernel) {
+    const Node& out = node(step.output);
+    const DType stored = session.backend_.storage(out.dtype());
+    switch (step.op) {
+      case Op::permute:
+        value(step.output) =
+            permuted_view(value(step.inputs[0]), std::get<PermuteAttrs>(step.attrs), out.shape());
+        return;
+      case Op::broadcast:
+        value(step.output) = broadcast_view(value(step.inputs[0]), out.shape());
+        return;
+      case Op::slice:
+        value(step.output) = slice_view(value(step.inputs[0]), out.params, out.shape());
+        return;
+      case Op::reshape:
+        if (value(step.inputs[0]).is_contiguous()) {
+          value(step.output) = value(step.inputs[0]).reshaped(out.shape());
+          return;
+        }
+        break;
+      case Op::scalar: {
+        Tensor number = allocate(step.output, stored, {});
+        if (is_float(stored))
+          store_double(number, 0, out.params.floats[0]);
+        else
+          store_int(number, 0, out.params.ints[0]);
+        value(step.output) = number;
+        return;
+      }
+      default:
+        break;
+    }
+    if (step.op == Op::cache_append) {
+      const Tensor& state = value(step.inputs[0]);
+      value(step.output) = state.view(out.shape(), state.strides());
+    } else {
+      value(step.output) = allocate(step.output, stored, out.shape());
+    }
+    try {
+      call(step, *kernel);
+    } catch (const ProgramError&) {
+      throw;
+    } catch (const Error& e) {
+      if (!out.span) throw;
+      throw ProgramError({Diagnostic{Severity::error, out.span, e.what(), {{{}, "in " + out.path()}}}});
+    }
+  }
+
+  void call(const Step& step, const Kernel& kernel) {
+    std::vector<Tensor> in;
+    in.reserve(step.inputs.size());
+    for (size_t i = 0; i < step.inputs.size(); ++i) {
+      Tensor operand = value(step.inputs[i]);
+      if (!reads_stored(step.op, i)) {
+        if (is_float(operand.dtype()) && operand.dtype() != kernel.compute)
+          operand = converted(operand, kernel.compute);
+        else if (kernel.contiguous && !operand.is_contiguous())
+          operand = contiguous(operand);
+      }
+      in.push_back(std::move(operand));
+    }
+    const Tensor& out = value(step.output);
+    const bool direct =
+        !is_float(out.dtype()) || out.dtype() == kernel.compute || step.op == Op::cache_append;
+    const Tensor target = direct ? out : Tensor(kernel.compute, out.shape());
+    const Params numbers = params(step);
+    kernel.run({in, target, step.attrs, numbers, session.pool_, session.options_.activations});
+    if (!direct) {
+      const Tensor rounded = converted(target, out.dtype());
+      std::copy_n(rounded.bytes(), bytes_of(out.dtype(), out.elements()), out.bytes());
+    }
+  }
+
+  /// A copy in row-major order: what the backend's kernel for reshape does with a strided input.
+  Tensor contiguous(const Tensor& x) {
+    const Kernel& copy = session.backend_.kernels()[static_cast<size_t>(Op::reshape)];
+    Tensor out(x.dtype(), x.shape());
+    const Params none;
+    copy.run({std::span(&x, 1), out, NoAttrs{}, none, session.pool_, session.options_.activations});
+    return out;
+  }
+
+  /// Gives the values that outlive the run to their nodes; those need their inputs no more.
+  void hand_over() {
+    std::vector<graph::NodeRef> released;  // destroyed after the loop: they may own traced nodes
+    for (const Step& step : cached.plan.steps) {
+      const auto v = static_cast<size_t>(step.output);
+      if (own_memory[v]) trace.values[v]->value = values[v];
+    }
+    for (const Step& step : cached.plan.steps) {
+      const auto v = static_cast<size_t>(step.output);
+      if (!own_memory[v]) continue;
+      auto& inputs = trace.values[v]->inputs;
+      std::move(inputs.begin(), inputs.end(), std::back_inserter(released));
+      inputs.clear();
+    }
+  }
+};
+
+Session::Session(const Backend& backend, const Backend* fallback, SessionOptions options)
+    : backend_(backend), fallback_(fallback), options_(std::move(options)), pool_(options_.n_threads) {
+  if (!backend_.fuses()) options_.passes = graph::PassOptions::none();
+}
+
+Session::~Session() = default;
+
+const Tensor& Session::value(const graph::NodeRef& node) {
+  if (!node->value) compute(std::span(&node, 1));
+  return node->value;
+}
+
+void Session::compute(std::span<const graph::NodeRef> nodes) {
+  std::vector<graph::NodeRef> missing;
+  for (const auto& node : nodes)
+    if (!node->value) missing.push_back(node);
+  if (missing.empty()) return;
+  const Trace trace = graph::trace(missing);
+  execute(plan_for(trace), trace);
+}
+
+Session::CachedPlan& Session::plan_for(const Trace& trace) {
+  std::vector<int64_t> words = graph::structure(trace);
+  auto& bucket = plans_[hash(words)];
+  for (auto& cached : bucket)
+    if (cached->structure == words) return *cached;
+
+  auto cached = std::make_unique<CachedPlan>();
+  cached->structure = std::move(words);
+  cached->plan = graph::plan(trace, options_.passes);
+  for (const Step& step : cached->plan.steps) {
+    const Kernel* kernel = nullptr;
+    if (needs_kernel(step.op)) {
+      const auto at = static_cast<size_t>(step.op);
+      kernel = &backend_.kernels()[at];
+      const bool narrow = is_float(kernel->compute) && kernel->compute != DType::f64 && step.op != Op::cast &&
+                          wants_f64(step, trace);
+      if (kernel->run == nullptr || (narrow && fallback_ != nullptr)) {
+        const DType dtype = trace.values[static_cast<size_t>(step.output)]->dtype();
+        const std::string what =
+            fmt::format("[{}] no kernel for '{}' ({})", backend_.name(), name(step.op), name(dtype));
+        if (fallback_ == nullptr || fallback_->kernels()[at].run == nullptr) throw Error(what);
+        kernel = &fallback_->kernels()[at];
+        if (options_.notice && std::find(noticed_.begin(), noticed_.end(), what) == noticed_.end()) {
+          noticed_.push_back(what);
+          options_.notice(fmt::format("{}: computed by the {} backend", what, fallback_->name()));
+        }
+      }
+    }
+    cached->kernels.push_back(kernel);
+  }
+  ++statistics_.plans;
+  if (options_.dump_graph) options_.dump_graph(graph::to_string(cached->plan, trace));
+  if (static_cast<int>(slots_.size()) < cached->plan.n_slots)
+    slots_.resize(static_cast<size_t>(cached->plan.n_slots));
+  bucket.push_back(std::move(cached));
+  return *bucket.back();
+}
+
+void Session::execute(CachedPlan& cached, const Trace& trace) {
+  ++statistics_.runs;
+  Run{*this, cached, trace}.execute();
+}
+
+}  // namespace tl

@@ -1,0 +1,74 @@
+// Runs graphs: plans them, caches the plans, executes them on a backend, and lets an observer watch.
+#pragma once
+
+#include <functional>
+#include <memory>
+#include <string>
+#include <unordered_map>
+#include <vector>
+
+#include "backend/backend.h"
+#include "graph/plan.h"
+
+namespace tl {
+
+/// Watches a run. Called after each step, on the thread that runs the session.
+class Observer {
+ public:
+  virtual ~Observer() = default;
+  /// `value` is what `step` made for `node`; fused steps are seen as one. Copy what should outlive the call.
+  virtual void on_step(const graph::Step& step, const graph::Node& node, const Tensor& value) = 0;
+};
+
+/// How programs are run, from the command line or the language.
+struct SessionOptions {
+  int n_threads = 0;  ///< 0: physical cores
+  Activations activations = Activations::q8;
+  graph::PassOptions passes = {};
+  std::function<void(const std::string&)> notice = {};      ///< told once about each fallback
+  std::function<void(const std::string&)> dump_graph = {};  ///< given each new plan as text
+};
+
+/// One backend with threads, buffers and cached plans. Not thread-safe: one program runs in it at a time.
+class Session {
+ public:
+  /// `fallback` (may be null) runs what `backend` has no kernel for, aloud.
+  Session(const Backend& backend, const Backend* fallback, SessionOptions options = {});
+  ~Session();
+  Session(const Session&) = delete;
+  Session& operator=(const Session&) = delete;
+
+  /// The value of a node, computing what is missing. Values that somebody else still holds a node of are kept
+  /// on the way. Throws ProgramError at the failing operation's place in the program, or Interrupted.
+  const Tensor& value(const graph::NodeRef& node);
+  void compute(std::span<const graph::NodeRef> nodes);
+
+  const Backend& backend() const { return backend_; }
+  ThreadPool& pool() { return pool_; }
+  const SessionOptions& options() const { return options_; }
+  void set_observer(Observer* observer) { observer_ = observer; }
+
+  struct Statistics {
+    int64_t plans = 0;  ///< made so far
+    int64_t runs = 0;   ///< plans executed
+  };
+  const Statistics& statistics() const { return statistics_; }
+
+ private:
+  struct CachedPlan;
+  struct Run;
+  CachedPlan& plan_for(const graph::Trace& trace);
+  void execute(CachedPlan& plan, const graph::Trace& trace);
+
+  const Backend& backend_;
+  const Backend* fallback_;
+  SessionOptions options_;
+  ThreadPool pool_;
+  Observer* observer_ = nullptr;
+  Statistics statistics_;
+  std::unordered_map<size_t, std::vector<std::unique_ptr<CachedPlan>>> plans_;
+  std::vector<std::shared_ptr<Storage>> slots_;
+  std::vector<std::string> noticed_;
+};
+
+}  // namespace tl
