@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "llm/sampling.h"
+#include "tensor/dtype.h"
 
 namespace CLI {
 class App;
@@ -43,6 +44,9 @@ struct PromptOptions {
 };
 
 void add_prompt_options(CLI::App& command, PromptOptions& options);
+
+/// An element type by name, for weights. Throws UsageError naming the known ones.
+DType parse_weight_type(const std::string& name);
 
 /// "1, 2,3" -> ids. Throws UsageError naming what is not an id.
 std::vector<int32_t> parse_token_ids(const std::string& text);

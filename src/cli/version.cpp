@@ -45,7 +45,7 @@ std::string version_text() {
       "commit            {}\n"
       "compiler          {}\n"
       "instruction sets  {}\n"
-      "backends          cpu reference\n",
+      "backends          cpu reference",
       TL_VERSION, TL_COMMIT, compiler(), fmt::join(instruction_sets(), " "));
 }
 

@@ -1,0 +1,113 @@
+#include "cli/options.h"
+
+#include <fmt/format.h>
+
+#include <CLI/CLI.hpp>
+#include <charconv>
+#include <filesystem>
+
+#include "base/error.h"
+
+namespace tl::cli {
+
+void add_model_options(CLI::App& command, ModelOptions& o) {
+  constexpr const char* kGroup = "Running the model";
+  command.add_option("--device", o.device, "Backend: cpu, or reference (float64 throughout)")
+      ->check(CLI::IsMember({"cpu", "reference"}))
+      ->group(kGroup);
+  command.add_option("-t,--threads", o.threads, "Threads; 0 is one per physical core")
+      ->check(CLI::Range(0, 4096))
+      ->group(kGroup);
+  command
+      .add_option("-c,--ctx-size", o.context,
+                  "Tokens the context holds; 0 is the model's own length, at most 4096")
+      ->check(CLI::Range(int64_t{0}, int64_t{1} << 30))
+      ->group(kGroup);
+  command.add_option("-b,--batch-size", o.batch, "Prompt tokens processed at once")
+      ->check(CLI::Range(int64_t{1}, int64_t{1} << 30))
+      ->group(kGroup);
+  command.add_option("--layers", o.layers, "Run only the first K layers, then final norm and output")
+      ->check(CLI::Range(0, 1 << 20))
+      ->option_text("K")
+      ->group(kGroup);
+  command.add_option("--program", o.program, "The model program (.tl); otherwise chosen by the architecture")
+      ->option_text("FILE")
+      ->group(kGroup);
+  command
+      .add_option("--models", o.models_dir, "Where model programs are found; otherwise the installed ones")
+      ->option_text("DIR")
+      ->group(kGroup);
+  command.add_flag("!--no-mmap", o.mmap, "Read the model into memory instead of mapping it")->group(kGroup);
+  command.add_option("--cache-type", o.cache_type, "Element type of the KV cache: f32 or f16")
+      ->check(CLI::IsMember({"f32", "f16"}))
+      ->group(kGroup);
+  command
+      .add_option("--activations", o.activations,
+                  "How activations meet quantised weights: q8 (8 bits per block) or float32")
+      ->check(CLI::IsMember({"q8", "float32"}))
+      ->group(kGroup);
+}
+
+void add_sampling_options(CLI::App& command, SamplingOptions& o) {
+  constexpr const char* kGroup = "Sampling";
+  command.add_option("--temp", o.temp, "Temperature; 0 always takes the most probable token")->group(kGroup);
+  command.add_option("--top-k", o.top_k, "Keep the k most probable tokens; 0 keeps all")->group(kGroup);
+  command.add_option("--top-p", o.top_p, "Keep the fewest tokens whose probabilities reach p; 1 keeps all")
+      ->group(kGroup);
+  command.add_option("--min-p", o.min_p, "Keep tokens at least p times as probable as the best; 0 keeps all")
+      ->group(kGroup);
+  command.add_option("--repeat-penalty", o.repeat_penalty, "Penalise recent tokens; 1 is none")
+      ->group(kGroup);
+  command.add_option("--presence-penalty", o.presence_penalty, "Subtracted from logits of recent tokens")
+      ->group(kGroup);
+  command.add_option("--frequency-penalty", o.frequency_penalty, "Subtracted once per occurrence")
+      ->group(kGroup);
+  command.add_option("--repeat-last-n", o.repeat_last_n, "How many tokens are recent; -1 is all")
+      ->group(kGroup);
+  command.add_option("-s,--seed", o.seed, "Seed of the random numbers; -1 draws one")->group(kGroup);
+}
+
+void add_prompt_options(CLI::App& command, PromptOptions& o) {
+  auto* text = command.add_option("-p,--prompt", o.text, "The prompt, taken as it is")->option_text("TEXT");
+  auto* file = command.add_option("-f,--file", o.file, "Read the prompt from a file; - is standard input")
+                   ->option_text("FILE");
+  auto* tokens = command.add_option("--tokens", o.tokens, "The prompt as token ids, exactly these: 1,2,3")
+                     ->option_text("IDS");
+  text->excludes(file)->excludes(tokens);
+  file->excludes(tokens);
+}
+
+DType parse_weight_type(const std::string& name) {
+  if (const auto dtype = dtype_from_name(name)) return *dtype;
+  throw UsageError(fmt::format(
+      "'{}' is no element type; weights are written as q4_0, q4_1, q8_0, q4_k, q6_k, f16, bf16 or f32",
+      name));
+}
+
+std::vector<int32_t> parse_token_ids(const std::string& text) {
+  std::vector<int32_t> ids;
+  for (const std::string& part : CLI::detail::split(text, ',')) {
+    const std::string item = CLI::detail::trim_copy(part);
+    int32_t id = 0;
+    const auto [end, status] = std::from_chars(item.data(), item.data() + item.size(), id);
+    if (status != std::errc() || end != item.data() + item.size() || id < 0) {
+      throw UsageError(fmt::format("--tokens takes ids separated by commas (1,2,3); '{}' is not one", item));
+    }
+    ids.push_back(id);
+  }
+  return ids;
+}
+
+std::string model_programs_dir(const std::string& option) {
+  namespace fs = std::filesystem;
+  std::error_code status;
+  if (!option.empty()) {
+    if (!fs::is_directory(option, status))
+      throw Error(fmt::format("--models {}: there is no such directory", option));
+    return option;
+  }
+  const fs::path program = fs::read_symlink("/proc/self/exe", status);
+  return (program.parent_path().parent_path() / "share/tensorlogic/models").string();
+}
+
+}  // namespace tl::cli
