@@ -1,0 +1,107 @@
+// The inner loops of the cpu backend, as one table of function pointers per instruction set.
+//
+// isa/*.cpp are compiled once per set; the other files of this folder are compiled once and call the table of
+// the processor they find. Functions here take plain pointers and lengths, allocate nothing and throw
+// nothing.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+
+#include "ops/op.h"
+
+namespace tl::cpu {
+
+constexpr int kDTypeCount = 0
+#define X(...) +1
+    TL_DTYPES(X)
+#undef X
+    ;
+
+/// Rows of activations rounded to 8 bits: in each block of 32, x ≈ scale * q. Arrays are row after row.
+struct Q8Rows {
+  int8_t* q;        ///< [rows, k]
+  float* scale;     ///< [rows, blocks]: largest magnitude / 127
+  float* sum;       ///< [rows, blocks]: scale * (sum of the block's q)
+  float* half_sum;  ///< [rows, 2 * blocks]: the same of each half of 16
+  int64_t k;        ///< a multiple of 32
+  int64_t blocks;   ///< k / 32, rounded up to a multiple of 8; the excess is 0
+};
+
+/// out[r * out_stride + i] = x[r] . w[i] for x rows r in [0, m) and weight rows i in [0, n).
+struct Q8Linear {
+  const std::byte* w;
+  int64_t row_bytes, n;
+  Q8Rows x;
+  int64_t m;
+  float* out;
+  int64_t out_stride;
+};
+
+/// The same with float activations; x_stride and row_bytes may be anything, k too.
+struct FloatLinear {
+  const std::byte* w;
+  int64_t row_bytes, n;
+  const float* x;
+  int64_t x_stride, m, k;
+  float* out;
+  int64_t out_stride;
+};
+
+/// A tile of a matrix product from packed panels: c[kGemmRows, kGemmColumns] += a^T b, a[k, kGemmRows],
+/// b[k, kGemmColumns].
+constexpr int64_t kGemmRows = 4, kGemmColumns = 16;
+
+/// One KV head's keys and values, a tile of them at a time, against `rows` queries. See attention.cpp.
+struct AttentionTile {
+  const float* k;  ///< [n, d], decoded
+  const float* v;  ///< [n, d]
+  int64_t n, d;
+  const float* q;       ///< this query, [d]
+  const uint8_t* mask;  ///< [n] or null: keys that take part
+  int64_t mask_stride;  ///< bytes from one key's mask to the next
+  float scale;
+  float* max;  ///< running maximum, -inf before the first tile
+  float* sum;  ///< running sum of e^(s - max)
+  float* out;  ///< [d], running sum of e^(s - max) v
+};
+constexpr int64_t kAttentionKeys = 64;  ///< keys in a tile; tiles start at multiples of it
+
+struct Isa {
+  const char* name;         ///< "avx2": what TL_CPU_ISA may say
+  const char* description;  ///< "AVX2 FMA F16C"
+
+  void (*unary[kOpCount])(const float* x, float* out, int64_t n);
+  void (*binary[kOpCount])(const float* a, const float* b, float* out, int64_t n);
+  void (*compare[kOpCount])(const float* a, const float* b, uint8_t* out, int64_t n);
+
+  void (*f16_to_f32)(const uint16_t* x, float* out, int64_t n);
+  void (*f32_to_f16)(const float* x, uint16_t* out, int64_t n);
+
+  // Of one row. Sums and products run in eight interleaved partial results, whatever n.
+  float (*sum)(const float* x, int64_t n);
+  float (*sum_of_squares)(const float* x, int64_t n);
+  float (*max)(const float* x, int64_t n);  ///< NaN if any is NaN; -inf if n is 0
+  /// out[i] = e^(x[i] - max); returns their sum.
+  float (*exp_sum)(const float* x, float max, float* out, int64_t n);
+  /// out[i] = (x[i] - shift) * scale * w[i] + b[i]; w and b may be null.
+  void (*scale_row)(const float* x, float shift, float scale, const float* w, const float* b, float* out,
+                    int64_t n);
+  /// acc[i] += x[i]
+  void (*add_row)(const float* x, float* acc, int64_t n);
+
+  /// Rounds one row (row r of `rows`); false if it holds NaN or infinity (nothing useful is written then).
+  bool (*quantize_row)(const float* x, const Q8Rows& rows, int64_t r);
+  /// Null where the type has no kernel for its quants.
+  void (*linear_q8[kDTypeCount])(const Q8Linear& args);
+  /// For f32, f16 and bf16.
+  void (*linear_float[kDTypeCount])(const FloatLinear& args);
+  void (*gemm_tile)(const float* a, const float* b, int64_t k, float* c);
+  void (*attention_tile)(const AttentionTile& args);
+};
+
+/// The table for this processor, or the one that the environment variable TL_CPU_ISA names. Throws Error if
+/// that is unknown or the processor lacks it.
+const Isa& isa();
+
+}  // namespace tl::cpu

@@ -1,0 +1,68 @@
+// The elementwise operations of ops/functors.h on rows of floats, and conversions.
+#include "ops/functors.h"
+
+#include "backend/cpu/isa.h"
+#include "backend/cpu/isa/simd.h"
+#include "backend/cpu/isa/tables.h"
+
+namespace tl::cpu::TL_ISA {
+
+namespace {
+
+template <Op op>
+void unary(const float* x, float* out, int64_t n) {
+  int64_t i = 0;
+  for (; i + kLanes <= n; i += kLanes) store(out + i, Functor<op>::apply(load(x + i)));
+  if (i < n) store_tail(out + i, Functor<op>::apply(load_tail(x + i, n - i)), n - i);
+}
+
+template <Op op>
+void binary(const float* a, const float* b, float* out, int64_t n) {
+  int64_t i = 0;
+  for (; i + kLanes <= n; i += kLanes) store(out + i, Functor<op>::apply(load(a + i), load(b + i)));
+  if (i < n) store_tail(out + i, Functor<op>::apply(load_tail(a + i, n - i), load_tail(b + i, n - i)), n - i);
+}
+
+template <Op op>
+void compare(const float* a, const float* b, uint8_t* out, int64_t n) {
+  for (int64_t i = 0; i < n; i += kLanes) {
+    const int64_t lanes = n - i < kLanes ? n - i : kLanes;
+    const Mask m = lanes == kLanes ? Functor<op>::apply(load(a + i), load(b + i))
+                                   : Functor<op>::apply(load_tail(a + i, lanes), load_tail(b + i, lanes));
+    for (int64_t l = 0; l < lanes; ++l) out[i + l] = m.v[l] ? 1 : 0;
+  }
+}
+
+void f16_to_f32(const uint16_t* x, float* out, int64_t n) {
+  int64_t i = 0;
+  for (; i + kLanes <= n; i += kLanes) store(out + i, load_f16(x + i));
+  for (; i < n; ++i) out[i] = f16(x[i]);
+}
+
+void f32_to_f16(const float* x, uint16_t* out, int64_t n) {
+  int64_t i = 0;
+  for (; i + kLanes <= n; i += kLanes) store_f16(out + i, load(x + i));
+  if (i == n) return;
+  uint16_t lanes[kLanes];
+  store_f16(lanes, load_tail(x + i, n - i));
+  memcpy(out + i, lanes, static_cast<size_t>(n - i) * sizeof *out);
+}
+
+}  // namespace
+
+void add_elementwise(Isa& table) {
+#define X(name, ...) table.unary[static_cast<int>(Op::name)] = unary<Op::name>;
+  TL_UNARY_OPS(X)
+#undef X
+#define X(name, ...) table.binary[static_cast<int>(Op::name)] = binary<Op::name>;
+  TL_BINARY_OPS(X)
+  X(swiglu)
+#undef X
+#define X(name, ...) table.compare[static_cast<int>(Op::name)] = compare<Op::name>;
+  TL_COMPARE_OPS(X)
+#undef X
+  table.f16_to_f32 = f16_to_f32;
+  table.f32_to_f16 = f32_to_f16;
+}
+
+}  // namespace tl::cpu::TL_ISA

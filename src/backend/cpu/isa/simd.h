@@ -1,0 +1,318 @@
+// One vector type of eight floats and its companions, so that kernels read as algorithms.
+//
+// Files in this folder are compiled once per instruction set, with TL_ISA naming it: portable (whatever the
+// compiler's baseline is), avx2 (AVX2 + FMA + F16C) or avx512 (AVX-512 VL/BW/DQ + VNNI at the same width).
+// Everything lives in namespace tl::cpu::TL_ISA and is forced inline: a function that the linker shared
+// between these files would run instructions that the processor may lack. For the same reason these files
+// include no C++ library code.
+#pragma once
+
+#include <math.h>
+#include <stdint.h>
+#include <string.h>
+
+#if defined(__AVX2__) || defined(__AVX512F__)
+#include <immintrin.h>
+#endif
+
+#ifndef TL_ISA
+#error "TL_ISA must name the instruction set"
+#endif
+
+#define TL_INLINE [[gnu::always_inline]] inline
+
+namespace tl::cpu::TL_ISA {
+
+constexpr int64_t kLanes = 8;
+
+using RawF32 = float __attribute__((vector_size(32)));
+using RawI32 = int32_t __attribute__((vector_size(32)));
+using RawU16 = uint16_t __attribute__((vector_size(16)));
+using RawU8 = uint8_t __attribute__((vector_size(32)));
+
+/// Eight truth values: all bits of a lane set or none.
+struct Mask {
+  RawI32 v;
+};
+
+/// Eight 32-bit integers.
+struct I32 {
+  RawI32 v;
+};
+
+/// Eight floats.
+struct F32 {
+  RawF32 v;
+  F32() = default;
+  TL_INLINE explicit F32(RawF32 raw) : v(raw) {}
+  TL_INLINE explicit F32(float x) : v{x, x, x, x, x, x, x, x} {}
+  TL_INLINE explicit F32(double x) : F32(static_cast<float>(x)) {}
+  TL_INLINE explicit F32(int x) : F32(static_cast<float>(x)) {}
+};
+
+/// Thirty-two bytes, unsigned.
+struct U8 {
+  RawU8 v;
+};
+
+TL_INLINE F32 operator+(F32 a, F32 b) { return F32(a.v + b.v); }
+TL_INLINE F32 operator-(F32 a, F32 b) { return F32(a.v - b.v); }
+TL_INLINE F32 operator*(F32 a, F32 b) { return F32(a.v * b.v); }
+TL_INLINE F32 operator/(F32 a, F32 b) { return F32(a.v / b.v); }
+TL_INLINE F32 operator-(F32 a) { return F32(-a.v); }
+TL_INLINE Mask operator==(F32 a, F32 b) { return {a.v == b.v}; }
+TL_INLINE Mask operator!=(F32 a, F32 b) { return {a.v != b.v}; }
+TL_INLINE Mask operator<(F32 a, F32 b) { return {a.v < b.v}; }
+TL_INLINE Mask operator<=(F32 a, F32 b) { return {a.v <= b.v}; }
+TL_INLINE Mask operator>(F32 a, F32 b) { return {a.v > b.v}; }
+TL_INLINE Mask operator>=(F32 a, F32 b) { return {a.v >= b.v}; }
+TL_INLINE Mask operator&(Mask a, Mask b) { return {a.v & b.v}; }
+TL_INLINE Mask operator|(Mask a, Mask b) { return {a.v | b.v}; }
+
+template <class To, class From>
+TL_INLINE To bits_as(From from) {
+  static_assert(sizeof(To) == sizeof(From));
+  To to;
+  memcpy(&to, &from, sizeof to);
+  return to;
+}
+
+TL_INLINE F32 select(Mask m, F32 a, F32 b) {
+  const RawI32 bits = (m.v & bits_as<RawI32>(a.v)) | (~m.v & bits_as<RawI32>(b.v));
+  return F32(bits_as<RawF32>(bits));
+}
+
+/// a * b + c; one rounding where the instruction set has it.
+TL_INLINE F32 fma(F32 a, F32 b, F32 c) {
+#ifdef __FMA__
+  return F32(RawF32(_mm256_fmadd_ps(a.v, b.v, c.v)));
+#else
+  return F32(a.v * b.v + c.v);
+#endif
+}
+
+TL_INLINE F32 load(const float* p) {
+  F32 r;
+  memcpy(&r.v, p, sizeof r.v);
+  return r;
+}
+TL_INLINE void store(float* p, F32 x) { memcpy(p, &x.v, sizeof x.v); }
+/// The first n < 8 lanes; the others are 0.
+TL_INLINE F32 load_tail(const float* p, int64_t n) {
+  float lanes[kLanes] = {};
+  memcpy(lanes, p, static_cast<size_t>(n) * sizeof(float));
+  return load(lanes);
+}
+TL_INLINE void store_tail(float* p, F32 x, int64_t n) {
+  float lanes[kLanes];
+  store(lanes, x);
+  memcpy(p, lanes, static_cast<size_t>(n) * sizeof(float));
+}
+
+/// The sum of the lanes, in one fixed order.
+TL_INLINE float sum(F32 x) {
+#ifdef __AVX2__
+  const __m128 four = _mm_add_ps(_mm256_castps256_ps128(x.v), _mm256_extractf128_ps(x.v, 1));
+  const __m128 two = _mm_add_ps(four, _mm_movehl_ps(four, four));
+  return _mm_cvtss_f32(_mm_add_ss(two, _mm_movehdup_ps(two)));
+#else
+  const float a = x.v[0] + x.v[4], b = x.v[1] + x.v[5], c = x.v[2] + x.v[6], d = x.v[3] + x.v[7];
+  return (a + c) + (b + d);
+#endif
+}
+
+// ---- Functions of <cmath>, by their names there
+
+TL_INLINE F32 abs(F32 x) { return F32(bits_as<RawF32>(bits_as<RawI32>(x.v) & 0x7fffffff)); }
+
+#ifdef __AVX2__
+TL_INLINE F32 sqrt(F32 x) { return F32(RawF32(_mm256_sqrt_ps(x.v))); }
+TL_INLINE F32 floor(F32 x) { return F32(RawF32(_mm256_floor_ps(x.v))); }
+TL_INLINE F32 ceil(F32 x) { return F32(RawF32(_mm256_ceil_ps(x.v))); }
+TL_INLINE F32 rint(F32 x) {
+  return F32(RawF32(_mm256_round_ps(x.v, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC)));
+}
+#define TL_LANEWISE_1(X) X(log) X(sin) X(cos) X(tan) X(tanh) X(erf)
+#else
+#define TL_LANEWISE_1(X) X(log) X(sin) X(cos) X(tan) X(tanh) X(erf) X(sqrt) X(floor) X(ceil) X(rint)
+#endif
+
+// Rarely in an inner loop: the C library's scalar function, lane by lane.
+#define X(name)                                                                \
+  TL_INLINE F32 name(F32 x) {                                                  \
+    for (int64_t i = 0; i < kLanes; ++i) x.v[i] = __builtin_##name##f(x.v[i]); \
+    return x;                                                                  \
+  }
+TL_LANEWISE_1(X)
+#undef X
+#define X(name)                                                                        \
+  TL_INLINE F32 name(F32 a, F32 b) {                                                   \
+    for (int64_t i = 0; i < kLanes; ++i) a.v[i] = __builtin_##name##f(a.v[i], b.v[i]); \
+    return a;                                                                          \
+  }
+X(pow)
+X(fmod)
+#undef X
+#undef TL_LANEWISE_1
+
+    /// Whole numbers |x| < 2^31 to integers, others to nearest even.
+    TL_INLINE I32 to_i32(F32 x) {
+#ifdef __AVX2__
+  return {bits_as<RawI32>(_mm256_cvtps_epi32(x.v))};
+#else
+  return {__builtin_convertvector(rint(x).v, RawI32)};
+#endif
+}
+TL_INLINE F32 to_f32(I32 x) { return F32(__builtin_convertvector(x.v, RawF32)); }
+
+/// e^x = 2^n e^r with |r| <= ln 2 / 2; e^r = 1 + r + r^2 P(r), P fitted for the least relative error (2^-28).
+/// Exact at the ends: overflow gives infinity, underflow goes through subnormals to 0, NaN stays.
+TL_INLINE F32 exp(F32 x) {
+  x = select(x > F32(89.0f), F32(89.0f), select(x < F32(-105.0f), F32(-105.0f), x));
+  const F32 n = rint(x * F32(1.44269504088896341f));
+  F32 r = fma(n, F32(-0x1.62e4p-1f),
+              x);  // ln 2 in two parts: the first has few bits, so that n times it is exact
+  r = fma(n, F32(-0x1.7f7d1cp-20f), r);
+  F32 p(0.00138145965f);
+  p = fma(p, r, F32(0.00836871751f));
+  p = fma(p, r, F32(0.0416683890f));
+  p = fma(p, r, F32(0.166665211f));
+  p = fma(p, r, F32(0.499999940f));
+  const F32 e = fma(p, r * r, r) + F32(1.0f);
+  const RawI32 whole = to_i32(n).v, half = whole >> 1;
+  const RawF32 scale1 = bits_as<RawF32>((half + 127) << 23);
+  const RawF32 scale2 = bits_as<RawF32>((whole - half + 127) << 23);
+  return F32(e.v * scale1 * scale2);
+}
+
+// ---- 16-bit floats (bit patterns)
+
+#ifdef __F16C__
+TL_INLINE F32 load_f16(const uint16_t* p) {
+  return F32(RawF32(_mm256_cvtph_ps(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p)))));
+}
+TL_INLINE void store_f16(uint16_t* p, F32 x) {
+  _mm_storeu_si128(reinterpret_cast<__m128i*>(p),
+                   _mm256_cvtps_ph(x.v, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC));
+}
+TL_INLINE float f16(uint16_t h) { return _cvtsh_ss(h); }
+#else
+/// The 15 bits below the sign, moved to float's place, are 2^112 too small; infinity and NaN need their
+/// exponent back.
+TL_INLINE float f16(uint16_t h) {
+  const uint32_t magnitude = static_cast<uint32_t>(h & 0x7fffu) << 13;
+  float x = bits_as<float>(magnitude) * 0x1p112f;
+  if (magnitude >= 0x0f800000u) x = bits_as<float>(magnitude | 0x7f800000u);
+  return bits_as<float>(bits_as<uint32_t>(x) | static_cast<uint32_t>(h & 0x8000u) << 16);
+}
+TL_INLINE F32 load_f16(const uint16_t* p) {
+  F32 r;
+  for (int64_t i = 0; i < kLanes; ++i) r.v[i] = f16(p[i]);
+  return r;
+}
+/// To nearest even: adding half an ulp, less the tie's odd bit, carries where the value rounds up; subnormals
+/// are rounded by adding 0.5, whose last place is theirs.
+TL_INLINE uint16_t to_f16(float x) {
+  const uint32_t bits = bits_as<uint32_t>(x), magnitude = bits & 0x7fffffffu;
+  const auto sign = static_cast<uint16_t>(bits >> 16 & 0x8000u);
+  uint32_t h = (magnitude + 0xfffu + (magnitude >> 13 & 1u) - 0x38000000u) >> 13;
+  if (magnitude < 0x38800000u) h = bits_as<uint32_t>(bits_as<float>(magnitude) + 0.5f) - 0x3f000000u;
+  if (magnitude >= 0x477ff000u) h = magnitude > 0x7f800000u ? 0x7e00u : 0x7c00u;
+  return static_cast<uint16_t>(sign | h);
+}
+TL_INLINE void store_f16(uint16_t* p, F32 x) {
+  for (int64_t i = 0; i < kLanes; ++i) p[i] = to_f16(x.v[i]);
+}
+#endif
+
+TL_INLINE F32 load_bf16(const uint16_t* p) {
+  RawU16 raw;
+  memcpy(&raw, p, sizeof raw);
+  return F32(bits_as<RawF32>(__builtin_convertvector(raw, RawI32) << 16));
+}
+
+// ---- Bytes
+
+TL_INLINE U8 load_u8(const void* p) {
+  U8 r;
+  memcpy(&r.v, p, sizeof r.v);
+  return r;
+}
+TL_INLINE U8 operator&(U8 a, U8 b) { return {a.v & b.v}; }
+TL_INLINE U8 operator|(U8 a, U8 b) { return {a.v | b.v}; }
+TL_INLINE U8 bytes(uint8_t x) { return {RawU8{} + x}; }
+/// Every byte shifted by itself.
+TL_INLINE U8 shift_right(U8 a, int n) { return {a.v >> static_cast<uint8_t>(n)}; }
+TL_INLINE U8 shift_left(U8 a, int n) { return {a.v << static_cast<uint8_t>(n)}; }
+
+/// Sixteen bytes as 32 nibbles: the low ones first.
+TL_INLINE U8 load_nibbles(const uint8_t* p) {
+#ifdef __AVX2__
+  const __m128i low = _mm_loadu_si128(reinterpret_cast<const __m128i*>(p));
+  const __m256i both = _mm256_inserti128_si256(_mm256_castsi128_si256(low), _mm_srli_epi16(low, 4), 1);
+  return {bits_as<RawU8>(_mm256_and_si256(both, _mm256_set1_epi8(15)))};
+#else
+  U8 r;
+  for (int i = 0; i < 16; ++i) r.v[i] = p[i] & 15, r.v[i + 16] = static_cast<uint8_t>(p[i] >> 4);
+  return r;
+#endif
+}
+
+/// 32 bits as 32 bytes of 0 or `value`.
+TL_INLINE U8 load_bits(const uint8_t* p, uint8_t value) {
+#ifdef __AVX2__
+  int32_t word;
+  memcpy(&word, p, sizeof word);
+  const __m256i spread =
+      _mm256_shuffle_epi8(_mm256_set1_epi32(word),
+                          _mm256_set_epi64x(0x0303030303030303, 0x0202020202020202, 0x0101010101010101, 0));
+  const __m256i bit = _mm256_set1_epi64x(static_cast<int64_t>(0x8040201008040201u));
+  const __m256i set = _mm256_cmpeq_epi8(_mm256_and_si256(spread, bit), bit);
+  return {bits_as<RawU8>(_mm256_and_si256(set, _mm256_set1_epi8(static_cast<char>(value))))};
+#else
+  U8 r;
+  for (int i = 0; i < 32; ++i) r.v[i] = p[i / 8] >> (i % 8) & 1 ? value : uint8_t{0};
+  return r;
+#endif
+}
+
+/// Lane l of the result is the dot product of bytes 4 l … 4 l + 3 of u (0 … 127) and of the signed bytes at
+/// a.
+TL_INLINE I32 dot_u8_i8(U8 u, const int8_t* a) {
+#if defined(__AVX512VNNI__) && defined(__AVX512VL__)
+  const __m256i signed_bytes = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(a));
+  return {bits_as<RawI32>(_mm256_dpbusd_epi32(_mm256_setzero_si256(), bits_as<__m256i>(u.v), signed_bytes))};
+#elif defined(__AVX2__)
+  const __m256i signed_bytes = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(a));
+  const __m256i pairs = _mm256_maddubs_epi16(bits_as<__m256i>(u.v), signed_bytes);
+  return {bits_as<RawI32>(_mm256_madd_epi16(pairs, _mm256_set1_epi16(1)))};
+#else
+  I32 r;
+  for (int i = 0; i < 8; ++i)
+    r.v[i] = u.v[4 * i] * a[4 * i] + u.v[4 * i + 1] * a[4 * i + 1] + u.v[4 * i + 2] * a[4 * i + 2] +
+             u.v[4 * i + 3] * a[4 * i + 3];
+  return r;
+#endif
+}
+
+/// The same for signed bytes w (-128 … 127) and a (-127 … 127).
+TL_INLINE I32 dot_i8_i8(U8 w, const int8_t* a) {
+#ifdef __AVX2__
+  const __m256i x = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(a)), y = bits_as<__m256i>(w.v);
+  const __m256i magnitude = _mm256_abs_epi8(y), other = _mm256_sign_epi8(x, y);
+#ifdef __AVX512VNNI__
+  return {bits_as<RawI32>(_mm256_dpbusd_epi32(_mm256_setzero_si256(), magnitude, other))};
+#else
+  return {bits_as<RawI32>(_mm256_madd_epi16(_mm256_maddubs_epi16(magnitude, other), _mm256_set1_epi16(1)))};
+#endif
+#else
+  I32 r;
+  for (int i = 0; i < 8; ++i) {
+    r.v[i] = 0;
+    for (int j = 4 * i; j < 4 * i + 4; ++j) r.v[i] += static_cast<int8_t>(w.v[j]) * a[j];
+  }
+  return r;
+#endif
+}
+
+}  // namespace tl::cpu::TL_ISA
