@@ -8,14 +8,6 @@
 
 namespace tl {
 
-/// Length of the longest prefix of `bytes` that does not end within a UTF-8 character that more bytes could
-/// complete.
-size_t complete_utf8_prefix(std::string_view bytes);
-
-/// `bytes` with every byte that is not part of valid UTF-8 replaced: one U+FFFD per maximal ill-formed part
-/// (The Unicode Standard, section 3.9, "Substitution of Maximal Subparts").
-std::string valid_utf8(std::string_view bytes);
-
 /// Turns token ids into text piece by piece. What it returns is always whole, valid UTF-8: bytes of an
 /// unfinished character are held back until they are complete; bytes that cannot become a character come out
 /// as U+FFFD.
