@@ -63,6 +63,19 @@ std::shared_ptr<const MappedFile> MappedFile::open(const std::string& path, bool
   return result;
 }
 
+std::shared_ptr<const MappedFile> MappedFile::of_bytes(const std::string& path,
+                                                       std::span<const std::byte> bytes) {
+  std::shared_ptr<MappedFile> result(new MappedFile);
+  result->path_ = path;
+  result->size_ = bytes.size();
+  if (bytes.empty()) return result;
+  auto* memory = static_cast<std::byte*>(std::aligned_alloc(64, (bytes.size() + 63) / 64 * 64));
+  if (memory == nullptr) throw Error(path + ": not enough memory for its content");
+  std::memcpy(memory, bytes.data(), bytes.size());
+  result->data_ = memory;
+  return result;
+}
+
 MappedFile::~MappedFile() {
   if (data_ == nullptr) return;
   auto* memory = const_cast<std::byte*>(data_);

@@ -15,6 +15,9 @@ class MappedFile {
  public:
   /// Maps `path`. Throws Error naming the path and the system's reason.
   static std::shared_ptr<const MappedFile> open(const std::string& path, bool use_mmap = true);
+  /// A copy of `bytes` in memory under the name `path`, for content that lies in no file.
+  static std::shared_ptr<const MappedFile> of_bytes(const std::string& path,
+                                                    std::span<const std::byte> bytes);
   ~MappedFile();
   MappedFile(const MappedFile&) = delete;
   MappedFile& operator=(const MappedFile&) = delete;
