@@ -100,7 +100,7 @@ GenerateResult generate(const Tokenizer& tokenizer, const StepFunction& step, st
   StreamDecoder decoder(tokenizer);
   StopTextFilter filter(options.stop_texts);
   result.seed = sampler.seed();
-  result.prompt_tokens = std::ssize(prompt);
+  result.prompt_tokens = std::ssize(prompt) - options.cached;
   const auto show = [&](const std::string& text) {
     if (text.empty()) return;
     result.text += text;
@@ -116,7 +116,7 @@ GenerateResult generate(const Tokenizer& tokenizer, const StepFunction& step, st
       show(filter.push(decoder.push(id)));
       if (!filter.met().empty()) return StopReason::stop_text;
       if (std::ssize(result.tokens) == options.max_tokens) break;
-      if (std::ssize(ids) == options.context_left) return StopReason::context_full;
+      if (std::ssize(ids) == options.context_length) return StopReason::context_full;
       check_interrupt();
       ids.push_back(id);
       logits = step(std::span(&ids.back(), 1));
@@ -127,7 +127,7 @@ GenerateResult generate(const Tokenizer& tokenizer, const StepFunction& step, st
   auto start = std::chrono::steady_clock::now();
   try {
     std::span<const float> logits;
-    for (auto rest = prompt; !rest.empty();) {
+    for (auto rest = prompt.subspan(static_cast<size_t>(options.cached)); !rest.empty();) {
       check_interrupt();
       const size_t n = std::min(rest.size(), static_cast<size_t>(options.batch));
       logits = step(rest.first(n));

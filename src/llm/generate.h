@@ -19,7 +19,8 @@ using StepFunction = std::function<std::span<const float>(std::span<const int32_
 
 struct GenerateOptions {
   int64_t max_tokens = -1;              ///< -1: until something else ends it
-  int64_t context_left = 0;             ///< how many tokens the context can still take, the prompt's included
+  int64_t context_length = 0;           ///< how many tokens the context can hold
+  int64_t cached = 0;                   ///< so many of the prompt's first tokens are in the context already
   int64_t batch = 512;                  ///< at most so many prompt tokens per step
   bool ignore_eos = false;              ///< go on after a token that ends generation
   std::vector<std::string> stop_texts;  ///< generation ends where one appears; none of it is shown
@@ -50,13 +51,13 @@ struct GenerateResult {
   StopReason reason = StopReason::max_tokens;
   std::string stop_text;  ///< the one that was met
   uint64_t seed = 0;
-  int64_t prompt_tokens = 0;
+  int64_t prompt_tokens = 0;  ///< those that were fed
   double prompt_seconds = 0, generate_seconds = 0;
 };
 
-/// Feeds `prompt`, then samples until an end. `on_text` gets text as it becomes final: whole characters, no
-/// part of a stop text. Ctrl-C (interrupt_requested) ends it between two steps with StopReason::interrupted.
-/// Throws Error where the prompt is empty or longer than context_left.
+/// Feeds what is new of `prompt`, then samples until an end. `on_text` gets text as it becomes final: whole
+/// characters, no part of a stop text. Ctrl-C (interrupt_requested) ends it between two steps with
+/// StopReason::interrupted. Throws Error where the prompt is empty or longer than context_left.
 GenerateResult generate(const Tokenizer& tokenizer, const StepFunction& step, std::span<const int32_t> prompt,
                         const GenerateOptions& options,
                         const std::function<void(std::string_view)>& on_text = {});

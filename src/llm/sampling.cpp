@@ -40,11 +40,15 @@ void require(bool ok, const char* option, double value, const char* range) {
 
 }  // namespace
 
-std::vector<double> log_probabilities(std::span<const float> logits) {
+double log_normaliser(std::span<const float> logits) {
   const double maximum = checked_maximum(logits);
   double sum = 0;
   for (const float logit : logits) sum += std::exp(logit - maximum);
-  const double normaliser = maximum + std::log(sum);
+  return maximum + std::log(sum);
+}
+
+std::vector<double> log_probabilities(std::span<const float> logits) {
+  const double normaliser = log_normaliser(logits);
   std::vector<double> result(logits.size());
   std::ranges::transform(logits, result.begin(), [&](float logit) { return logit - normaliser; });
   return result;

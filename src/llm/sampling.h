@@ -25,7 +25,7 @@ struct SamplingOptions {
 /// is finite.
 std::vector<double> log_probabilities(std::span<const float> logits);
 
-/// The index of the largest logit, the first of equals. Throws Error as log_probabilities() does.
+/// The index of the largest logit, the first of equals. Throws Error as log_normaliser() does.
 int32_t argmax(std::span<const float> logits);
 
 /// Draws tokens: penalties, top-k, top-p, min-p, temperature, then one draw. The same seed and logits give

@@ -63,7 +63,7 @@ GenerateOptions greedy(int64_t max_tokens = -1) {
   GenerateOptions o;
   o.sampling.temp = 0;
   o.max_tokens = max_tokens;
-  o.context_left = 1000;
+  o.context_length = 1000;
   return o;
 }
 
@@ -119,10 +119,19 @@ TEST(Generate, FeedsThePromptInBatches) {
   EXPECT_EQ(parrot.calls, (std::vector<std::vector<int32_t>>{{256, 'h'}, {'i'}}));
 }
 
+TEST(Generate, FeedsOnlyWhatIsNotCached) {
+  Parrot parrot("x");
+  GenerateOptions o = greedy(1);
+  o.cached = 2;
+  const Answer r = run(parrot, o);
+  EXPECT_EQ(parrot.calls, (std::vector<std::vector<int32_t>>{{'i'}}));
+  EXPECT_EQ(r.result.prompt_tokens, 1);
+}
+
 TEST(Generate, FullContextIsSaid) {
   Parrot parrot("abcdef");
   GenerateOptions o = greedy();
-  o.context_left = 5;  // three of the prompt, two answers fed back
+  o.context_length = 5;  // three of the prompt, two answers fed back
   const Answer r = run(parrot, o);
   EXPECT_EQ(r.result.reason, StopReason::context_full);
   EXPECT_EQ(r.result.text, "abc") << "the last token is sampled from the last logits that fit";
@@ -135,7 +144,7 @@ TEST(Generate, PromptsThatCannotBeRunAreErrors) {
   Parrot parrot("abc");
   EXPECT_THROW(run(parrot, greedy(), {}), Error);
   GenerateOptions o = greedy();
-  o.context_left = 2;
+  o.context_length = 2;
   try {
     run(parrot, o);
     FAIL();
