@@ -87,13 +87,13 @@ GenerateResult generate(const Tokenizer& tokenizer, const StepFunction& step, st
                         const GenerateOptions& options,
                         const std::function<void(std::string_view)>& on_text) {
   if (prompt.empty()) throw Error("the prompt has no tokens: there is nothing to continue");
-  if (std::ssize(prompt) > options.context_left) {
-    throw Error(
-        fmt::format("the prompt has {} tokens, but the context has room for {}: enlarge it with -c, or "
-                    "shorten the prompt",
-                    prompt.size(), options.context_left));
+  if (std::ssize(prompt) > options.context_length) {
+    throw Error(fmt::format(
+        "the prompt has {} tokens, but the context holds {}: enlarge it with -c, or shorten the prompt",
+        prompt.size(), options.context_length));
   }
   TL_CHECK(options.batch > 0, "batch must be positive");
+  TL_CHECK(options.cached >= 0 && options.cached < std::ssize(prompt), "the last prompt token must be fed");
 
   GenerateResult result;
   Sampler sampler(options.sampling);

@@ -151,8 +151,7 @@ TEST(Generate, PromptsThatCannotBeRunAreErrors) {
   } catch (const Error& error) {
     EXPECT_STREQ(
         error.what(),
-        "the prompt has 3 tokens, but the context has room for 2: enlarge it with -c, or shorten the "
-        "prompt");
+        "the prompt has 3 tokens, but the context holds 2: enlarge it with -c, or shorten the prompt");
   }
   EXPECT_TRUE(parrot.calls.empty());
 }
