@@ -1,0 +1,295 @@
+#include "lang/equation_index.h"
+
+#include <algorithm>
+
+#include <fmt/format.h>
+
+namespace tl::lang::equation {
+
+using ast::BinaryOp;
+using ast::ExprKind;
+
+void fail(Span span, std::string message, std::string help, std::vector<Diagnostic::Note> notes) {
+  throw ProgramError(
+      {Diagnostic{Severity::error, span, std::move(message), std::move(notes), std::move(help)}});
+}
+
+namespace {
+
+/// Calls visit on the direct sub-expressions of an expression that may hold index names.
+template <class Visit>
+void for_each_part(const ast::Expr& e, Visit visit) {
+  switch (e.kind) {
+    case ExprKind::unary:
+      visit(*as<ast::Unary>(e).operand);
+      break;
+    case ExprKind::binary:
+      visit(*as<ast::Binary>(e).left), visit(*as<ast::Binary>(e).right);
+      break;
+    case ExprKind::cast:
+      visit(*as<ast::Cast>(e).operand);
+      break;
+    case ExprKind::reduce:
+      visit(*as<ast::Reduce>(e).body);
+      break;
+    case ExprKind::range:
+      visit(*as<ast::Range>(e).begin), visit(*as<ast::Range>(e).end);
+      break;
+    case ExprKind::call:
+      for (const auto& argument : as<ast::Call>(e).arguments) visit(*argument.value);
+      break;
+    default:
+      break;
+  }
+}
+
+}  // namespace
+
+IndexTable::IndexTable(const ast::Equation& equation, EquationEnvironment& environment)
+    : environment_(environment) {
+  read_left_side(equation);
+  collect(*equation.rhs);
+  if (equation.where) collect_guard(*equation.where);
+  infer_sizes();
+}
+
+void IndexTable::read_left_side(const ast::Equation& equation) {
+  for (const auto& item : equation.lhs) {
+    const auto* name = ast::if_is<ast::Name>(item.value.get());
+    if (item.kind != ast::IndexItem::Kind::value || name == nullptr || item.value->grouped || item.last_only)
+      fail(item.span, "the left side of an equation takes index names only, so far",
+           "fill the tensor with concat or stack, or compute it step by step");
+    if (!is_index_name(*name, true)) continue;
+    if (find_label(name->text) >= 0)
+      fail(item.span, fmt::format("the index `{}` stands twice on the left side", name->text));
+    const int label = add_label(name->text);
+    if (!item.normalised) continue;
+    if (normalised_ >= 0) fail(item.span, "only one index can be marked with a dot");
+    normalised_ = label;
+  }
+  n_result_ = static_cast<int>(names_.size());
+}
+
+int IndexTable::find_label(const std::string& name) const {
+  const auto at = std::find(names_.begin(), names_.end(), name);
+  return at == names_.end() ? -1 : static_cast<int>(at - names_.begin());
+}
+
+int IndexTable::add_label(const std::string& name) {
+  if (const int label = find_label(name); label >= 0) return label;
+  names_.push_back(name);
+  sizes_.push_back(-1);
+  size_spans_.emplace_back();
+  return static_cast<int>(names_.size()) - 1;
+}
+
+/// `bare`: the whole position is this name, so an int in scope would be captured silently, which is refused.
+bool IndexTable::is_index_name(const ast::Name& name, bool bare) const {
+  if (name.binding == ast::Binding::index) return true;
+  if (name.binding != ast::Binding::local && name.binding != ast::Binding::global) return bare;
+  const Value value = environment_.evaluate(name);
+  if (value.is_int() && bare)
+    fail(name.span,
+         fmt::format("index names must be free, and `{}` is an int in scope (its value is {})", name.text,
+                     value.integer()),
+         fmt::format("write ({}) to read at its value, or choose another index name", name.text));
+  return !value.is_int();
+}
+
+int IndexTable::label_of(const ast::Name& name) const {
+  const int label = find_label(name.text);
+  if (label < 0 || name.binding == ast::Binding::index) return label;
+  return -1;  // outside brackets a variable is a variable
+}
+
+void IndexTable::collect(const ast::Expr& e) {
+  if (const auto* index = ast::if_is<ast::Index>(&e)) return collect_access(*index);
+  if (const auto* reduce = ast::if_is<ast::Reduce>(&e))
+    for (const auto& name : reduce->indices) add_label(name->text);
+  for_each_part(e, [this](const ast::Expr& part) { collect(part); });
+}
+
+void IndexTable::collect_access(const ast::Index& index) {
+  Value base = environment_.evaluate(*index.base);
+  if (base.is(ValueKind::list)) {
+    bool numbers = true;
+    for (const auto& item : base.list()) numbers = numbers && (item.is_number() || item.is(ValueKind::list));
+    if (numbers && !base.list().empty()) base = Value(to_tensor(base));
+  }
+  if (!base.is_tensor()) {
+    if (!base.is(ValueKind::list) && !base.is(ValueKind::object) && !base.is(ValueKind::record))
+      fail(index.base->span, fmt::format("{} cannot be indexed", base.describe()));
+    return;  // an element of a list or object, read as an ordinary expression
+  }
+  Access access{base.tensor(), {}, {}, index.span};
+  const int rank = access.tensor->shape().rank();
+  if (static_cast<int>(index.items.size()) != rank)
+    fail(index.span,
+         fmt::format("{} index positions for a tensor of shape {}", index.items.size(),
+                     to_string(access.tensor->shape())),
+         "an equation names every axis");
+  for (const auto& item : index.items) {
+    if (item.kind != ast::IndexItem::Kind::value)
+      fail(item.span, "a slice cannot stand in an equation", "take the slice before: let part = x[a:b]");
+    if (item.normalised || item.last_only) fail(item.span, "this mark belongs to the left side");
+    access.axes.push_back(position(*item.value));
+    for (const auto& [label, coefficient] : access.axes.back().coefficients) access.labels.insert(label);
+  }
+  accesses_.emplace(&index, std::move(access));
+  order_.push_back(&index);
+}
+
+/// An index position. Registers the index names it meets.
+Affine IndexTable::position(const ast::Expr& e) {
+  if (const auto* name = ast::if_is<ast::Name>(&e);
+      name != nullptr && !e.grouped && is_index_name(*name, true))
+    return {{{add_label(name->text), 1}}, 0, 1};
+  const auto add_names = [this](const auto& self, const ast::Expr& part) -> void {
+    if (part.grouped) return;
+    if (const auto* name = ast::if_is<ast::Name>(&part); name != nullptr && is_index_name(*name, false))
+      add_label(name->text);
+    for_each_part(part, [&](const ast::Expr& inner) { self(self, inner); });
+  };
+  add_names(add_names, e);
+  if (const auto found = affine(e)) return *found;
+  fail(e.span, "an index position holds index names, ints, +, -, * by an int and / by an int");
+}
+
+std::optional<Affine> IndexTable::affine(const ast::Expr& e) const {
+  const auto* name = ast::if_is<ast::Name>(&e);
+  if (name != nullptr && !(e.grouped && name->binding != ast::Binding::index)) {
+    const int label = find_label(name->text);
+    if (label >= 0 && (name->binding == ast::Binding::index || !environment_.evaluate(e).is_int()))
+      return Affine{{{label, 1}}, 0, 1};
+  }
+  if (labels_in(e).empty()) {
+    const Value value = environment_.evaluate(e);
+    if (!value.is_int()) return std::nullopt;
+    return Affine{{}, value.integer(), 1};
+  }
+  if (const auto* minus = ast::if_is<ast::Unary>(&e); minus != nullptr && minus->op == ast::UnaryOp::negate) {
+    auto inner = affine(*minus->operand);
+    if (!inner || inner->divisor != 1) return std::nullopt;
+    for (auto& [label, c] : inner->coefficients) c = -c;
+    inner->offset = -inner->offset;
+    return inner;
+  }
+  const auto* binary = ast::if_is<ast::Binary>(&e);
+  if (binary == nullptr) return std::nullopt;
+  auto a = affine(*binary->left), b = affine(*binary->right);
+  if (!a || !b) return std::nullopt;
+  const auto constant = [](const Affine& x) { return x.coefficients.empty() && x.divisor == 1; };
+  switch (binary->op) {
+    case BinaryOp::add:
+    case BinaryOp::subtract: {
+      if (a->divisor != 1 || b->divisor != 1) return std::nullopt;
+      const int64_t sign = binary->op == BinaryOp::add ? 1 : -1;
+      for (const auto& [label, c] : b->coefficients) a->coefficients[label] += sign * c;
+      std::erase_if(a->coefficients, [](const auto& term) { return term.second == 0; });
+      a->offset += sign * b->offset;
+      return a;
+    }
+    case BinaryOp::multiply: {
+      if (constant(*a)) std::swap(a, b);
+      if (!constant(*b) || a->divisor != 1) return std::nullopt;
+      for (auto& [label, c] : a->coefficients) c *= b->offset;
+      std::erase_if(a->coefficients, [](const auto& term) { return term.second == 0; });
+      a->offset *= b->offset;
+      return a;
+    }
+    case BinaryOp::divide:
+      if (!constant(*b)) return std::nullopt;
+      if (b->offset < 1)
+        fail(e.span, fmt::format("an index is divided by {}; it must be at least 1", b->offset));
+      a->divisor *= b->offset;
+      return a;
+    default:
+      return std::nullopt;
+  }
+}
+
+const Access* IndexTable::access(const ast::Index& index) const {
+  const auto at = accesses_.find(&index);
+  return at == accesses_.end() ? nullptr : &at->second;
+}
+
+Labels IndexTable::labels_in(const ast::Expr& e) const {
+  if (const auto* index = ast::if_is<ast::Index>(&e)) {
+    const Access* found = access(*index);
+    return found != nullptr ? found->labels : Labels{};
+  }
+  if (const auto* name = ast::if_is<ast::Name>(&e)) {
+    const int label = label_of(*name);
+    return label >= 0 ? Labels{label} : Labels{};
+  }
+  Labels labels;
+  for_each_part(e, [&](const ast::Expr& part) { labels.merge(labels_in(part)); });
+  if (const auto* reduce = ast::if_is<ast::Reduce>(&e))
+    for (const auto& name : reduce->indices) labels.erase(find_label(name->text));
+  return labels;
+}
+
+void IndexTable::learn(int label, int64_t size, Span span) {
+  const auto l = static_cast<size_t>(label);
+  if (sizes_[l] < 0) {
+    sizes_[l] = size;
+    size_spans_[l] = span;
+  } else if (sizes_[l] != size) {
+    fail(span, fmt::format("the index `{}` runs over {} here", names_[l], size), {},
+         {{size_spans_[l], fmt::format("and over {} here", sizes_[l])}});
+  }
+}
+
+/// `x in a..b` in the guard tells how far x runs; tensors in it are accesses like any.
+void IndexTable::collect_guard(const ast::Expr& e) {
+  const auto* binary = ast::if_is<ast::Binary>(&e);
+  if (binary != nullptr && binary->op == BinaryOp::logical_and) {
+    collect_guard(*binary->left);
+    collect_guard(*binary->right);
+    return;
+  }
+  const auto* name =
+      binary != nullptr && binary->op == BinaryOp::in ? ast::if_is<ast::Name>(binary->left.get()) : nullptr;
+  const auto* range = name != nullptr ? ast::if_is<ast::Range>(binary->right.get()) : nullptr;
+  if (range == nullptr) return collect(e);
+  const Value end = environment_.evaluate(*range->end);
+  if (!end.is_int())
+    fail(range->end->span, fmt::format("the end of a range must be an int, not {}", end.describe()));
+  learn(add_label(name->text), end.integer(), range->span);
+}
+
+void IndexTable::size_from_arithmetic(const Access& access, size_t axis) {
+  const Affine& affine = access.axes[axis];
+  const int64_t extent = access.tensor->shape()[static_cast<int>(axis)] * affine.divisor;
+  for (const auto& [label, c] : affine.coefficients) {
+    if (sizes_[static_cast<size_t>(label)] >= 0) continue;
+    const int64_t step = c < 0 ? -c : c;
+    learn(label, (extent + step - 1) / step, access.span);
+  }
+}
+
+void IndexTable::infer_sizes() {
+  for (const auto* index : order_) {
+    const Access& access = accesses_.at(index);
+    for (size_t a = 0; a < access.axes.size(); ++a) {
+      const Affine& affine = access.axes[a];
+      const bool alone =
+          affine.coefficients.size() == 1 && affine.coefficients.begin()->second == 1 && affine.offset == 0;
+      if (alone && affine.divisor == 1)
+        learn(affine.coefficients.begin()->first, access.tensor->shape()[static_cast<int>(a)],
+              index->items[a].span);
+    }
+  }
+  for (const auto* index : order_)
+    for (size_t a = 0; a < accesses_.at(index).axes.size(); ++a) size_from_arithmetic(accesses_.at(index), a);
+}
+
+int64_t IndexTable::size(int label, Span span) const {
+  const int64_t n = sizes_[static_cast<size_t>(label)];
+  if (n < 0)
+    fail(span, fmt::format("nothing tells how far the index `{0}` runs", name(label)),
+         fmt::format("add `where {0} in 0..n`", name(label)));
+  return n;
+}
+
+}  // namespace tl::lang::equation
