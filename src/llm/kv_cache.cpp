@@ -1,0 +1,66 @@
+#include "llm/kv_cache.h"
+
+#include <algorithm>
+
+#include <fmt/format.h>
+
+#include "graph/builder.h"
+
+namespace tl {
+
+KvCache::KvCache(const HyperParameters& config, int64_t capacity, DType dtype)
+    : capacity_(capacity), dtype_(dtype) {
+  if (capacity < 1) throw Error(fmt::format("a KV cache of {} tokens cannot hold anything", capacity));
+  if (dtype != DType::f32 && dtype != DType::f16 && dtype != DType::f64)
+    throw Error(fmt::format("a KV cache holds float16, float32 or float64, not {}", name(dtype)));
+  const Shape shape{capacity, config.n_kv_heads, config.head_dim};
+  layers_.resize(static_cast<size_t>(config.n_layers));
+  for (auto& layer : layers_) {
+    layer.k = graph::constant(Tensor(dtype, shape));
+    layer.v = graph::constant(Tensor(dtype, shape));
+  }
+}
+
+graph::NodeRef KvCache::append(const graph::NodeRef& state, graph::NodeRef& last, graph::NodeRef x,
+                               int64_t at) const {
+  // Rows written but not yet computed must be computed first, so the new append looks through the pending
+  // one.
+  const bool pending = last && !last->value;
+  last = graph::cache_append(pending ? last : state, std::move(x), at);
+  return last;
+}
+
+std::pair<graph::NodeRef, graph::NodeRef> KvCache::update(int64_t layer, graph::NodeRef k, graph::NodeRef v) {
+  if (layer < 0 || layer >= static_cast<int64_t>(layers_.size()))
+    throw Error(fmt::format("the cache has {} layers, and layer {} was asked for", layers_.size(), layer));
+  Layer& l = layers_[static_cast<size_t>(layer)];
+  const int64_t n = k->shape().rank() > 0 ? k->shape()[0] : 0;
+  if (l.length + n > capacity_)
+    throw Error(fmt::format(
+        "the context is full: {} of {} tokens are used, and {} more do not fit (-c sets its size)", l.length,
+        capacity_, n));
+  auto keys = append(l.k, l.k_last, std::move(k), l.length);
+  auto values = append(l.v, l.v_last, std::move(v), l.length);
+  l.length += n;
+  length_ = std::max(length_, l.length);
+  return {std::move(keys), std::move(values)};
+}
+
+void KvCache::truncate(int64_t length) {
+  if (length < 0 || length > length_)
+    throw Error(fmt::format("the cache holds {} tokens and cannot be cut to {}", length_, length));
+  length_ = length;
+  for (auto& layer : layers_) {
+    layer.length = std::min(layer.length, length);
+    layer.k_last = layer.v_last = nullptr;
+  }
+}
+
+int64_t KvCache::bytes() const {
+  int64_t total = 0;
+  for (const auto& layer : layers_)
+    total += bytes_of(dtype_, layer.k->shape().elements()) + bytes_of(dtype_, layer.v->shape().elements());
+  return total;
+}
+
+}  // namespace tl

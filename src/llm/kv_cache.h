@@ -1,0 +1,49 @@
+// Keys and values of the tokens so far.
+#pragma once
+
+#include <utility>
+#include <vector>
+
+#include "graph/node.h"
+#include "llm/model.h"
+
+namespace tl {
+
+/// Per layer two tensors [capacity, n_kv_heads, head_dim], which steps append rows to. Memory is only touched
+/// as far as it is filled.
+class KvCache {
+ public:
+  /// `dtype`: f32, f16, or f64 (for the reference backend). Throws Error for other types or no capacity.
+  KvCache(const HyperParameters& config, int64_t capacity, DType dtype);
+
+  int64_t capacity() const { return capacity_; }
+  DType dtype() const { return dtype_; }
+  /// How many tokens all layers that were used hold: the position of the next.
+  int64_t length() const { return length_; }
+
+  /// Appends k and v [n, n_kv_heads, head_dim] of `layer`; gives all rows so far of both. The first layer
+  /// that is appended to in a step sets the new length. Throws Error when the cache is full or the layer does
+  /// not exist.
+  std::pair<graph::NodeRef, graph::NodeRef> update(int64_t layer, graph::NodeRef k, graph::NodeRef v);
+
+  /// Forgets all tokens from position `length` on. Throws Error when there are fewer.
+  void truncate(int64_t length);
+
+  /// Bytes that a full cache takes.
+  int64_t bytes() const;
+
+ private:
+  struct Layer {
+    graph::NodeRef k, v;            ///< the states: constants over the whole capacity
+    graph::NodeRef k_last, v_last;  ///< the last appends; later ones must come after them
+    int64_t length = 0;
+  };
+  graph::NodeRef append(const graph::NodeRef& state, graph::NodeRef& last, graph::NodeRef x,
+                        int64_t at) const;
+
+  int64_t capacity_, length_ = 0;
+  DType dtype_;
+  std::vector<Layer> layers_;
+};
+
+}  // namespace tl
