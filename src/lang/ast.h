@@ -109,12 +109,13 @@ struct Record : ExprOf<ExprKind::record> {
 /// What a name means, decided once by the checker.
 enum class Binding : uint8_t {
   unresolved,
-  local,     ///< `slot` of the function's frame
-  global,    ///< `slot` of the program's globals
-  function,  ///< `function`
-  native,    ///< `native`
-  dtype,     ///< an element type used as a value, `float16`: the string of its name
-  index,     ///< an index name of the equation around it: no variable of that name is in scope
+  local,      ///< `slot` of the function's frame
+  global,     ///< `slot` of the program's globals
+  function,   ///< `function`
+  native,     ///< `native`
+  dimension,  ///< `slot` of the function's symbolic dimensions: dim(d)
+  dtype,      ///< an element type used as a value, `float16`: the string of its name
+  index,      ///< an index name of the equation around it: no variable of that name is in scope
 };
 
 struct Name : ExprOf<ExprKind::name> {
@@ -197,6 +198,7 @@ struct Type {
   TypeKind kind = TypeKind::any;
   std::optional<DType> dtype;  ///< of a tensor; none for `tensor`
   std::string name;
+  bool is_native = false;  ///< of a native function, whose Args convert on their own
   bool has_shape = false;
   std::vector<Dim> dims;
   Span span;
@@ -424,6 +426,7 @@ struct Module {
   std::vector<Import> imports;
   std::vector<std::unique_ptr<Function>> functions;
   std::vector<StmtPtr> globals;
+  uint32_t n_slots = 0;  ///< of the frame that runs `globals` (for their inner blocks); filled by the checker
   std::unique_ptr<Function> main;
   std::vector<std::unique_ptr<Function>> tests;
 };

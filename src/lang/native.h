@@ -45,6 +45,7 @@ struct NativeFunction {
   std::string doc;
   std::vector<NativeParameter> parameters;
   NativeCall call = nullptr;
+  ast::TypeKind result = ast::TypeKind::any;
 };
 
 /// A table of native functions.

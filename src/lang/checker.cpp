@@ -1,0 +1,436 @@
+// Symbol tables, scopes and statements.
+#include "lang/checker.h"
+
+#include <algorithm>
+
+#include <fmt/format.h>
+
+#include "lang/checker_detail.h"
+
+namespace tl::lang {
+
+using namespace ast;
+
+// --------------------------------------------------------------------------------------------- declarations
+
+namespace {
+
+void declare_own(LoadedModule& module, const std::string& name, Symbol symbol,
+                 std::vector<Diagnostic>& diagnostics) {
+  const auto [place, is_new] = module.visible.try_emplace(name, symbol);
+  if (is_new) return;
+  diagnostics.push_back({Severity::error,
+                         symbol.span,
+                         fmt::format("'{}' is defined twice", name),
+                         {{place->second.span, "the first definition is here"}},
+                         {}});
+}
+
+/// Names of imports, unless the file defines them itself. Two imports may not bring different things.
+void add_imported(LoadedModule& module, std::vector<Diagnostic>& diagnostics) {
+  std::map<std::string, Symbol, std::less<>> imported;
+  for (size_t i = 0; i < module.imports.size(); ++i) {
+    if (!module.imports[i]) continue;
+    for (const auto& [name, symbol] : module.imports[i]->visible) {
+      const auto [place, is_new] = imported.try_emplace(name, symbol);
+      const Symbol& first = place->second;
+      if (is_new || (first.function == symbol.function && first.slot == symbol.slot)) continue;
+      if (module.visible.contains(name)) continue;
+      diagnostics.push_back({Severity::error,
+                             module.ast->imports[i].span,
+                             fmt::format("'{}' comes from two imports", name),
+                             {{first.span, "one is here"}, {symbol.span, "the other is here"}},
+                             {}});
+    }
+  }
+  module.visible.merge(imported);
+}
+
+}  // namespace
+
+void declare(LoadedModule& module, uint32_t& n_globals, std::vector<Diagnostic>& diagnostics) {
+  for (const auto& f : module.ast->functions)
+    declare_own(module, f->name, {f.get(), 0, f->name_span}, diagnostics);
+  for (const StmtPtr& s : module.ast->globals) {
+    if (s->kind != StmtKind::let) continue;
+    for (const auto& n : ast::as<Let>(*s).names) {
+      n->slot = n_globals++;
+      declare_own(module, n->text, {nullptr, n->slot, n->span}, diagnostics);
+    }
+  }
+  add_imported(module, diagnostics);
+}
+
+void check(LoadedModule& module, const Library& library, std::vector<Diagnostic>& diagnostics) {
+  Checker(module, library, diagnostics).run();
+}
+
+// --------------------------------------------------------------------------------------------------- scopes
+
+/// Variables declared while it lives end with it; their slots are used again.
+class Checker::Scope {
+ public:
+  explicit Scope(Checker& c) : c_(c), n_variables_(c.variables_.size()), next_slot_(c.next_slot_) {
+    ++c.blocks_;
+  }
+  ~Scope() {
+    for (size_t i = n_variables_; i < c_.variables_.size(); ++i)
+      c_.closed_.push_back({c_.variables_[i].name, c_.variables_[i].span});
+    c_.variables_.resize(n_variables_);
+    c_.next_slot_ = next_slot_;
+    --c_.blocks_;
+  }
+  Scope(const Scope&) = delete;
+
+ private:
+  Checker& c_;
+  size_t n_variables_;
+  uint32_t next_slot_;
+};
+
+Checker::Variable& Checker::add_variable(const std::string& name, Span span, Known known) {
+  if (assigned_.contains(name)) known = {};
+  variables_.push_back({name, next_slot_++, false, span, known});
+  n_slots_ = std::max(n_slots_, next_slot_);
+  return variables_.back();
+}
+
+const Checker::Variable* Checker::find_variable(std::string_view name) const {
+  const auto found =
+      std::find_if(variables_.rbegin(), variables_.rend(), [&](const Variable& v) { return v.name == name; });
+  return found == variables_.rend() ? nullptr : &*found;
+}
+
+void Checker::bind(Name& n, const Variable& variable) {
+  n.binding = variable.is_global ? Binding::global : Binding::local;
+  n.slot = variable.slot;
+}
+
+Diagnostic& Checker::report(Span span, std::string message, std::string help) {
+  return diagnostics_.emplace_back(
+      Diagnostic{Severity::error, span, std::move(message), {}, std::move(help)});
+}
+
+// ------------------------------------------------------------------------------------------------ functions
+
+namespace {
+
+void collect_assigned(const Block& body, std::set<std::string>& out);
+
+void collect_assigned(const Stmt& s, std::set<std::string>& out) {
+  switch (s.kind) {
+    case StmtKind::assign:
+      if (const auto* n = if_is<Name>(ast::as<Assign>(s).target.get())) out.insert(n->text);
+      return;
+    case StmtKind::equation:
+      out.insert(ast::as<Equation>(s).target->text);
+      return;
+    case StmtKind::conditional:
+      for (const auto& arm : ast::as<Conditional>(s).arms) collect_assigned(arm.body, out);
+      return;
+    case StmtKind::for_loop:
+      return collect_assigned(ast::as<For>(s).body, out);
+    case StmtKind::while_loop:
+      return collect_assigned(ast::as<While>(s).body, out);
+    case StmtKind::block:
+      return collect_assigned(ast::as<BlockStatement>(s).body, out);
+    default:
+      return;
+  }
+}
+
+void collect_assigned(const Block& body, std::set<std::string>& out) {
+  for (const StmtPtr& s : body.statements) collect_assigned(*s, out);
+}
+
+}  // namespace
+
+void Checker::run() {
+  // Globals, in order; each sees those before it (and all of the imports).
+  {
+    const Scope scope(*this);
+    --blocks_;
+    for (StmtPtr& s : module_.ast->globals) statement(s);
+    ++blocks_;
+    module_.ast->n_slots = n_slots_;
+  }
+  for (auto& f : module_.ast->functions) function(*f);
+  if (module_.ast->main) function(*module_.ast->main);
+  for (auto& test : module_.ast->tests) function(*test);
+}
+
+void Checker::function(Function& f) {
+  function_ = &f;
+  variables_.clear();
+  closed_.clear();
+  assigned_.clear();
+  next_slot_ = n_slots_ = 0;
+  loops_ = blocks_ = 0;
+  collect_assigned(f.body, assigned_);
+  parameters(f);
+  f.is_typed = f.result.kind != TypeKind::any ||
+               std::any_of(f.parameters.begin(), f.parameters.end(),
+                           [](const Parameter& p) { return p.type.kind != TypeKind::any; });
+  {
+    const Scope scope(*this);
+    for (StmtPtr& s : f.body.statements) statement(s);
+    last_value(f.body);
+  }
+  f.n_slots = n_slots_;
+  f.n_dims = static_cast<uint32_t>(f.dim_names.size());
+  function_ = nullptr;
+}
+
+void Checker::parameters(Function& f) {
+  bool had_default = false;
+  for (Parameter& p : f.parameters) dimensions(f, p.type);
+  for (Parameter& p : f.parameters) {
+    if (find_variable(p.name)) report(p.span, fmt::format("parameter '{}' is named twice", p.name));
+    if (p.default_value) {
+      // A default sees the parameters before it.
+      const Known known = expression(p.default_value);
+      if (p.type.kind != TypeKind::any) {
+        Argument a;
+        const Span span = p.default_value->span;
+        a.value = std::move(p.default_value);
+        argument(a, known, p.type, p.name, f.name, span);
+        p.default_value = std::move(a.value);
+      }
+      had_default = true;
+    } else if (had_default) {
+      report(p.span, fmt::format("parameter '{}' needs a default, since the one before it has one", p.name));
+    }
+    add_variable(p.name, p.span, {p.type.kind, &p.type});
+  }
+  dimensions(f, f.result);
+}
+
+/// Gives the symbolic dimensions of a type their slots in the function.
+void Checker::dimensions(Function& f, Type& type) {
+  size_t rests = 0;
+  for (Dim& d : type.dims) {
+    if (d.kind == Dim::Kind::rest && ++rests > 1) report(d.span, "a shape holds at most one '...'");
+    if (d.kind != Dim::Kind::symbol) continue;
+    const auto found = std::find(f.dim_names.begin(), f.dim_names.end(), d.name);
+    d.slot = static_cast<uint32_t>(found - f.dim_names.begin());
+    if (found == f.dim_names.end()) f.dim_names.push_back(d.name);
+  }
+}
+
+void Checker::dimensions_in_body(Type& type) {
+  if (function_) return dimensions(*function_, type);
+  for (const Dim& d : type.dims)
+    if (d.kind == Dim::Kind::symbol)
+      report(d.span, fmt::format("dimension '{}' has no size here", d.name),
+             "names of dimensions belong to functions; write an int or ?");
+}
+
+// ----------------------------------------------------------------------------------------------- statements
+
+void Checker::block(Block& body) {
+  const Scope scope(*this);
+  for (StmtPtr& s : body.statements) statement(s);
+}
+
+void Checker::statement(StmtPtr& s) {
+  switch (s->kind) {
+    case StmtKind::let:
+      return let(s);
+    case StmtKind::assign:
+      return assign(s);
+    case StmtKind::equation:
+      return equation(ast::as<Equation>(*s));
+    case StmtKind::expression:
+      expression(ast::as<Expression>(*s).value);
+      return;
+    case StmtKind::conditional:
+      return conditional(ast::as<Conditional>(*s));
+    case StmtKind::for_loop:
+      return for_loop(ast::as<For>(*s));
+    case StmtKind::while_loop:
+      return while_loop(ast::as<While>(*s));
+    case StmtKind::break_loop:
+      if (loops_ == 0) report(s->span, "'break' stands outside a loop");
+      return;
+    case StmtKind::continue_loop:
+      if (loops_ == 0) report(s->span, "'continue' stands outside a loop");
+      return;
+    case StmtKind::return_value:
+      return return_value(ast::as<Return>(*s));
+    case StmtKind::block:
+      return block(ast::as<BlockStatement>(*s).body);
+  }
+}
+
+void Checker::let(StmtPtr& s) {
+  auto& node = ast::as<Let>(*s);
+  if (!node.is_tuple && has_index_names(*node.value)) {
+    auto converted =
+        as_equation(std::move(node.names[0]), std::move(node.value), Projection::assign, node.span);
+    equation(*converted, /*declares_always=*/true);
+    s = std::move(converted);
+    return;
+  }
+  Known known = expression(node.value);
+  dimensions_in_body(node.type);
+  if (node.type.kind != TypeKind::any) {
+    if (node.is_tensor && node.type.kind != TypeKind::tensor)
+      report(node.type.span, fmt::format("a tensor cannot have the type '{}'", node.type.name),
+             "tensor x: float32[2, 3] = …");
+    else if (!node.is_tensor) {
+      Argument a;
+      const Span span = node.value->span;
+      a.value = std::move(node.value);
+      argument(a, known, node.type, node.names[0]->text, "", span);
+      node.value = std::move(a.value);
+    }
+    known = {node.type.kind, &node.type};
+  } else if (node.is_tensor) {
+    known = {TypeKind::tensor, nullptr};
+  }
+  if (node.is_tuple && known.kind != TypeKind::any && known.kind != TypeKind::list)
+    report(node.value->span,
+           fmt::format("let ({}, …) takes a list apart, not {}", node.names[0]->text, describe(known.kind)));
+  declare_names(node, node.is_tuple ? Known{} : known);
+}
+
+void Checker::declare_names(Let& node, Known known) {
+  for (auto& n : node.names) {
+    if (!function_ && blocks_ == 0) {  // its slot was given by declare()
+      n->binding = Binding::global;
+      variables_.push_back({n->text, n->slot, true, n->span, assigned_.contains(n->text) ? Known{} : known});
+    } else {
+      bind(*n, add_variable(n->text, n->span, known));
+    }
+  }
+}
+
+void Checker::assign(StmtPtr& s) {
+  auto& node = ast::as<Assign>(*s);
+  auto* target = if_is<Name>(node.target.get());
+  const bool may_be_equation = target && (node.op == AssignOp::set || node.op == AssignOp::add);
+  if (may_be_equation && has_index_names(*node.value)) {
+    std::unique_ptr<Name> moved(static_cast<Name*>(node.target.release()));
+    const auto projection = node.op == AssignOp::add ? Projection::sum : Projection::assign;
+    auto converted = as_equation(std::move(moved), std::move(node.value), projection, node.span);
+    equation(*converted);
+    s = std::move(converted);
+    return;
+  }
+  const Known known = expression(node.value);
+  if (!target) return assign_place(*node.target);
+  if (const Variable* variable = find_variable(target->text)) return bind(*target, *variable);
+  if (const auto global = module_.visible.find(target->text);
+      global != module_.visible.end() && !global->second.function) {
+    target->binding = Binding::global;
+    target->slot = global->second.slot;
+    return;
+  }
+  if (node.op != AssignOp::set) return unknown_name(*target, false);
+  node.declares = true;
+  bind(*target, add_variable(target->text, target->span, known));
+}
+
+/// x[i], r.field and chains of them, down to a variable.
+void Checker::assign_place(Expr& target) {
+  if (target.kind == ExprKind::index) {
+    auto& e = ast::as<Index>(target);
+    index_items(e.items);
+    if (e.items.size() != 1 || e.items[0].kind != IndexItem::Kind::value)
+      report(target.span, "an assignment sets one element", "x[i] = value");
+    return assign_place(*e.base);
+  }
+  if (target.kind == ExprKind::member) return assign_place(*ast::as<Member>(target).object);
+  auto* n = if_is<Name>(&target);
+  if (!n) {
+    report(target.span, "this cannot be assigned to",
+           "an assignment starts at a variable: x[0].field = value");
+    return;
+  }
+  if (resolve(*n) && n->binding != Binding::local && n->binding != Binding::global)
+    report(n->span, fmt::format("'{}' is no variable", n->text));
+}
+
+void Checker::condition(ExprPtr& e) {
+  const Known known = expression(e);
+  switch (known.kind) {
+    case TypeKind::any:
+    case TypeKind::boolean:
+    case TypeKind::tensor:
+      return;
+    default: {
+      const std::string help =
+          known.kind == TypeKind::integer || known.kind == TypeKind::floating ? "compare it: x != 0" : "";
+      report(e->span, fmt::format("a condition is a bool, not {}", describe(known.kind)), help);
+    }
+  }
+}
+
+void Checker::conditional(Conditional& s) {
+  for (auto& arm : s.arms) {
+    if (arm.condition) condition(arm.condition);
+    block(arm.body);
+  }
+}
+
+void Checker::for_loop(For& s) {
+  const Known known = expression(s.sequence);
+  if (known.kind == TypeKind::integer)
+    report(s.sequence->span, "a loop goes over a list or a range, not an int", "for i in 0..n { … }");
+  else if (known.kind == TypeKind::floating || known.kind == TypeKind::boolean)
+    report(s.sequence->span, fmt::format("a loop goes over a list or a range, not {}", describe(known.kind)));
+  const Scope scope(*this);
+  const Known element = s.sequence->kind == ExprKind::range ? Known{TypeKind::integer, nullptr} : Known{};
+  bind(*s.variable, add_variable(s.variable->text, s.variable->span, element));
+  ++loops_;
+  block(s.body);
+  --loops_;
+}
+
+void Checker::while_loop(While& s) {
+  if (s.condition) condition(s.condition);
+  ++loops_;
+  block(s.body);
+  --loops_;
+}
+
+void Checker::return_value(Return& s) {
+  if (!function_) {
+    report(s.span, "'return' stands outside a function");
+    return;
+  }
+  const Known known = s.value ? expression(s.value) : Known{TypeKind::nothing, nullptr};
+  result(known, s.value ? s.value->span : s.span);
+}
+
+/// Compares a known result with the declared one.
+void Checker::result(Known known, Span span) {
+  const Type& declared = function_->result;
+  if (declared.kind == TypeKind::any || known.kind == TypeKind::any) return;
+  Argument a;
+  if (known.kind == TypeKind::nothing && declared.kind != TypeKind::nothing) {
+    report(span, fmt::format("'{}' returns nothing here, but its result is declared", function_->name))
+        .notes.push_back({declared.span, fmt::format("as {} here", declared.name)});
+    return;
+  }
+  auto place = std::make_unique<Boolean>();
+  place->span = span;
+  a.value = std::move(place);
+  argument(a, known, declared, "", function_->name, declared.span);
+}
+
+/// The last statement of a function that declares a result must be able to give one.
+void Checker::last_value(const Block& body) {
+  const Type& declared = function_->result;
+  if (declared.kind == TypeKind::any || declared.kind == TypeKind::nothing) return;
+  const bool gives_nothing = body.statements.empty() || body.statements.back()->kind == StmtKind::for_loop ||
+                             (body.statements.back()->kind == StmtKind::while_loop &&
+                              ast::as<While>(*body.statements.back()).condition);
+  if (!gives_nothing) return;
+  const Span end = body.statements.empty() ? body.span : body.statements.back()->span;
+  report({end.source, end.begin, std::min(end.end, end.begin + 1)},
+         fmt::format("'{}' ends without a value, but its result is declared", function_->name))
+      .notes.push_back({declared.span, fmt::format("as {} here", declared.name)});
+}
+
+}  // namespace tl::lang

@@ -1,0 +1,116 @@
+// The checker's class, shared by checker.cpp (declarations, statements), checker_expressions.cpp and
+// checker_equations.cpp.
+#pragma once
+
+#include <set>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "lang/checker.h"
+
+namespace tl::lang {
+
+/// What is known about a value before running: its kind, and for tensors the declared type. TypeKind::any:
+/// nothing.
+struct Known {
+  ast::TypeKind kind = ast::TypeKind::any;
+  const ast::Type* type = nullptr;
+};
+
+class Checker {
+ public:
+  Checker(LoadedModule& module, const Library& library, std::vector<Diagnostic>& diagnostics)
+      : module_(module), library_(library), diagnostics_(diagnostics) {}
+  void run();
+
+ private:
+  struct Variable {
+    std::string name;
+    uint32_t slot = 0;
+    bool is_global = false;
+    Span span;
+    Known known;
+  };
+  struct ClosedVariable {
+    std::string name;
+    Span span;
+  };
+
+  // Scopes
+  class Scope;
+  Variable& add_variable(const std::string& name, Span span, Known known = {});
+  const Variable* find_variable(std::string_view name) const;
+  void bind(ast::Name& name, const Variable& variable);
+
+  // Declarations and statements (checker.cpp)
+  void function(ast::Function& f);
+  void parameters(ast::Function& f);
+  void dimensions(ast::Function& f, ast::Type& type);
+  void dimensions_in_body(ast::Type& type);
+  void block(ast::Block& body);
+  void statement(ast::StmtPtr& s);
+  void let(ast::StmtPtr& s);
+  void declare_names(ast::Let& let, Known known);
+  void assign(ast::StmtPtr& s);
+  void assign_place(ast::Expr& target);
+  void conditional(ast::Conditional& s);
+  void for_loop(ast::For& s);
+  void while_loop(ast::While& s);
+  void condition(ast::ExprPtr& e);
+  void return_value(ast::Return& s);
+  void result(Known value, Span span);
+  void last_value(const ast::Block& body);
+
+  // Expressions (checker_expressions.cpp)
+  Known expression(ast::ExprPtr& e);
+  Known name(ast::Name& n);
+  Known unary(ast::Unary& e);
+  Known binary(ast::Binary& e);
+  Known index(ast::Index& e);
+  Known cast(ast::Cast& e);
+  Known call(ast::ExprPtr& e);
+  Known call_user(ast::Call& e, const ast::Function& f);
+  Known call_native(ast::Call& e, const NativeFunction& f);
+  bool dimension_value(ast::ExprPtr& e);
+  void index_items(std::vector<ast::IndexItem>& items);
+  void argument(const ast::Argument& a, Known value, const ast::Type& type, std::string_view parameter,
+                std::string_view function, Span declared);
+  bool resolve(ast::Name& n);
+  void unknown_name(const ast::Name& n, bool is_function);
+  std::vector<std::string> names_in_scope() const;
+
+  // Equations (checker_equations.cpp)
+  void equation(ast::Equation& e, bool declares_always = false);
+  bool has_index_names(const ast::Expr& e) const;
+  void collect_index_names(const ast::Expr* e, std::set<std::string>& out) const;
+  void collect_from_items(const std::vector<ast::IndexItem>& items, std::set<std::string>& out) const;
+  void collect_bare(const ast::Expr* e, std::set<std::string>& out) const;
+  void equation_items(std::vector<ast::IndexItem>& items);
+  void equation_expression(ast::ExprPtr& e, bool in_brackets);
+  void equation_name(ast::Name& n, bool in_brackets);
+  void equation_index(ast::Index& e);
+  void equation_call(ast::ExprPtr& e);
+  std::unique_ptr<ast::Equation> as_equation(std::unique_ptr<ast::Name> target, ast::ExprPtr rhs,
+                                             ast::Projection projection, Span span);
+  void check_rank(Known base, size_t positions, Span span);
+
+  Diagnostic& report(Span span, std::string message, std::string help = {});
+
+  LoadedModule& module_;
+  const Library& library_;
+  std::vector<Diagnostic>& diagnostics_;
+  ast::Function* function_ = nullptr;             ///< whose body is being checked; null at top level
+  std::vector<Variable> variables_;               ///< in scope, innermost last
+  std::vector<ClosedVariable> closed_;            ///< of inner blocks that have ended, for hints
+  std::set<std::string> assigned_;                ///< names the function assigns to: their kind may change
+  std::set<std::string>* index_names_ = nullptr;  ///< of the equation being checked
+  uint32_t next_slot_ = 0, n_slots_ = 0, n_dims_ = 0;
+  int loops_ = 0;
+  int blocks_ = 0;
+};
+
+/// How messages call a kind: "an int".
+std::string_view describe(ast::TypeKind kind);
+
+}  // namespace tl::lang
