@@ -1,0 +1,54 @@
+// Models, tokenizers and caches as programs see them: m.blk[i].attn_q.weight, m.config.n_heads, cache.length.
+#pragma once
+
+#include <memory>
+#include <string>
+
+#include "lang/interpreter.h"
+#include "lang/value.h"
+#include "llm/kv_cache.h"
+#include "llm/model.h"
+
+namespace tl {
+
+/// A model: its weights by name, `config`, `n_layers`, `metadata`, `tokenizer`, `rope_factors`, `path`.
+class ModelObject : public lang::NativeObject {
+ public:
+  static constexpr std::string_view kTypeName = "model";
+  explicit ModelObject(std::shared_ptr<const Model> model) : model_(std::move(model)) {}
+  std::string_view type_name() const override { return kTypeName; }
+  lang::Value get(lang::Interpreter& interpreter, std::string_view name) const override;
+  std::string text() const override;
+  const Model& model() const { return *model_; }
+  const std::shared_ptr<const Model>& shared() const { return model_; }
+
+ private:
+  std::shared_ptr<const Model> model_;
+};
+
+class TokenizerObject : public lang::NativeObject {
+ public:
+  static constexpr std::string_view kTypeName = "tokenizer";
+  explicit TokenizerObject(Tokenizer tokenizer) : tokenizer_(std::move(tokenizer)) {}
+  std::string_view type_name() const override { return kTypeName; }
+  lang::Value get(lang::Interpreter& interpreter, std::string_view name) const override;
+  const Tokenizer& tokenizer() const { return tokenizer_; }
+
+ private:
+  Tokenizer tokenizer_;
+};
+
+/// A KV cache: `length`, `capacity`, and update(cache, layer, k, v).
+class CacheObject : public lang::NativeObject {
+ public:
+  static constexpr std::string_view kTypeName = "cache";
+  explicit CacheObject(KvCache cache) : cache_(std::move(cache)) {}
+  std::string_view type_name() const override { return kTypeName; }
+  lang::Value get(lang::Interpreter& interpreter, std::string_view name) const override;
+  KvCache& cache() { return cache_; }
+
+ private:
+  KvCache cache_;
+};
+
+}  // namespace tl

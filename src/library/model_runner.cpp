@@ -1,0 +1,68 @@
+#include "library/model_runner.h"
+
+#include <algorithm>
+#include <filesystem>
+
+#include <fmt/format.h>
+
+#include "graph/builder.h"
+#include "lang/program.h"
+#include "library/model_functions.h"
+
+namespace tl {
+
+std::string model_program(const std::string& architecture, const std::string& programs_dir) {
+  namespace fs = std::filesystem;
+  const fs::path path = fs::path(programs_dir) / (architecture + ".tl");
+  std::error_code ignored;
+  if (fs::exists(path, ignored)) return path.string();
+  std::vector<std::string> known;
+  for (const auto& entry : fs::directory_iterator(programs_dir, ignored))
+    if (entry.path().extension() == ".tl") known.push_back(entry.path().stem().string());
+  std::sort(known.begin(), known.end());
+  throw Error(fmt::format(
+      "no model program for the architecture '{}' in {} (there are: {}); write one that defines "
+      "forward(m, ids, cache) and pass it with --program",
+      architecture, programs_dir, known.empty() ? "none" : fmt::format("{}", fmt::join(known, ", "))));
+}
+
+ModelRunner::ModelRunner(std::shared_ptr<const Model> model, RuntimeHost& host)
+    : model_(std::move(model)),
+      host_(host),
+      object_(new CacheObject(KvCache(model_->config(), host.default_context(*model_), host.cache_dtype()))),
+      model_value_(new ModelObject(model_)),
+      cache_value_(object_) {
+  const HostOptions& options = host.options();
+  const std::string path = options.program.empty()
+                               ? model_program(model_->config().architecture, options.programs_dir)
+                               : options.program;
+  auto program = lang::Program::load(path, standard_library(), {{options.programs_dir}});
+  program->require_ok();
+  if (program->find("forward") == nullptr)
+    throw Error(fmt::format("{}: a model program defines fn forward(m, ids, cache)", path));
+  interpreter_ = std::make_unique<lang::Interpreter>(std::move(program), host);
+}
+
+std::span<const float> ModelRunner::step(std::span<const int32_t> ids, bool all_rows) {
+  const auto n = static_cast<int64_t>(ids.size());
+  Tensor input(DType::i64, {n});
+  std::copy(ids.begin(), ids.end(), input.data<int64_t>());
+  const int64_t before = cache().length();
+  try {
+    const lang::Value arguments[] = {model_value_, lang::Value(graph::constant(input)), cache_value_};
+    const lang::Value result = interpreter_->call("forward", arguments);
+    if (!result.is_tensor() || result.tensor()->shape().rank() != 2 || result.tensor()->shape()[0] != n)
+      throw Error(
+          fmt::format("forward must give logits [{}, vocabulary], and gave {}", n, result.describe()));
+    graph::NodeRef logits = result.tensor();
+    if (!all_rows) logits = graph::slice(logits, 0, -1, std::nullopt);
+    const Tensor values = converted(host_.session().value(logits), DType::f32);
+    logits_.assign(values.data<float>(), values.data<float>() + values.elements());
+  } catch (...) {
+    cache().truncate(before);
+    throw;
+  }
+  return logits_;
+}
+
+}  // namespace tl
