@@ -1,0 +1,44 @@
+#include "cli/engine.h"
+
+#include "backend/backend.h"
+#include "cli/output.h"
+#include "cli/session.h"
+#include "library/host.h"
+#include "library/model_runner.h"
+
+namespace tl::cli {
+
+namespace {
+
+class ProgramEngine : public Engine {
+ public:
+  explicit ProgramEngine(const ModelOptions& options)
+      : session_(make_session(options)),
+        host_(*session_, host_options(options)),
+        runner_(host_.open_model(options.model), host_) {}
+
+  const ModelFile& file() const override { return runner_.model().file(); }
+  const Tokenizer& tokenizer() const override { return runner_.model().tokenizer(); }
+  int64_t n_vocab() const override { return runner_.model().config().vocab_size; }
+  int64_t context_length() const override { return cache().capacity(); }
+  std::span<const float> step(std::span<const int32_t> ids, bool all_rows) override {
+    return runner_.step(ids, all_rows);
+  }
+  int64_t position() const override { return cache().length(); }
+  void truncate(int64_t position) override { runner_.cache().truncate(position); }
+
+ private:
+  const KvCache& cache() const { return runner_.cache(); }
+
+  std::unique_ptr<Session> session_;
+  RuntimeHost host_;
+  ModelRunner runner_;
+};
+
+}  // namespace
+
+std::unique_ptr<Engine> Engine::open(const ModelOptions& options) {
+  return std::make_unique<ProgramEngine>(options);
+}
+
+}  // namespace tl::cli

@@ -1,0 +1,28 @@
+#include "cli/session.h"
+
+#include <fmt/format.h>
+
+namespace tl::cli {
+
+std::unique_ptr<Session> make_session(const ModelOptions& options) {
+  const bool reference = options.device == "reference";
+  SessionOptions session;
+  session.n_threads = options.threads;
+  session.activations = options.activations == "float32" ? Activations::float32 : Activations::q8;
+  session.notice = [](const std::string& text) { fmt::print(stderr, "tl: note: {}\n", text); };
+  return std::make_unique<Session>(reference ? reference_backend() : cpu_backend(),
+                                   reference ? nullptr : &reference_backend(), std::move(session));
+}
+
+HostOptions host_options(const ModelOptions& options) {
+  HostOptions host;
+  host.use_mmap = options.mmap;
+  if (options.layers) host.layers = *options.layers;
+  host.cache_dtype = options.cache_type == "f16" ? DType::f16 : DType::f32;
+  host.context_length = options.context;
+  host.program = options.program;
+  host.programs_dir = model_programs_dir(options.models_dir);
+  return host;
+}
+
+}  // namespace tl::cli
