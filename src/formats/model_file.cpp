@@ -262,7 +262,8 @@ uint64_t ModelFile::tensor_bytes() const {
 
 std::shared_ptr<const ModelFile> open_model_file(const std::string& path, bool use_mmap) {
   namespace fs = std::filesystem;
-  const bool folder_or_index = fs::is_directory(path) || path.ends_with(".json");
+  std::error_code ignored;
+  const bool folder_or_index = fs::is_directory(path, ignored) || path.ends_with(".json");
   if (folder_or_index || path.ends_with(".safetensors"))
     return std::make_shared<const ModelFile>(read_safetensors_model(path, use_mmap));
   return std::make_shared<const ModelFile>(read_gguf(MappedFile::open(path, use_mmap)));

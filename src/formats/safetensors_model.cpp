@@ -267,10 +267,13 @@ ModelParts read_shards(const fs::path& index_path, bool use_mmap) {
 
 /// The index or the single file of a model folder.
 fs::path find_weights(const fs::path& folder) {
-  if (fs::exists(folder / "model.safetensors.index.json")) return folder / "model.safetensors.index.json";
-  if (fs::exists(folder / "model.safetensors")) return folder / "model.safetensors";
+  std::error_code failure;
+  for (const char* name : {"model.safetensors.index.json", "model.safetensors"})
+    if (fs::exists(folder / name, failure)) return folder / name;
   std::vector<fs::path> found;
-  for (const auto& entry : fs::directory_iterator(folder))
+  fs::directory_iterator entries(folder, failure);
+  if (failure) throw Error(folder.string() + ": cannot open: " + failure.message());
+  for (const auto& entry : entries)
     if (entry.path().extension() == ".safetensors") found.push_back(entry.path());
   if (found.size() == 1) return found[0];
   throw Error(fmt::format(
@@ -306,7 +309,8 @@ std::string gguf_tensor_name(const std::string& theirs) {
 }
 
 ModelParts read_safetensors_model(const std::string& path, bool use_mmap) {
-  const fs::path weights = fs::is_directory(path) ? find_weights(path) : fs::path(path);
+  std::error_code ignored;
+  const fs::path weights = fs::is_directory(path, ignored) ? find_weights(path) : fs::path(path);
   ModelParts parts = weights.extension() == ".json"
                          ? read_shards(weights, use_mmap)
                          : read_safetensors(MappedFile::open(weights.string(), use_mmap));
