@@ -1,60 +1,61 @@
 #include "backend/cpu/isa.h"
 
 #include <fmt/format.h>
+#include <algorithm>
 #include <cstdlib>
 #include <string_view>
+#include <vector>
 
 #include "base/error.h"
 
 namespace tl::cpu {
 
-namespace portable {
-const Isa& table();
-}
 #ifdef TL_CPU_X86
-namespace avx2 {
-const Isa& table();
-}
 namespace avx512 {
 const Isa& table();
 }
+namespace avx2 {
+const Isa& table();
+}
 #endif
+namespace portable {
+const Isa& table();
+}
 
 namespace {
 
-struct Choice {
-  std::string_view name;
-  bool supported;
-  const Isa& (*table)();
-};
+std::vector<const Isa*> find_supported() {
+  std::vector<const Isa*> found;
+#ifdef TL_CPU_X86
+  const bool has_avx2 = __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma");
+  if (has_avx2 && __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512bw") &&
+      __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vnni"))
+    found.push_back(&avx512::table());
+  if (has_avx2) found.push_back(&avx2::table());
+#endif
+  found.push_back(&portable::table());
+  return found;
+}
 
 const Isa& choose() {
-  const Choice choices[] = {
-  // the best first
-#ifdef TL_CPU_X86
-      {"avx512",
-       __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512bw") &&
-           __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vnni") &&
-           __builtin_cpu_supports("fma"),
-       avx512::table},
-      {"avx2", __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma"), avx2::table},
-#endif
-      {"portable", true, portable::table},
-  };
+  const auto supported = supported_isas();
   const char* wanted = std::getenv("TL_CPU_ISA");
-  for (const Choice& choice : choices) {
-    if (wanted && choice.name != wanted) continue;
-    if (choice.supported) return choice.table();
-    if (wanted)
-      throw Error(fmt::format(
-          "TL_CPU_ISA={}: this processor lacks these instructions; unset it or use portable", wanted));
-  }
+  if (wanted == nullptr) return *supported.front();
+  const auto found = std::find_if(supported.begin(), supported.end(),
+                                  [&](const Isa* i) { return std::string_view(i->name) == wanted; });
+  if (found != supported.end()) return **found;
   std::string names;
-  for (const Choice& choice : choices) names += (names.empty() ? "" : ", ") + std::string(choice.name);
-  throw Error(fmt::format("TL_CPU_ISA={}: no such instruction set; one of {}", wanted, names));
+  for (const Isa* i : supported) names += fmt::format("{}{}", names.empty() ? "" : ", ", i->name);
+  throw Error(fmt::format("TL_CPU_ISA={}: not among the instruction sets that this processor runs: {}",
+                          wanted, names));
 }
 
 }  // namespace
+
+std::span<const Isa* const> supported_isas() {
+  static const std::vector<const Isa*> supported = find_supported();
+  return supported;
+}
 
 const Isa& isa() {
   static const Isa& chosen = choose();

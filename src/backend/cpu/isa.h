@@ -7,6 +7,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <span>
 
 #include "ops/op.h"
 
@@ -52,18 +53,19 @@ struct FloatLinear {
 /// b[k, kGemmColumns].
 constexpr int64_t kGemmRows = 4, kGemmColumns = 16;
 
-/// One KV head's keys and values, a tile of them at a time, against `rows` queries. See attention.cpp.
+/// One query against a tile of one head's keys and values: updates the running softmax of the query. See
+/// attention.cpp.
 struct AttentionTile {
-  const float* k;  ///< [n, d], decoded
-  const float* v;  ///< [n, d]
-  int64_t n, d;
-  const float* q;       ///< this query, [d]
-  const uint8_t* mask;  ///< [n] or null: keys that take part
+  const float* k;  ///< [n, k_dim], rows k_stride apart
+  const float* v;  ///< [n, v_dim], rows v_stride apart
+  int64_t n, k_dim, v_dim, k_stride, v_stride;
+  const float* q;       ///< [k_dim]
+  const uint8_t* mask;  ///< of n keys: those that take part; or null
   int64_t mask_stride;  ///< bytes from one key's mask to the next
   float scale;
-  float* max;  ///< running maximum, -inf before the first tile
-  float* sum;  ///< running sum of e^(s - max)
-  float* out;  ///< [d], running sum of e^(s - max) v
+  float* max;  ///< running maximum of the scores s, -inf before the first tile
+  float* sum;  ///< running sum of e^(s - max); 0 until a key takes part
+  float* out;  ///< [v_dim], running sum of e^(s - max) v
 };
 constexpr int64_t kAttentionKeys = 64;  ///< keys in a tile; tiles start at multiples of it
 
@@ -100,8 +102,11 @@ struct Isa {
   void (*attention_tile)(const AttentionTile& args);
 };
 
-/// The table for this processor, or the one that the environment variable TL_CPU_ISA names. Throws Error if
-/// that is unknown or the processor lacks it.
+/// The tables that this processor can run, the best first.
+std::span<const Isa* const> supported_isas();
+
+/// The best of them, or the one that the environment variable TL_CPU_ISA names. Throws Error if that is
+/// unknown or this processor lacks it.
 const Isa& isa();
 
 }  // namespace tl::cpu

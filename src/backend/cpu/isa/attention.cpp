@@ -28,7 +28,7 @@ TL_INLINE void add_values(const AttentionTile& t, const float* p, float decay, i
   for (int i = 0; i < V; ++i) acc[i] = load(t.out + at + i * kLanes) * F32(decay);
   for (int64_t j = 0; j < t.n; ++j) {
     if (t.mask && !t.mask[j * t.mask_stride]) continue;
-    const float* v = t.v + j * t.d + at;
+    const float* v = t.v + j * t.v_stride + at;
     for (int i = 0; i < V; ++i) acc[i] = fma(F32(p[j]), load(v + i * kLanes), acc[i]);
   }
   for (int i = 0; i < V; ++i) store(t.out + at + i * kLanes, acc[i]);
@@ -41,7 +41,7 @@ void attention_tile(const AttentionTile& t) {
   for (int64_t j = 0; j < t.n; ++j) {
     p[j] = -__builtin_inff();
     if (t.mask && !t.mask[j * t.mask_stride]) continue;
-    p[j] = dot(t.q, t.k + j * t.d, t.d) * t.scale;
+    p[j] = dot(t.q, t.k + j * t.k_stride, t.k_dim) * t.scale;
     if (!(p[j] <= max) && max == max) max = p[j];  // NaN is taken and then stays
     any = true;
   }
@@ -61,12 +61,12 @@ void attention_tile(const AttentionTile& t) {
   }
   *t.sum = *t.sum * decay + sum(total);
   int64_t at = 0;
-  for (; at + 4 * kLanes <= t.d; at += 4 * kLanes) add_values<4>(t, p, decay, at);
-  for (; at + kLanes <= t.d; at += kLanes) add_values<1>(t, p, decay, at);
-  for (; at < t.d; ++at) {
+  for (; at + 4 * kLanes <= t.v_dim; at += 4 * kLanes) add_values<4>(t, p, decay, at);
+  for (; at + kLanes <= t.v_dim; at += kLanes) add_values<1>(t, p, decay, at);
+  for (; at < t.v_dim; ++at) {
     float acc = t.out[at] * decay;
     for (int64_t j = 0; j < t.n; ++j)
-      if (!t.mask || t.mask[j * t.mask_stride]) acc += p[j] * t.v[j * t.d + at];
+      if (!t.mask || t.mask[j * t.mask_stride]) acc += p[j] * t.v[j * t.v_stride + at];
     t.out[at] = acc;
   }
 }

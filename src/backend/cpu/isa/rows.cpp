@@ -7,15 +7,20 @@ namespace tl::cpu::TL_ISA {
 
 namespace {
 
-/// Sums term(x[i..i+8)) in four vectors of partial sums. The zeros that pad the tail must have the term 0.
+TL_INLINE F32 load_some(const float* p, int64_t n) { return n == kLanes ? load(p) : load_tail(p, n); }
+
+/// Sums term(x[i]) in 32 partial sums, element i in number i % 32, so that zeros after the end would change
+/// nothing. The term of 0 must be 0.
 template <class Term>
 TL_INLINE float sum_of(const float* x, int64_t n, Term term) {
   F32 part[4] = {F32(0.0f), F32(0.0f), F32(0.0f), F32(0.0f)};
   int64_t i = 0;
   for (; i + 4 * kLanes <= n; i += 4 * kLanes)
     for (int p = 0; p < 4; ++p) part[p] = part[p] + term(load(x + i + p * kLanes));
-  for (; i + kLanes <= n; i += kLanes) part[0] = part[0] + term(load(x + i));
-  if (i < n) part[1] = part[1] + term(load_tail(x + i, n - i));
+  for (int p = 0; i < n; ++p, i += kLanes) {
+    const int64_t lanes = n - i < kLanes ? n - i : kLanes;
+    part[p] = part[p] + term(load_some(x + i, lanes));
+  }
   return sum((part[0] + part[1]) + (part[2] + part[3]));
 }
 
@@ -60,8 +65,6 @@ float exp_sum(const float* x, float max, float* out, int64_t n) {
   }
   return sum(total);
 }
-
-TL_INLINE F32 load_some(const float* p, int64_t n) { return n == kLanes ? load(p) : load_tail(p, n); }
 
 void scale_row(const float* x, float shift, float scale, const float* w, const float* b, float* out,
                int64_t n) {

@@ -155,8 +155,8 @@ X(fmod)
 #undef X
 #undef TL_LANEWISE_1
 
-    /// Whole numbers |x| < 2^31 to integers, others to nearest even.
-    TL_INLINE I32 to_i32(F32 x) {
+/// Whole numbers |x| < 2^31 to integers, others to nearest even.
+TL_INLINE I32 to_i32(F32 x) {
 #ifdef __AVX2__
   return {bits_as<RawI32>(_mm256_cvtps_epi32(x.v))};
 #else

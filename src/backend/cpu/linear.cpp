@@ -1,0 +1,136 @@
+// x @ w^T with weights as they lie in memory, and rows of a table.
+#include <fmt/format.h>
+#include <vector>
+
+#include "backend/cpu/isa.h"
+#include "backend/cpu/kernels.h"
+#include "backend/cpu/strided.h"
+#include "tensor/blocks.h"
+
+namespace tl::cpu {
+
+namespace {
+
+/// Weights of this many bytes are passed over all rows of x before the next come: they stay in the L2 cache.
+constexpr int64_t kPanelBytes = 128 * 1024;
+/// Multiply-adds that are worth waking a thread for.
+constexpr int64_t kLinearGrain = 128 * 1024;
+
+struct Operands {
+  const float* x;
+  int64_t m, k, n;
+  const Tensor& w;
+  int64_t row_bytes;
+  float* out;
+};
+
+/// Calls panel(begin, end) on ranges of weight rows, in parallel.
+template <class Panel>
+void each_panel(ThreadPool& pool, const Operands& o, Panel panel) {
+  const int64_t work = std::max<int64_t>(1, o.k * o.m);
+  const int64_t grain = std::max<int64_t>(16, kLinearGrain / work / 16 * 16);
+  const int64_t rows = std::max<int64_t>(1, kPanelBytes / std::max<int64_t>(1, o.row_bytes));
+  pool.parallel_for(o.n, grain, [&](int64_t begin, int64_t end) {
+    const int64_t step = o.m == 1 ? end - begin : rows;
+    for (int64_t i = begin; i < end; i += step) panel(i, std::min(end, i + step));
+  });
+}
+
+const std::byte* weight_row(const Operands& o, int64_t i) { return o.w.bytes() + i * o.row_bytes; }
+
+/// Float activations. Weights that have no float kernel are decoded a row at a time.
+void float_linear(ThreadPool& pool, const Operands& o) {
+  const auto kernel = isa().linear_float[static_cast<size_t>(o.w.dtype())];
+  each_panel(pool, o, [&](int64_t begin, int64_t end) {
+    FloatLinear a{weight_row(o, begin), o.row_bytes, end - begin, o.x, o.k, o.m, o.k, o.out + begin, o.n};
+    if (kernel) return kernel(a);
+    std::vector<float> row(static_cast<size_t>(o.k));
+    a.w = reinterpret_cast<const std::byte*>(row.data());
+    a.n = 1;
+    for (int64_t i = begin; i < end; ++i) {
+      decode_row(o.w.dtype(), weight_row(o, i), row.data(), o.k);
+      a.out = o.out + i;
+      isa().linear_float[static_cast<size_t>(DType::f32)](a);
+    }
+  });
+}
+
+/// Memory for activations rounded to 8 bits.
+class Rounded {
+ public:
+  Rounded(int64_t m, int64_t k) : blocks_((k / 32 + 7) / 8 * 8) {
+    const auto n = static_cast<size_t>(m * blocks_);
+    quants_.reset(new int8_t[static_cast<size_t>(m * k)]);
+    scales_.reset(new float[4 * n]);
+    rows = {quants_.get(), scales_.get(), scales_.get() + n, scales_.get() + 2 * n, k, blocks_};
+  }
+  Q8Rows rows;
+
+ private:
+  int64_t blocks_;
+  std::unique_ptr<int8_t[]> quants_;
+  std::unique_ptr<float[]> scales_;
+};
+
+/// Activations rounded to 8 bits per block of 32. Rows that hold NaN or infinity are not rounded, so that
+/// those come out where they would.
+void q8_linear(ThreadPool& pool, const Operands& o, void (*kernel)(const Q8Linear&)) {
+  const Rounded rounded(o.m, o.k);
+  std::vector<uint8_t> finite(static_cast<size_t>(o.m));
+  pool.parallel_for(o.m, std::max<int64_t>(1, kGrain / o.k), [&](int64_t begin, int64_t end) {
+    for (int64_t r = begin; r < end; ++r)
+      finite[static_cast<size_t>(r)] = isa().quantize_row(o.x + r * o.k, rounded.rows, r);
+  });
+  each_panel(pool, o, [&](int64_t begin, int64_t end) {
+    kernel({weight_row(o, begin), o.row_bytes, end - begin, rounded.rows, o.m, o.out + begin, o.n});
+  });
+  for (int64_t r = 0; r < o.m; ++r)
+    if (!finite[static_cast<size_t>(r)])
+      float_linear(pool, {o.x + r * o.k, 1, o.k, o.n, o.w, o.row_bytes, o.out + r * o.n});
+}
+
+/// A matrix whose rows lie in one piece each: a transposed view is copied.
+Tensor with_whole_rows(const Tensor& t) {
+  return t.shape()[1] <= 1 || t.strides()[1] == 1 ? t : converted(t, t.dtype());
+}
+
+}  // namespace
+
+void linear(const KernelArgs& args) {
+  const Tensor& x = args.in[0];
+  const auto [m, k] = rows_of(x);
+  const Tensor w = with_whole_rows(args.in[1]);
+  const int64_t n = w.shape()[0];
+  if (args.out.elements() == 0) return;
+  const int64_t row_bytes = bytes_of(w.dtype(), w.strides()[0]);
+  const Operands o{x.data<float>(), k ? m : args.out.elements() / n, k, n, w,
+                   row_bytes,       args.out.data<float>()};
+  const auto q8 = isa().linear_q8[static_cast<size_t>(w.dtype())];
+  if (q8 && k > 0 && args.activations == Activations::q8)
+    q8_linear(args.pool, o, q8);
+  else
+    float_linear(args.pool, o);
+  if (args.in.size() < 3) return;
+  const float* bias = args.in[2].data<float>();
+  for (int64_t r = 0; r < o.m; ++r) isa().add_row(bias, o.out + r * n, n);
+}
+
+void embedding(const KernelArgs& args) {
+  const Tensor table = with_whole_rows(args.in[0]);
+  const Tensor& ids = args.in[1];
+  const int64_t width = table.shape()[1], n = ids.elements();
+  const int64_t row_bytes = bytes_of(table.dtype(), table.strides()[0]);
+  args.pool.parallel_for(
+      n, std::max<int64_t>(1, kGrain / std::max<int64_t>(1, width)), [&](int64_t begin, int64_t end) {
+        for (int64_t r = begin; r < end; ++r) {
+          const int64_t id = load_int(ids, r);
+          if (id < 0 || id >= table.shape()[0])
+            throw Error(fmt::format("[embedding] id {} is out of range for the table {}: expected 0 to {}",
+                                    id, to_string(table.shape()), table.shape()[0] - 1));
+          decode_row(table.dtype(), table.bytes() + id * row_bytes, args.out.data<float>() + r * width,
+                     width);
+        }
+      });
+}
+
+}  // namespace tl::cpu

@@ -1,0 +1,108 @@
+// Operations that depend on the order of elements along one axis.
+#include <algorithm>
+#include <numeric>
+#include <vector>
+
+#include "backend/cpu/kernels.h"
+#include "backend/cpu/strided.h"
+#include "ops/functors.h"
+
+namespace tl::cpu {
+
+namespace {
+
+template <class T>
+bool is_nan(T x) {
+  return x != x;
+}
+
+/// Calls body(line, offset of the line in the result) for every line of the first input along `axis`.
+template <class T, class Body>
+void each_line(const KernelArgs& args, int axis, const Shape& out_strides, Body body) {
+  const Tensor& x = args.in[0];
+  const int64_t n = x.shape()[axis];
+  const Walk<2> over(without(x.shape(), axis), {out_strides, without(x.strides(), axis)});
+  over.each(args.pool, n, [&](const auto& at) {
+    std::vector<T> buffer(static_cast<size_t>(n));
+    const T* line = load_run(x, at[1], x.strides()[axis], n, buffer.data());
+    body(std::span<const T>(line, static_cast<size_t>(n)), at[0]);
+  });
+}
+
+/// The first element that none comes before. NaN comes before everything.
+template <class Before>
+void arg_first(const KernelArgs& args, Before before) {
+  as_number(args.in[0].dtype(), [&]<class T>(T) {
+    each_line<T>(args, args.attr<AxisAttrs>().axis, args.out.strides(),
+                 [&](std::span<const T> line, int64_t at) {
+                   size_t best = 0;
+                   for (size_t i = 1; i < line.size() && !is_nan(line[best]); ++i)
+                     if (is_nan(line[i]) || before(line[i], line[best])) best = i;
+                   store_int(args.out, at, static_cast<int64_t>(best));
+                 });
+  });
+}
+
+/// The order in which a stable sort leaves the elements of a line; NaN goes last.
+template <class T>
+std::vector<int64_t> sorted_order(std::span<const T> line, bool descending) {
+  std::vector<int64_t> order(line.size());
+  std::iota(order.begin(), order.end(), 0);
+  std::stable_sort(order.begin(), order.end(), [&](int64_t i, int64_t j) {
+    const T a = line[static_cast<size_t>(i)], b = line[static_cast<size_t>(j)];
+    if (is_nan(a) || is_nan(b)) return !is_nan(a) && is_nan(b);
+    return descending ? a > b : a < b;
+  });
+  return order;
+}
+
+/// Stores what compute(line) gives, a value per element, along the axis of the result.
+template <class T, class Compute>
+void map_lines(const KernelArgs& args, int axis, Compute compute) {
+  each_line<T>(args, axis, without(args.out.strides(), axis), [&](std::span<const T> line, int64_t at) {
+    const auto values = compute(line);
+    store_run(args.out, at, args.out.strides()[axis], static_cast<int64_t>(values.size()), values.data());
+  });
+}
+
+}  // namespace
+
+void argmax(const KernelArgs& args) {
+  arg_first(args, [](auto a, auto b) { return a > b; });
+}
+
+void argmin(const KernelArgs& args) {
+  arg_first(args, [](auto a, auto b) { return a < b; });
+}
+
+void cumsum(const KernelArgs& args) {
+  as_number(args.out.dtype(), [&]<class T>(T) {
+    map_lines<T>(args, args.attr<AxisAttrs>().axis, [](std::span<const T> line) {
+      std::vector<T> sums(line.size());
+      std::partial_sum(line.begin(), line.end(), sums.begin(),
+                       [](T a, T b) { return Functor<Op::add>::apply(a, b); });
+      return sums;
+    });
+  });
+}
+
+void sort(const KernelArgs& args) {
+  const bool descending = args.attr<SortAttrs>().descending;
+  as_number(args.out.dtype(), [&]<class T>(T) {
+    map_lines<T>(args, args.attr<SortAttrs>().axis, [&](std::span<const T> line) {
+      std::vector<T> sorted;
+      for (const int64_t i : sorted_order(line, descending)) sorted.push_back(line[static_cast<size_t>(i)]);
+      return sorted;
+    });
+  });
+}
+
+void argsort(const KernelArgs& args) {
+  const bool descending = args.attr<SortAttrs>().descending;
+  as_number(args.in[0].dtype(), [&]<class T>(T) {
+    map_lines<T>(args, args.attr<SortAttrs>().axis,
+                 [&](std::span<const T> line) { return sorted_order(line, descending); });
+  });
+}
+
+}  // namespace tl::cpu
