@@ -54,6 +54,9 @@ NodeRef as_linear(const Operand& x, const Operand& w, const Labels& result) {
   const int o = w.axes[0].terms[0].label, d = w.axes[1].terms[0].label;
   const Labels xs = labels_of(x);
   if (contains(result, d) || !contains(result, o) || !contains(xs, d) || contains(xs, o)) return nullptr;
+  // Between two activations only x w^T as it lies in memory; everything else is a general matrix product.
+  const bool stored = w.tensor->is_weight || is_quantised(w.tensor->dtype());
+  if (!stored && xs.back() != d) return nullptr;
   Labels kept;
   for (const int l : result)
     if (l != o) kept.push_back(l);
