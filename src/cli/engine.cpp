@@ -1,6 +1,7 @@
 #include "cli/engine.h"
 
-#include "backend/backend.h"
+#include <fmt/format.h>
+
 #include "cli/output.h"
 #include "cli/session.h"
 #include "library/host.h"
@@ -26,6 +27,7 @@ class ProgramEngine : public Engine {
   }
   int64_t position() const override { return cache().length(); }
   void truncate(int64_t position) override { runner_.cache().truncate(position); }
+  int64_t trained_context() const { return runner_.model().config().context_length; }
 
  private:
   const KvCache& cache() const { return runner_.cache(); }
@@ -38,7 +40,12 @@ class ProgramEngine : public Engine {
 }  // namespace
 
 std::unique_ptr<Engine> Engine::open(const ModelOptions& options) {
-  return std::make_unique<ProgramEngine>(options);
+  auto engine = std::make_unique<ProgramEngine>(options);
+  if (engine->context_length() > engine->trained_context()) {
+    say(fmt::format("note: a context of {} tokens is more than the {} this model was trained for",
+                    engine->context_length(), engine->trained_context()));
+  }
+  return engine;
 }
 
 }  // namespace tl::cli

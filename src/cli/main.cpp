@@ -77,6 +77,18 @@ void add_commands(CLI::App& app) {
   app.set_version_flag("--version", version_text());
   app.require_subcommand(1);
   app.option_defaults()->always_capture_default();
+  add_chat(app);
+  add_generate(app);
+  add_run(app);
+  add_check(app);
+  add_tokenize(app);
+  add_logits(app);
+  add_perplexity(app);
+  add_inspect(app);
+  add_quantize(app);
+  add_synth(app);
+  add_pull(app);
+  add_models(app);
 }
 
 int run(int argc, char** argv) {

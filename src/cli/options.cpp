@@ -46,6 +46,7 @@ void add_model_options(CLI::App& command, ModelOptions& o) {
                   "How activations meet quantised weights: q8 (8 bits per block) or float32")
       ->check(CLI::IsMember({"q8", "float32"}))
       ->group(kGroup);
+  command.add_flag("--dump-graph", o.dump_graph, "Show each plan on standard error")->group(kGroup);
 }
 
 void add_sampling_options(CLI::App& command, SamplingOptions& o) {

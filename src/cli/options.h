@@ -28,9 +28,11 @@ struct ModelOptions {
   bool mmap = true;                ///< map the file, or read it into memory
   std::string cache_type = "f32";  ///< "f32" or "f16"
   std::string activations = "q8";  ///< "q8" or "float32", where weights are quantised
+  bool dump_graph = false;         ///< show each plan on standard error
 };
 
-/// Adds --device, -t, -c, -b, --layers, --program, --models, --no-mmap, --cache-type and --activations.
+/// Adds --device, -t, -c, -b, --layers, --program, --models, --no-mmap, --cache-type, --activations and
+/// --dump-graph.
 void add_model_options(CLI::App& command, ModelOptions& options);
 
 /// Adds --temp, --top-k, --top-p, --min-p, --repeat-penalty and so on.

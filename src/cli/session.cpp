@@ -2,6 +2,8 @@
 
 #include <fmt/format.h>
 
+#include "cli/output.h"
+
 namespace tl::cli {
 
 std::unique_ptr<Session> make_session(const ModelOptions& options) {
@@ -9,7 +11,10 @@ std::unique_ptr<Session> make_session(const ModelOptions& options) {
   SessionOptions session;
   session.n_threads = options.threads;
   session.activations = options.activations == "float32" ? Activations::float32 : Activations::q8;
-  session.notice = [](const std::string& text) { fmt::print(stderr, "tl: note: {}\n", text); };
+  session.notice = [](const std::string& text) { say("note: " + text); };
+  if (options.dump_graph) {
+    session.dump_graph = [](const std::string& text) { fmt::print(stderr, "{}\n", text); };
+  }
   return std::make_unique<Session>(reference ? reference_backend() : cpu_backend(),
                                    reference ? nullptr : &reference_backend(), std::move(session));
 }

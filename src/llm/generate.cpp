@@ -83,15 +83,18 @@ std::string StopTextFilter::push(std::string_view text) {
 
 std::string StopTextFilter::flush() { return std::exchange(held_, {}); }
 
+void require_prompt_fits(std::span<const int32_t> prompt, int64_t context_length) {
+  if (prompt.empty()) throw Error("the prompt has no tokens: there is nothing to continue");
+  if (std::ssize(prompt) <= context_length) return;
+  throw Error(fmt::format(
+      "the prompt has {} tokens, but the context holds {}: enlarge it with -c, or shorten the prompt",
+      prompt.size(), context_length));
+}
+
 GenerateResult generate(const Tokenizer& tokenizer, const StepFunction& step, std::span<const int32_t> prompt,
                         const GenerateOptions& options,
                         const std::function<void(std::string_view)>& on_text) {
-  if (prompt.empty()) throw Error("the prompt has no tokens: there is nothing to continue");
-  if (std::ssize(prompt) > options.context_length) {
-    throw Error(fmt::format(
-        "the prompt has {} tokens, but the context holds {}: enlarge it with -c, or shorten the prompt",
-        prompt.size(), options.context_length));
-  }
+  require_prompt_fits(prompt, options.context_length);
   TL_CHECK(options.batch > 0, "batch must be positive");
   TL_CHECK(options.cached >= 0 && options.cached < std::ssize(prompt), "the last prompt token must be fed");
 

@@ -55,6 +55,9 @@ struct GenerateResult {
   double prompt_seconds = 0, generate_seconds = 0;
 };
 
+/// Throws Error where a prompt is empty or longer than the context.
+void require_prompt_fits(std::span<const int32_t> prompt, int64_t context_length);
+
 /// Feeds what is new of `prompt`, then samples until an end. `on_text` gets text as it becomes final: whole
 /// characters, no part of a stop text. Ctrl-C (interrupt_requested) ends it between two steps with
 /// StopReason::interrupted. Throws Error where the prompt is empty or longer than context_left.

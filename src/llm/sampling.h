@@ -21,8 +21,11 @@ struct SamplingOptions {
   int64_t seed = -1;               ///< -1: a random one
 };
 
-/// The log of softmax(logits)[id], for all ids, in double. Throws Error where a logit is NaN or +Inf, or none
-/// is finite.
+/// log Σ exp(logit), in double: a logit minus this is the log of its probability. Throws Error where a logit
+/// is NaN or +Inf, or none is finite.
+double log_normaliser(std::span<const float> logits);
+
+/// The log of softmax(logits)[id], for all ids, in double. Throws Error as log_normaliser() does.
 std::vector<double> log_probabilities(std::span<const float> logits);
 
 /// The index of the largest logit, the first of equals. Throws Error as log_normaliser() does.
