@@ -32,8 +32,8 @@ struct QuantizeResult {
 /// UsageError. 1-D tensors (norms, biases) become F32. For types of fewer bits than Q8_0 the output tensor
 /// (or token_embd where that is the output too) becomes Q6_K unless told otherwise, as llama.cpp has it. A
 /// row width that the type's block does not divide falls back to Q8_0, then F16, with a message. Sources are
-/// decoded exactly; Q/K rows of a container with another RoPE order stay as they are, the order being in the
-/// metadata. Progress is reported on the caller's thread.
+/// decoded exactly; the Q and K rows of a Hugging Face container are put into the RoPE order that GGUF has
+/// for the architecture. Progress is reported on the caller's thread.
 QuantizeResult quantize_model(const ModelFile& source, const std::string& out_path, DType type,
                               const QuantizeOptions& options = {},
                               const std::function<void(const QuantizeProgress&)>& progress = {});
