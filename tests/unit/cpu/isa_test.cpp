@@ -1,0 +1,368 @@
+// The inner loops of every instruction set that this processor runs, against plain scalar code, over all
+// tails.
+#include "backend/cpu/isa.h"
+
+#include <gtest/gtest.h>
+
+#include <bit>
+#include <cmath>
+#include <cstring>
+#include <limits>
+#include <random>
+#include <vector>
+
+#include "base/half.h"
+#include "tensor/blocks.h"
+
+namespace tl::cpu {
+namespace {
+
+constexpr float kInf = std::numeric_limits<float>::infinity();
+constexpr float kNan = std::numeric_limits<float>::quiet_NaN();
+constexpr float kPoison = 12345.0f;
+
+std::vector<float> random_floats(size_t n, unsigned seed, float low = -2, float high = 2) {
+  std::mt19937 generator(seed);
+  std::uniform_real_distribution<float> distribution(low, high);
+  std::vector<float> values(n);
+  for (float& v : values) v = distribution(generator);
+  return values;
+}
+
+double ulps(float actual, double expected) {
+  const float nearest = static_cast<float>(expected);
+  const double ulp =
+      std::max(static_cast<double>(std::nextafter(std::fabs(nearest), kInf)) - std::fabs(nearest), 0x1p-149);
+  return std::fabs(static_cast<double>(actual) - expected) / ulp;
+}
+
+class IsaTest : public testing::TestWithParam<const Isa*> {
+ protected:
+  const Isa& loops = *GetParam();
+};
+
+INSTANTIATE_TEST_SUITE_P(Sets, IsaTest, testing::ValuesIn(supported_isas().begin(), supported_isas().end()),
+                         [](const auto& test) { return std::string(test.param->name); });
+
+TEST_P(IsaTest, ExpIsWithinTwoUlpsAndRightAtTheEnds) {
+  const auto exp = loops.unary[static_cast<size_t>(Op::exp)];
+  std::vector<float> x = random_floats(20000, 1, -104, 88.7f), y(x.size());
+  exp(x.data(), y.data(), static_cast<int64_t>(x.size()));
+  double worst = 0;
+  for (size_t i = 0; i < x.size(); ++i)
+    worst = std::max(worst, ulps(y[i], std::exp(static_cast<double>(x[i]))));
+  EXPECT_LT(worst, 2.0);
+
+  const float ends[] = {0, kInf, -kInf, kNan, 88.73f, 1e30f, -1e30f, -103.97f, -0.0f};
+  float results[9];
+  exp(ends, results, 9);
+  EXPECT_EQ(results[0], 1);
+  EXPECT_EQ(results[1], kInf);
+  EXPECT_EQ(results[2], 0);
+  EXPECT_TRUE(std::isnan(results[3]));
+  EXPECT_EQ(results[4], kInf);
+  EXPECT_EQ(results[5], kInf);
+  EXPECT_EQ(results[6], 0);
+  EXPECT_EQ(results[7], std::numeric_limits<float>::denorm_min());
+  EXPECT_EQ(results[8], 1);
+}
+
+TEST_P(IsaTest, ElementwiseLoopsDoEveryTailAndNotMore) {
+  const std::vector<float> a = random_floats(70, 2), b = random_floats(70, 3);
+  for (int64_t n = 0; n < 67; ++n) {
+    std::vector<float> y(70, kPoison), z(70, kPoison);
+    std::vector<uint8_t> less(70, 7);
+    loops.unary[static_cast<size_t>(Op::silu)](a.data(), y.data(), n);
+    loops.binary[static_cast<size_t>(Op::sub)](a.data(), b.data(), z.data(), n);
+    loops.compare[static_cast<size_t>(Op::less)](a.data(), b.data(), less.data(), n);
+    for (size_t i = 0; i < 70; ++i) {
+      if (i >= static_cast<size_t>(n)) {
+        EXPECT_EQ(y[i], kPoison);
+        EXPECT_EQ(z[i], kPoison);
+        EXPECT_EQ(less[i], 7);
+        continue;
+      }
+      EXPECT_LT(ulps(y[i], a[i] / (1 + std::exp(-static_cast<double>(a[i])))), 5);
+      EXPECT_EQ(z[i], a[i] - b[i]);
+      EXPECT_EQ(less[i], a[i] < b[i]);
+    }
+  }
+}
+
+TEST_P(IsaTest, EveryHalfConverts) {
+  std::vector<uint16_t> halves(65536), back(65536);
+  std::vector<float> floats(65536);
+  for (size_t i = 0; i < halves.size(); ++i) halves[i] = static_cast<uint16_t>(i);
+  loops.f16_to_f32(halves.data(), floats.data(), 65536);
+  loops.f32_to_f16(floats.data(), back.data(), 65536);
+  for (size_t i = 0; i < halves.size(); ++i) {
+    const float expected = f16_to_f32(halves[i]);
+    if (std::isnan(expected)) {
+      EXPECT_TRUE(std::isnan(floats[i])) << i;
+      EXPECT_TRUE(std::isnan(f16_to_f32(back[i]))) << i;
+    } else {
+      EXPECT_EQ(std::bit_cast<uint32_t>(floats[i]), std::bit_cast<uint32_t>(expected)) << i;
+      EXPECT_EQ(back[i], halves[i]);
+    }
+  }
+}
+
+TEST_P(IsaTest, FloatsRoundToHalvesToNearestEven) {
+  std::mt19937 generator(4);
+  std::vector<float> x;
+  for (int i = 0; i < 100003; ++i)
+    x.push_back(std::bit_cast<float>(static_cast<uint32_t>(0x30000000u + generator() % 0x18000000u)) *
+                (i % 2 ? 1.0f : -1.0f));
+  for (const float v : {65504.0f, 65519.0f, 65520.0f, 1e10f, 0x1p-25f, 0x1.8p-25f, 0x1p-26f, 1.0009765f})
+    x.push_back(v);
+  std::vector<uint16_t> halves(x.size());
+  loops.f32_to_f16(x.data(), halves.data(), static_cast<int64_t>(x.size()));
+  for (size_t i = 0; i < x.size(); ++i) ASSERT_EQ(halves[i], f32_to_f16(x[i])) << x[i];
+}
+
+TEST_P(IsaTest, RowLoopsDoEveryTail) {
+  const std::vector<float> x = random_floats(140, 5);
+  const std::vector<float> w = random_floats(140, 6);
+  for (int64_t n = 1; n < 133; ++n) {
+    double sum = 0, squares = 0, powers = 0;
+    float max = -kInf;
+    for (int64_t i = 0; i < n; ++i) max = std::max(max, x[static_cast<size_t>(i)]);
+    for (int64_t i = 0; i < n; ++i) {
+      const double v = x[static_cast<size_t>(i)];
+      sum += v, squares += v * v, powers += std::exp(v - max);
+    }
+    const double bound = static_cast<double>(n) * 0x1p-24;
+    EXPECT_NEAR(loops.sum(x.data(), n), sum, 2 * bound);
+    EXPECT_NEAR(loops.sum_of_squares(x.data(), n), squares, 2 * bound * 2);
+    EXPECT_EQ(loops.max(x.data(), n), max);
+    std::vector<float> out(140, kPoison);
+    EXPECT_NEAR(loops.exp_sum(x.data(), max, out.data(), n), powers, 4 * bound);
+    EXPECT_NEAR(out[static_cast<size_t>(n - 1)],
+                std::exp(static_cast<double>(x[static_cast<size_t>(n - 1)]) - max), 1e-7);
+    EXPECT_EQ(out[static_cast<size_t>(n)], kPoison);
+    loops.scale_row(x.data(), 0.5f, 3.0f, w.data(), x.data(), out.data(), n);
+    const auto last = static_cast<size_t>(n - 1);
+    EXPECT_EQ(out[last], (x[last] - 0.5f) * 3.0f * w[last] + x[last]);
+    EXPECT_EQ(out[last + 1], kPoison);
+  }
+}
+
+TEST_P(IsaTest, SumsIgnoreZerosAfterTheEnd) {
+  std::vector<float> x = random_floats(300, 7);
+  for (size_t n = 1; n < 100; ++n) {
+    std::vector<float> padded(300, 0.0f);
+    std::copy_n(x.begin(), n, padded.begin());
+    EXPECT_EQ(loops.sum(padded.data(), static_cast<int64_t>(n)), loops.sum(padded.data(), 300));
+  }
+}
+
+TEST_P(IsaTest, MaxOfNanIsNan) {
+  for (size_t at = 0; at < 19; ++at) {
+    std::vector<float> x = random_floats(19, 8);
+    x[at] = kNan;
+    EXPECT_TRUE(std::isnan(loops.max(x.data(), 19))) << at;
+  }
+  EXPECT_EQ(loops.max(nullptr, 0), -kInf);
+}
+
+// ---- Rounded activations
+
+struct Rounded {
+  std::vector<int8_t> q;
+  std::vector<float> scale, sum, half_sum;
+  Q8Rows rows{};
+  Rounded(int64_t m, int64_t k) {
+    const int64_t blocks = (k / 32 + 7) / 8 * 8;
+    q.assign(static_cast<size_t>(m * k), 99);
+    scale.assign(static_cast<size_t>(m * blocks), kPoison);
+    sum = scale;
+    half_sum.assign(static_cast<size_t>(2 * m * blocks), kPoison);
+    rows = {q.data(), scale.data(), sum.data(), half_sum.data(), k, blocks};
+  }
+  double value(int64_t row, int64_t i) const {
+    return static_cast<double>(scale[static_cast<size_t>(row * rows.blocks + i / 32)]) *
+           q[static_cast<size_t>(row * rows.k + i)];
+  }
+};
+
+TEST_P(IsaTest, ActivationsAreRoundedToTheNearest127thOfTheirBlock) {
+  const int64_t k = 96;
+  std::vector<float> x = random_floats(2 * k, 9);
+  std::fill_n(x.begin() + 32, 32, 0.0f);            // a block of zeros
+  for (size_t i = 64; i < 96; ++i) x[i] *= 1e-39f;  // too small for a scale
+  Rounded rounded(2, k);
+  ASSERT_TRUE(loops.quantize_row(x.data(), rounded.rows, 0));
+  ASSERT_TRUE(loops.quantize_row(x.data() + k, rounded.rows, 1));
+  for (int64_t r = 0; r < 2; ++r) {
+    for (int64_t b = 0; b < 3; ++b) {
+      const auto at = static_cast<size_t>(r * rounded.rows.blocks + b);
+      double largest = 0;
+      int sums[2] = {};
+      for (int64_t i = 32 * b; i < 32 * b + 32; ++i) {
+        const double v = x[static_cast<size_t>(r * k + i)];
+        largest = std::max(largest, std::fabs(v));
+        sums[i % 32 / 16] += rounded.q[static_cast<size_t>(r * k + i)];
+        EXPECT_LE(std::fabs(rounded.value(r, i) - v), rounded.scale[at] * 0.50001 + 1e-36);
+      }
+      if (largest > 1e-30) {
+        EXPECT_FLOAT_EQ(rounded.scale[at], static_cast<float>(largest / 127));
+      }
+      EXPECT_FLOAT_EQ(rounded.half_sum[2 * at], rounded.scale[at] * static_cast<float>(sums[0]));
+      EXPECT_FLOAT_EQ(rounded.half_sum[2 * at + 1], rounded.scale[at] * static_cast<float>(sums[1]));
+      EXPECT_FLOAT_EQ(rounded.sum[at], rounded.scale[at] * static_cast<float>(sums[0] + sums[1]));
+    }
+    for (int64_t b = 3; b < rounded.rows.blocks; ++b)
+      EXPECT_EQ(rounded.scale[static_cast<size_t>(r * rounded.rows.blocks + b)], 0);
+  }
+}
+
+TEST_P(IsaTest, RowsWithNanOrInfinityAreNotRounded) {
+  for (const float bad : {kNan, kInf, -kInf})
+    for (size_t at = 0; at < 64; ++at) {
+      std::vector<float> x = random_floats(64, 10);
+      x[at] = bad;
+      Rounded rounded(1, 64);
+      EXPECT_FALSE(loops.quantize_row(x.data(), rounded.rows, 0)) << at;
+    }
+}
+
+// ---- Quantised weights
+
+struct Format {
+  DType dtype;
+  std::vector<size_t> scales;  ///< byte offsets of the float16 numbers in a block
+};
+
+const std::vector<Format> kFormats = {
+    {DType::q4_0, {0}},    {DType::q4_1, {0, 2}},   {DType::q5_0, {0}},   {DType::q5_1, {0, 2}},
+    {DType::q8_0, {0}},    {DType::q2_k, {80, 82}}, {DType::q3_k, {108}}, {DType::q4_k, {0, 2}},
+    {DType::q5_k, {0, 2}}, {DType::q6_k, {208}},
+};
+
+/// Blocks of random quants whose scales are moderate numbers.
+std::vector<std::byte> random_blocks(const Format& format, int64_t elements, unsigned seed) {
+  std::mt19937 generator(seed);
+  std::vector<std::byte> blocks(static_cast<size_t>(bytes_of(format.dtype, elements)));
+  for (std::byte& b : blocks) b = static_cast<std::byte>(generator());
+  const auto size = static_cast<size_t>(info(format.dtype).block_bytes);
+  for (size_t block = 0; block < blocks.size(); block += size)
+    for (const size_t at : format.scales) {
+      const uint16_t scale =
+          f32_to_f16(0.01f * static_cast<float>(static_cast<int>(generator() % 200) - 100));
+      std::memcpy(&blocks[block + at], &scale, sizeof scale);
+    }
+  return blocks;
+}
+
+TEST_P(IsaTest, QuantisedProductsAreThoseOfTheDecodedWeights) {
+  for (const Format& format : kFormats) {
+    const int64_t block = info(format.dtype).block_elements;
+    for (const int64_t k : block == 32 ? std::vector<int64_t>{32, 64, 224, 256, 288, 576}
+                                       : std::vector<int64_t>{256, 512, 768}) {
+      const int64_t n = 5, m = 7;
+      const std::vector<std::byte> w = random_blocks(format, n * k, static_cast<unsigned>(k));
+      const std::vector<float> x = random_floats(static_cast<size_t>(m * k), 11);
+      Rounded rounded(m, k);
+      for (int64_t r = 0; r < m; ++r) ASSERT_TRUE(loops.quantize_row(x.data() + r * k, rounded.rows, r));
+      std::vector<float> out(static_cast<size_t>(m * n), kPoison), single(static_cast<size_t>(n), kPoison);
+      const auto kernel = loops.linear_q8[static_cast<size_t>(format.dtype)];
+      ASSERT_NE(kernel, nullptr);
+      kernel({w.data(), bytes_of(format.dtype, k), n, rounded.rows, m, out.data(), n});
+      std::vector<double> decoded(static_cast<size_t>(k));
+      for (int64_t i = 0; i < n; ++i) {
+        decode_row(format.dtype, w.data() + i * bytes_of(format.dtype, k), decoded.data(), k);
+        for (int64_t r = 0; r < m; ++r) {
+          double expected = 0, magnitude = 0;
+          for (int64_t j = 0; j < k; ++j) {
+            const double term = decoded[static_cast<size_t>(j)] * rounded.value(r, j);
+            expected += term, magnitude += std::fabs(term);
+          }
+          EXPECT_NEAR(out[static_cast<size_t>(r * n + i)], expected, 1e-6 * magnitude)
+              << name(format.dtype) << " k " << k << " row " << r << " weight row " << i;
+        }
+      }
+      for (int64_t r = 0; r < m; ++r) {
+        Rounded one(1, k);
+        ASSERT_TRUE(loops.quantize_row(x.data() + r * k, one.rows, 0));
+        kernel({w.data(), bytes_of(format.dtype, k), n, one.rows, 1, single.data(), n});
+        for (int64_t i = 0; i < n; ++i)
+          EXPECT_EQ(single[static_cast<size_t>(i)], out[static_cast<size_t>(r * n + i)])
+              << "alone and among others";
+      }
+    }
+  }
+}
+
+TEST_P(IsaTest, FloatProductsDoEveryTail) {
+  for (const DType dtype : {DType::f32, DType::f16, DType::bf16}) {
+    for (int64_t k = 1; k < 50; ++k) {
+      const int64_t n = 3, m = 6;
+      const std::vector<float> x = random_floats(static_cast<size_t>(m * k), 12),
+                               w = random_floats(static_cast<size_t>(n * k), 13);
+      std::vector<std::byte> stored(static_cast<size_t>(bytes_of(dtype, n * k)));
+      std::vector<float> rounded(w);
+      for (size_t i = 0; i < w.size(); ++i) {
+        const uint16_t half = dtype == DType::f16 ? f32_to_f16(w[i]) : f32_to_bf16(w[i]);
+        if (dtype == DType::f32) {
+          std::memcpy(&stored[4 * i], &w[i], 4);
+        } else {
+          std::memcpy(&stored[2 * i], &half, 2);
+          rounded[i] = dtype == DType::f16 ? f16_to_f32(half) : bf16_to_f32(half);
+        }
+      }
+      std::vector<float> out(static_cast<size_t>(m * n + 1), kPoison), single(static_cast<size_t>(n));
+      const auto kernel = loops.linear_float[static_cast<size_t>(dtype)];
+      kernel({stored.data(), bytes_of(dtype, k), n, x.data(), k, m, k, out.data(), n});
+      EXPECT_EQ(out.back(), kPoison);
+      for (int64_t r = 0; r < m; ++r) {
+        kernel({stored.data(), bytes_of(dtype, k), n, x.data() + r * k, k, 1, k, single.data(), n});
+        for (int64_t i = 0; i < n; ++i) {
+          double expected = 0, magnitude = 0;
+          for (int64_t j = 0; j < k; ++j) {
+            const double term = static_cast<double>(x[static_cast<size_t>(r * k + j)]) *
+                                rounded[static_cast<size_t>(i * k + j)];
+            expected += term, magnitude += std::fabs(term);
+          }
+          const float actual = out[static_cast<size_t>(r * n + i)];
+          EXPECT_NEAR(actual, expected, 4e-7 * magnitude) << name(dtype) << " k " << k;
+          EXPECT_EQ(actual, single[static_cast<size_t>(i)]);
+        }
+      }
+    }
+  }
+}
+
+TEST_P(IsaTest, GemmTileAddsToItsResult) {
+  const int64_t k = 37;
+  const std::vector<float> a = random_floats(static_cast<size_t>(k * kGemmRows), 14);
+  const std::vector<float> b = random_floats(static_cast<size_t>(k * kGemmColumns), 15);
+  std::vector<float> c(static_cast<size_t>(kGemmRows * kGemmColumns), 1.5f);
+  loops.gemm_tile(a.data(), b.data(), k, c.data());
+  for (int64_t i = 0; i < kGemmRows; ++i)
+    for (int64_t j = 0; j < kGemmColumns; ++j) {
+      double expected = 1.5;
+      for (int64_t p = 0; p < k; ++p)
+        expected += static_cast<double>(a[static_cast<size_t>(p * kGemmRows + i)]) *
+                    b[static_cast<size_t>(p * kGemmColumns + j)];
+      EXPECT_NEAR(c[static_cast<size_t>(i * kGemmColumns + j)], expected, 1e-5);
+    }
+}
+
+TEST(IsaChoice, UnknownNameIsAnError) {
+  GTEST_FLAG_SET(death_test_style, "threadsafe");
+  const auto choose = [](const char* wanted) {
+    setenv("TL_CPU_ISA", wanted, 1);
+    try {
+      std::fprintf(stderr, "chose %s", isa().name);
+    } catch (const std::exception& e) {
+      std::fprintf(stderr, "%s", e.what());
+    }
+    std::exit(0);
+  };
+  EXPECT_EXIT(choose("mmx"), testing::ExitedWithCode(0),
+              "TL_CPU_ISA=mmx: not among .* processor runs: .*portable");
+  EXPECT_EXIT(choose("portable"), testing::ExitedWithCode(0), "chose portable");
+}
+
+}  // namespace
+}  // namespace tl::cpu
