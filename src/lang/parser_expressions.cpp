@@ -456,7 +456,8 @@ Type Parser::type() {
                                                     {"model", TypeKind::object},
                                                     {"tokenizer", TypeKind::object},
                                                     {"cache", TypeKind::object},
-                                                    {"shape", TypeKind::list}});
+                                                    {"shape", TypeKind::list},
+                                                    {"number", TypeKind::any}});
   Type out;
   const Token& token = peek();
   out.name = name("a type")->text;
