@@ -36,7 +36,7 @@ std::string model_cache() {
 
 namespace {
 
-bool exists(const fs::path& path) {
+bool is_there(const fs::path& path) {
   std::error_code ignored;
   return fs::exists(path, ignored);
 }
@@ -50,17 +50,17 @@ const RegistryRow* find_row(const std::string& name) {
 }  // namespace
 
 std::string resolve_model(const std::string& name) {
-  if (exists(name)) return name;
+  if (is_there(name)) return name;
   const fs::path cache = model_cache();
   const RegistryRow* row = find_row(name);
-  if (row && exists(cache / row->file)) return (cache / row->file).string();
+  if (row && is_there(cache / row->file)) return (cache / row->file).string();
   if (row)
     throw Error(fmt::format("the model {} is not here yet: `tl pull {}` fetches it ({})", name, name,
                             row->description));
   const bool plain = !name.empty() && name.find('/') == std::string::npos;
   if (plain)
     for (const std::string& file : {name, name + ".gguf"})
-      if (exists(cache / file)) return (cache / file).string();
+      if (is_there(cache / file)) return (cache / file).string();
   std::vector<std::string> known;
   for (const auto& r : registry()) known.push_back(r.name);
   for (const auto& model : cached_models()) known.push_back(model.name);
