@@ -167,8 +167,13 @@ std::string format_value(const Value& value, Host& host, bool quoted) {
       const FunctionObject& f = value.function();
       return fmt::format("<function {}>", f.user ? f.user->name : f.native->name);
     }
-    case ValueKind::tensor:
-      return format_tensor(host.evaluate(value.tensor()));
+    case ValueKind::tensor: {
+      // A backend may keep more digits than the type has (reference: float64).
+      const Tensor content = host.evaluate(value.tensor());
+      const DType type = value.tensor()->dtype();
+      return format_tensor(content.dtype() == type || is_quantised(type) ? content
+                                                                         : converted(content, type));
+    }
     case ValueKind::object:
       return value.object().text();
   }
