@@ -13,7 +13,9 @@ std::string Node::path() const {
 }
 
 void set_label(const NodeRef& node, std::string_view label) {
-  if (node->label.empty()) node->label = label;
+  if (!node->label.empty()) return;
+  node->label = label;
+  node->scope = Scope::current();  // the variable's place, where a function's result gets its name outside
 }
 
 /// Kernels see operands of one type; where an operation promotes, the conversion is a node of its own.

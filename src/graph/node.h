@@ -38,7 +38,7 @@ struct Node {
   std::string path() const;
 };
 
-/// Gives the node its name in the program unless it has one.
+/// Gives the node its name in the program, and the current scope, unless it has a name.
 void set_label(const NodeRef& node, std::string_view label);
 
 }  // namespace tl::graph
