@@ -1,10 +1,11 @@
 // Which names of an equation are indices.
 #include <algorithm>
-#include <array>
+#include <iterator>
 
 #include <fmt/format.h>
 
 #include "lang/checker_detail.h"
+#include "ops/op.h"
 
 namespace tl::lang {
 
@@ -12,10 +13,24 @@ using namespace ast;
 
 namespace {
 
-/// Functions that exist inside equations only, in the paper's spelling.
+/// Functions that an equation applies element by element or along the marked index, whatever the library
+/// holds.
 bool is_equation_function(std::string_view name) {
-  constexpr std::array<std::string_view, 3> kNames = {"sig", "step", "lnorm"};
-  return std::find(kNames.begin(), kNames.end(), name) != kNames.end();
+  constexpr std::string_view kNames[] = {
+#define X(id, doc) #id,
+      TL_UNARY_OPS(X)
+#undef X
+          "max",
+      "min",
+      "pow",
+      "sig",
+      "step",
+      "softmax",
+      "log_softmax",
+      "lnorm",
+      "layer_norm",
+      "rms_norm"};
+  return std::find(std::begin(kNames), std::end(kNames), name) != std::end(kNames);
 }
 
 }  // namespace

@@ -507,7 +507,9 @@ class Lowering {
 
   Part call(const ast::Call& e, const Labels& needed) {
     const auto* name = ast::if_is<ast::Name>(e.callee.get());
-    const bool built_in = name != nullptr && name->binding == ast::Binding::native;
+    // What the checker leaves unresolved is a function that only equations know: sig, step.
+    const bool built_in = name != nullptr && (name->binding == ast::Binding::native ||
+                                              name->binding == ast::Binding::unresolved);
     if (built_in && is_normaliser(name->text)) return normalise(e, name->text, needed);
     const auto* function = built_in ? elementwise(name->text) : nullptr;
     if (function == nullptr)
