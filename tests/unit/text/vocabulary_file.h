@@ -10,7 +10,7 @@ namespace tl::test {
 /// Reads the tokenizer keys of a GGUF file by looking for their names. This is no GGUF reader: it exists so
 /// that a vocabulary can be tested alone, and it also understands files whose non-UTF-8 bytes a text
 /// conversion has replaced by U+FFFD. Texts and merges survive that; scores do not and are, in such a file,
-/// taken to be those of a Llama's model: minus the distance from the last byte token, -1e9 for runs of
+/// taken to be those of Llama's model: minus the distance from the last byte token, -1e9 for runs of
 /// spaces.
 VocabularySpec read_vocabulary(const std::string& path);
 
