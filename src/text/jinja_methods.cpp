@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <array>
+#include <utility>
 
 #include "text/jinja_builtins.h"
 #include "text/utf8.h"

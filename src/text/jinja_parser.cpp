@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <charconv>
 #include <cstdlib>
+#include <utility>
 
 #include "text/jinja_builtins.h"
 #include "text/jinja_syntax.h"
