@@ -1,0 +1,160 @@
+// Functions that choose, repeat and rearrange elements: slice, gather, scatter, repeat, flip, pad.
+#include <algorithm>
+#include <array>
+
+#include <fmt/format.h>
+
+#include "base/checked.h"
+#include "library/tensor_arguments.h"
+#include "library/tensor_functions.h"
+
+namespace tl {
+
+using graph::NodeRef;
+using lang::Args;
+using lang::Interpreter;
+using lang::NativeRow;
+using lang::Value;
+using lang::ValueKind;
+
+namespace {
+
+int axis_argument(const Args& args, size_t i, const NodeRef& x) {
+  return graph::normalise_axis(args.function().name, args.integer(i), x->shape().rank());
+}
+
+Value slice(Interpreter&, Args& args) {
+  const NodeRef x = args.tensor(0);
+  const auto position = [&](size_t i) { return args.has(i) ? std::optional(args.integer(i)) : std::nullopt; };
+  return Value(graph::slice(x, axis_argument(args, 1, x), position(2), position(3), args.integer(4)));
+}
+
+Value gather(Interpreter&, Args& args) {
+  const NodeRef x = args.tensor(0);
+  return Value(graph::make(Op::gather, {x, ids_argument(args, 2)}, AxisAttrs{axis_argument(args, 1, x)}));
+}
+
+Value scatter(Interpreter&, Args& args) {
+  const NodeRef x = args.tensor(0), index = ids_argument(args, 2);
+  const NodeRef src =
+      args[3].is_number() ? graph::broadcast_to(operands(args, 0, 3).second, index->shape()) : args.tensor(3);
+  return Value(graph::make(Op::scatter, {x, index, src}, AxisAttrs{axis_argument(args, 1, x)}));
+}
+
+/// How often something of `extent` is repeated; the result must stay countable.
+int64_t times(const Args& args, int64_t count, int64_t extent) {
+  if (count < 0)
+    args.fail(1, fmt::format("[repeat] the number of repetitions must not be negative, and it is {}", count));
+  if (!checked_mul(count, std::max<int64_t>(extent, 1)).has_value() || count >= int64_t{1} << 40)
+    args.fail(1, fmt::format("[repeat] {} repetitions are too many", count));
+  return count;
+}
+
+/// With an int each element `n` times; with a list the whole tensor, once per axis.
+Value repeat(Interpreter&, Args& args) {
+  NodeRef x = args.tensor(0);
+  if (!args[1].is(ValueKind::list)) {
+    if (!args.has(2)) x = graph::reshape(x, {x->shape().elements()});
+    const int axis = args.has(2) ? axis_argument(args, 2, x) : 0;
+    const int64_t extent = x->shape()[axis], n = times(args, args.integer(1), extent);
+    const NodeRef source =
+        graph::binary(Op::div, graph::iota(extent * n), graph::scalar_int(std::max<int64_t>(n, 1)));
+    return Value(graph::make(Op::take, {x, source}, AxisAttrs{axis}));
+  }
+  const std::vector<int64_t> counts = args.ints(1);
+  const int rank = x->shape().rank(), shift = static_cast<int>(counts.size()) - rank;
+  if (args.has(2)) args.fail(2, "[repeat] a list has a number for every axis; it takes no axis besides");
+  if (shift < 0 || counts.size() > kMaxRank)
+    args.fail(
+        1, fmt::format("[repeat] needs a number for each of the {} axes of {} (and at most {}), and got {}",
+                       rank, to_string(x->shape()), kMaxRank, counts.size()));
+  Shape padded;
+  for (int a = 0; a < rank + shift; ++a) padded.push_back(a < shift ? 1 : x->shape()[a - shift]);
+  x = graph::reshape(x, padded);
+  for (int a = 0; a < padded.rank(); ++a) {
+    const int64_t n = times(args, counts[static_cast<size_t>(a)], padded[a]);
+    if (n == 1) continue;
+    const NodeRef source = graph::binary(Op::mod, graph::iota(padded[a] * n),
+                                         graph::scalar_int(std::max<int64_t>(padded[a], 1)));
+    x = graph::make(Op::take, {x, source}, AxisAttrs{a});
+  }
+  return Value(x);
+}
+
+Value flip(Interpreter&, Args& args) {
+  NodeRef x = args.tensor(0);
+  std::vector<int> axes = axes_argument(args, 1, x->shape().rank());
+  if (!args.has(1))
+    for (int a = 0; a < x->shape().rank(); ++a) axes.push_back(a);
+  for (const int a : axes) x = graph::slice(x, a, std::nullopt, std::nullopt, -1);
+  return Value(x);
+}
+
+/// NumPy's widths: n, [before, after], or a pair per axis.
+std::vector<int64_t> widths(const Args& args, int rank) {
+  const Value& v = args[1];
+  std::vector<int64_t> out;
+  const bool per_axis = v.is(ValueKind::list) && !v.list().empty() && v.list()[0].is(ValueKind::list);
+  if (per_axis) {
+    for (const Value& pair : v.list()) {
+      if (!pair.is(ValueKind::list) || pair.list().size() != 2)
+        args.wrong_kind(1, "a list of pairs [before, after]");
+      for (const int64_t width : lang::to_ints(pair)) out.push_back(width);
+    }
+    if (static_cast<int>(v.list().size()) != rank)
+      args.fail(1,
+                fmt::format("[pad] needs a pair for each of the {} axes, and got {}", rank, v.list().size()));
+  } else {
+    const std::vector<int64_t> pair = v.is(ValueKind::list) ? args.ints(1) : std::vector(2, args.integer(1));
+    if (pair.size() != 2)
+      args.fail(1, "[pad] the widths are an int, [before, after], or such a pair for every axis");
+    for (int a = 0; a < rank; ++a) out.insert(out.end(), pair.begin(), pair.end());
+  }
+  for (const int64_t width : out)
+    if (width >= int64_t{1} << 40) args.fail(1, fmt::format("[pad] the width {} is too large", width));
+  return out;
+}
+
+Value pad(Interpreter&, Args& args) {
+  const NodeRef x = args.tensor(0);
+  return Value(graph::make(Op::pad, {x}, {}, {widths(args, x->shape().rank()), {args.number(2)}}));
+}
+
+constexpr auto kRows = std::to_array<NativeRow>({
+    {"slice(x: tensor, axis|dim: int, start = 0, stop = void, step: int = 1) -> tensor",
+     "x[start:stop:step] along one axis; negative positions count from the end.\nExample: slice([1.0, 2.0, "
+     "3.0, 4.0], 0, 1, 3)  // "
+     "[2.0000, 3.0000]",
+     &slice},
+    {"gather(x: tensor, axis|dim: int, index) -> tensor",
+     "result[i][j] = x[index[i][j]][j] for axis 0, x[i][index[i][j]] for axis 1, and so on "
+     "(torch.gather).\nExample: gather([[1, "
+     "2], [3, 4]], 1, [[1], [0]])  // [[2.0000], [3.0000]]",
+     &gather},
+    {"scatter(x: tensor, axis|dim: int, index, src: tensor) -> tensor",
+     "x with x[index[i][j]][j] = src[i][j] for axis 0, and so on; src may be a number "
+     "(torch.scatter).\nExample: scatter([0.0, "
+     "0.0, 0.0], 0, [2, 0], [5.0, 7.0])  // [7.0000, 0.0000, 5.0000]",
+     &scatter},
+    {"repeat(x: tensor, n, axis|dim = void) -> tensor",
+     "Each element n times along an axis, or of the flattened tensor (numpy.repeat); with a list the whole "
+     "tensor so many times "
+     "along every axis (numpy.tile).\nExample: repeat([1.0, 2.0], 2)  // [1.0000, 1.0000, 2.0000, 2.0000]",
+     &repeat},
+    {"flip(x: tensor, axis|dim = void) -> tensor",
+     "The elements in reverse order along an axis, a list of axes, or all.\nExample: flip([1.0, 2.0, 3.0])  "
+     "// [3.0000, 2.0000, "
+     "1.0000]",
+     &flip},
+    {"pad(x: tensor, widths, value: float = 0.0) -> tensor",
+     "With `value` added around it: widths are an int, [before, after], or a pair for every axis "
+     "(numpy.pad).\nExample: pad([1.0, "
+     "2.0], [1, 2])  // [0.0000, 1.0000, 2.0000, 0.0000, 0.0000]",
+     &pad},
+});
+
+}  // namespace
+
+void add_index_functions(lang::Library& library) { library.add(kRows); }
+
+}  // namespace tl
