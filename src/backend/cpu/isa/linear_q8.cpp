@@ -81,13 +81,23 @@ struct Q8_0 : SimpleFormat<BlockQ8_0> {
   TL_INLINE static U8 quants(const Block* b, int j) { return load_u8(b[j].qs); }
 };
 
+/// scale = d * bytes, offset = m * other bytes, of `n` sub-blocks.
+TL_INLINE void products(float d, const uint8_t* scales, float m, const uint8_t* offsets, int n,
+                        GroupScales& g) {
+  for (int s = 0; s < n; s += 8) {
+    store(g.scale + s, F32(d) * load_u8_as_f32(scales + s));
+    store(g.offset + s, F32(m) * load_u8_as_f32(offsets + s));
+  }
+}
+
 struct Q2K : SuperFormat<BlockQ2K, true> {
   TL_INLINE static void scales(const Block* b, int, GroupScales& g) {
-    const float d = f16(b->d), dmin = f16(b->dmin);
+    uint8_t low[16], high[16];
     for (int s = 0; s < 16; ++s) {
-      g.scale[s] = d * static_cast<float>(b->scales[s] & 15);
-      g.offset[s] = -dmin * static_cast<float>(b->scales[s] >> 4);
+      low[s] = b->scales[s] & 15;
+      high[s] = static_cast<uint8_t>(b->scales[s] >> 4);
     }
+    products(f16(b->d), low, -f16(b->dmin), high, 16, g);
   }
   TL_INLINE static U8 quants(const Block* b, int j) {
     return shift_right(load_u8(b->qs + j / 4 * 32), j % 4 * 2) & bytes(3);
@@ -95,13 +105,18 @@ struct Q2K : SuperFormat<BlockQ2K, true> {
 };
 
 struct Q3K : SuperFormat<BlockQ3K, true> {
+  /// The packing is that of scale_q3k in tensor/block_layouts.h, four scales at a time in a word.
   TL_INLINE static void scales(const Block* b, int, GroupScales& g) {
-    const float d = f16(b->d);
-    for (int s = 0; s < 16; ++s) {
-      const int low = s < 8 ? b->scales[s] & 15 : b->scales[s - 8] >> 4;
-      const int high = b->scales[8 + s % 4] >> (2 * (s / 4)) & 3;
-      g.scale[s] = d * static_cast<float>((low | high << 4) - 32);
-      g.offset[s] = -4.0f * g.scale[s];
+    uint32_t packed[3], words[4];
+    memcpy(packed, b->scales, sizeof packed);
+    for (int i = 0; i < 4; ++i)
+      words[i] = (packed[i % 2] >> (i / 2 * 4) & 0x0f0f0f0fu) | (packed[2] >> (2 * i) & 0x03030303u) << 4;
+    uint8_t values[16];
+    memcpy(values, words, sizeof values);
+    for (int s = 0; s < 16; s += 8) {
+      const F32 scale = F32(f16(b->d)) * (load_u8_as_f32(values + s) - F32(32.0f));
+      store(g.scale + s, scale);
+      store(g.offset + s, scale * F32(-4.0f));
     }
   }
   TL_INLINE static U8 quants(const Block* b, int j) {
@@ -124,11 +139,7 @@ TL_INLINE void scales_k4(const Block* b, GroupScales& g) {
   six_bits[3] = (packed[2] >> 4 & 0x0f0f0f0fu) | (packed[1] >> 6 & 0x03030303u) << 4;
   uint8_t values[16];
   memcpy(values, six_bits, sizeof values);
-  const float d = f16(b->d), dmin = f16(b->dmin);
-  for (int s = 0; s < 8; ++s) {
-    g.scale[s] = d * static_cast<float>(values[s]);
-    g.offset[s] = -dmin * static_cast<float>(values[8 + s]);
-  }
+  products(f16(b->d), values, -f16(b->dmin), values + 8, 8, g);
 }
 
 struct Q4K : SuperFormat<BlockQ4K, false> {
@@ -149,10 +160,10 @@ struct Q5K : SuperFormat<BlockQ5K, false> {
 
 struct Q6K : SuperFormat<BlockQ6K, true> {
   TL_INLINE static void scales(const Block* b, int, GroupScales& g) {
-    const float d = f16(b->d);
-    for (int s = 0; s < 16; ++s) {
-      g.scale[s] = d * static_cast<float>(b->scales[s]);
-      g.offset[s] = -32.0f * g.scale[s];
+    for (int s = 0; s < 16; s += 8) {
+      const F32 scale = F32(f16(b->d)) * load_i8_as_f32(b->scales + s);
+      store(g.scale + s, scale);
+      store(g.offset + s, scale * F32(-32.0f));
     }
   }
   TL_INLINE static U8 quants(const Block* b, int j) {
@@ -193,10 +204,7 @@ TL_INLINE void add_group(const typename Format::Block* group, int n, int64_t fir
     if (j == n) break;
     const U8 q = Format::quants(group, j);
     [[maybe_unused]] F32 halves;
-    if constexpr (Format::kHalves) {
-      const float a = g.scale[2 * j], b = g.scale[2 * j + 1];
-      halves = F32(RawF32{a, a, a, a, b, b, b, b});
-    }
+    if constexpr (Format::kHalves) halves = spread_pair(load(g.scale + j / 4 * 8), j % 4);
     for (int r = 0; r < M; ++r) {
       const int8_t* a = x.q + (row + r) * x.k + (first + j) * 32;
       const I32 dot = Format::kSigned ? dot_i8_i8(q, a) : dot_u8_i8(q, a);

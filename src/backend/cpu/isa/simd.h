@@ -245,6 +245,40 @@ TL_INLINE U8 bytes(uint8_t x) { return {RawU8{} + x}; }
 TL_INLINE U8 shift_right(U8 a, int n) { return {a.v >> static_cast<uint8_t>(n)}; }
 TL_INLINE U8 shift_left(U8 a, int n) { return {a.v << static_cast<uint8_t>(n)}; }
 
+/// Eight bytes as numbers.
+TL_INLINE F32 load_u8_as_f32(const uint8_t* p) {
+#ifdef __AVX2__
+  return to_f32(
+      {bits_as<RawI32>(_mm256_cvtepu8_epi32(_mm_loadl_epi64(reinterpret_cast<const __m128i*>(p))))});
+#else
+  F32 r;
+  for (int64_t i = 0; i < kLanes; ++i) r.v[i] = static_cast<float>(p[i]);
+  return r;
+#endif
+}
+TL_INLINE F32 load_i8_as_f32(const int8_t* p) {
+#ifdef __AVX2__
+  return to_f32(
+      {bits_as<RawI32>(_mm256_cvtepi8_epi32(_mm_loadl_epi64(reinterpret_cast<const __m128i*>(p))))});
+#else
+  F32 r;
+  for (int64_t i = 0; i < kLanes; ++i) r.v[i] = static_cast<float>(p[i]);
+  return r;
+#endif
+}
+
+/// Lanes 2 i (four times) and 2 i + 1 (four times) of x.
+TL_INLINE F32 spread_pair(F32 x, int i) {
+#ifdef __AVX2__
+  const int low = 2 * i, high = 2 * i + 1;
+  return F32(
+      RawF32(_mm256_permutevar8x32_ps(x.v, _mm256_setr_epi32(low, low, low, low, high, high, high, high))));
+#else
+  const float a = x.v[2 * i], b = x.v[2 * i + 1];
+  return F32(RawF32{a, a, a, a, b, b, b, b});
+#endif
+}
+
 /// Sixteen bytes as 32 nibbles: the low ones first.
 TL_INLINE U8 load_nibbles(const uint8_t* p) {
 #ifdef __AVX2__
