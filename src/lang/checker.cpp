@@ -191,7 +191,7 @@ void Checker::parameters(Function& f) {
       const Known known = expression(p.default_value);
       if (p.type.kind != TypeKind::any) {
         Argument a;
-        const Span span = p.default_value->span;
+        const Span span = p.type.span;
         a.value = std::move(p.default_value);
         argument(a, known, p.type, p.name, f.name, span);
         p.default_value = std::move(a.value);
@@ -279,7 +279,7 @@ void Checker::let(StmtPtr& s) {
              "tensor x: float32[2, 3] = …");
     else if (!node.is_tensor) {
       Argument a;
-      const Span span = node.value->span;
+      const Span span = node.type.span;
       a.value = std::move(node.value);
       argument(a, known, node.type, node.names[0]->text, "", span);
       node.value = std::move(a.value);

@@ -17,6 +17,9 @@ void declare(LoadedModule& module, uint32_t& n_globals, std::vector<Diagnostic>&
 /// Resolves and checks all bodies of `module`. All modules have been declared.
 void check(LoadedModule& module, const Library& library, std::vector<Diagnostic>& diagnostics);
 
+/// How messages call a kind: "an int".
+std::string_view describe(ast::TypeKind kind);
+
 /// The global that holds the program's arguments, `args`.
 constexpr uint32_t kArgsSlot = 0;
 

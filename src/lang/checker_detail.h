@@ -110,7 +110,4 @@ class Checker {
   int blocks_ = 0;
 };
 
-/// How messages call a kind: "an int".
-std::string_view describe(ast::TypeKind kind);
-
 }  // namespace tl::lang

@@ -65,6 +65,9 @@ Value Interpreter::Run::eval_name(const Name& n) {
     case Binding::local:
       return frame_->slots[n.slot];
     case Binding::global:
+      if (globals_[n.slot].is_nothing())
+        fail(n.span, fmt::format("'{}' is used before it has a value", n.text),
+             "definitions at top level run in order");
       return globals_[n.slot];
     case Binding::function:
       return Value::function(n.function);
@@ -81,7 +84,8 @@ Value Interpreter::Run::eval_name(const Name& n) {
     case Binding::unresolved:
       break;
   }
-  fail(n.span, fmt::format("'{}' is an index name; it has a value only inside its equation", n.text));
+  fail(n.span, fmt::format("'{}' is an index name; it has a value only inside its equation", n.text),
+       "no variable of that name is in scope");
 }
 
 Value Interpreter::Run::eval_unary(const Unary& e) {

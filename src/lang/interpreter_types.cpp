@@ -4,6 +4,7 @@
 #include <fmt/format.h>
 
 #include "graph/builder.h"
+#include "lang/checker.h"
 #include "lang/interpreter_detail.h"
 
 namespace tl::lang {
@@ -11,7 +12,8 @@ namespace tl::lang {
 using namespace ast;
 
 static std::string type_text(const Type& t) {
-  if (!t.span) return t.name;
+  if (t.kind == TypeKind::object) return "a " + t.name;
+  if (t.kind != TypeKind::tensor || !t.span) return std::string(describe(t.kind));
   return std::string(t.span.source->text().substr(t.span.begin, t.span.end - t.span.begin));
 }
 

@@ -2,6 +2,7 @@
 #include "lang/parser.h"
 
 #include <array>
+#include <utility>
 
 #include <fmt/format.h>
 
@@ -43,6 +44,21 @@ const Token& Parser::expect(TokenKind kind, std::string_view context, std::strin
   return advance();
 }
 
+/// The closing bracket of what was opened at `open`.
+const Token& Parser::close(TokenKind kind, std::string_view context, Span open) {
+  if (is(kind)) return advance();
+  if (is(TokenKind::invalid)) fail_here({});
+  const bool may_lack_comma = peek().kind >= TokenKind::name && peek().kind <= TokenKind::string;
+  const std::string message = fmt::format("expected {} {}, found {}", describe(kind), context, found());
+  records_at_error_ = records_;
+  if (!gave_up_) {
+    report(span_of(peek()), message, may_lack_comma ? "is a comma missing?" : "");
+    const bool is_far = source_.position(open.begin).line != source_.position(peek().begin).line;
+    if (is_far) diagnostics_.back().notes.push_back({open, "it is opened here"});
+  }
+  throw SyntaxError{};
+}
+
 std::string Parser::found() const {
   const Token& token = peek();
   if (token.kind == TokenKind::end) return "the end of the file";
@@ -52,22 +68,32 @@ std::string Parser::found() const {
 // --------------------------------------------------------------------------------------------------- errors
 
 void Parser::report(Span span, std::string message, std::string help) {
+  if (gave_up_) return;
   diagnostics_.push_back({Severity::error, span, std::move(message), {}, std::move(help)});
-  if (diagnostics_.size() >= kMaxDiagnostics) at_ = tokens_.size() - 1;
+  if (diagnostics_.size() >= kMaxDiagnostics) give_up();
+}
+
+/// What follows would be misread, or nobody would read on.
+void Parser::give_up() {
+  gave_up_ = true;
+  at_ = tokens_.size() - 1;
 }
 
 void Parser::fail(Span span, std::string message, std::string help) {
+  records_at_error_ = records_;
   report(span, std::move(message), std::move(help));
   throw SyntaxError{};
 }
 
 void Parser::fail_here(std::string message, std::string help) {
+  records_at_error_ = records_;
   if (is(TokenKind::invalid)) throw SyntaxError{};  // the lexer has said what is wrong here
   fail(span_of(peek()), std::move(message), std::move(help));
 }
 
-void Parser::not_yet(Span span, std::string_view what) {
-  fail(span, fmt::format("not yet: {} are part of the language, but this version does not run them", what));
+void Parser::not_yet(Span span, std::string_view what, std::string help) {
+  fail(span, fmt::format("not yet: {} are part of the language, but this version does not run them", what),
+       std::move(help));
 }
 
 Parser::Nested::Nested(Parser& parser) : parser_(parser) {
@@ -75,7 +101,7 @@ Parser::Nested::Nested(Parser& parser) : parser_(parser) {
   --parser_.depth_;
   parser_.report(parser_.span_of(parser_.peek()), "this is nested too deeply",
                  fmt::format("at most {} levels are possible", kMaxNesting));
-  parser_.at_ = parser_.tokens_.size() - 1;  // whatever follows would be misread
+  parser_.give_up();
   throw SyntaxError{};
 }
 
@@ -92,7 +118,7 @@ void Parser::raise(Expr& node, const Expr* child) {
 /// Skips to where the next statement of the same block starts.
 void Parser::synchronise_statement() {
   brackets_ = 0;
-  for (int braces = 0; !is(TokenKind::end); advance()) {
+  for (int braces = std::exchange(records_at_error_, 0); !is(TokenKind::end); advance()) {
     if (is(TokenKind::right_brace) && braces-- == 0) return;
     if (is(TokenKind::left_brace)) ++braces;
     if (!peek().newline_before) continue;
@@ -100,19 +126,18 @@ void Parser::synchronise_statement() {
   }
 }
 
+/// Skips to the start of a line that can begin a declaration: one that is not inside braces opened on the
+/// way.
 void Parser::synchronise_declaration() {
   brackets_ = 0;
-  int braces = 0;
-  for (; !is(TokenKind::end); advance()) {
+  records_at_error_ = 0;
+  const auto starts_line = [&] { return source_.position(peek().begin).column == 1; };
+  for (int braces = 0; !is(TokenKind::end); advance()) {
+    if (peek().newline_before && starts_line() &&
+        (starts_declaration() || (braces <= 0 && !is(TokenKind::right_brace))))
+      return;
     if (is(TokenKind::left_brace)) ++braces;
     if (is(TokenKind::right_brace)) --braces;
-    if (peek(1).newline_before) {
-      const size_t saved = at_;
-      advance();
-      const bool stop = starts_declaration() || (braces <= 0 && !is(TokenKind::right_brace));
-      if (stop) return;
-      at_ = saved;
-    }
   }
 }
 
@@ -138,8 +163,7 @@ ParseResult Parser::parse_module() {
       declaration(*module);
     } catch (const SyntaxError&) {
       if (at_ == start) advance();
-      // The last token may already stand at the start of the next declaration.
-      if (!(peek().newline_before && starts_declaration())) synchronise_declaration();
+      synchronise_declaration();
     }
   }
   std::stable_sort(diagnostics_.begin(), diagnostics_.end(),
@@ -186,7 +210,7 @@ void Parser::declaration(Module& module) {
     const StmtPtr parsed = statement();  // reports what is wrong inside it, and rules
     const bool is_equation = parsed->kind == StmtKind::equation;
     if (is_equation)
-      not_yet(parsed->span, "equations at top level (write them inside main { … } or a function)");
+      not_yet(parsed->span, "equations at top level", "write them inside main { … } or a function");
     fail(parsed->span, "a statement stands inside main { … } or a function");
   }
   fail(span, fmt::format("expected a declaration, found {}", found()),
@@ -226,7 +250,7 @@ void Parser::signature(Function& f) {
 }
 
 void Parser::parameters(Function& f) {
-  expect(TokenKind::left_paren, "to open the parameters");
+  const Span open = span_of(expect(TokenKind::left_paren, "to open the parameters"));
   const With inside(brackets_, brackets_ + 1);
   while (!is(TokenKind::right_paren)) {
     Parameter p;
@@ -240,7 +264,7 @@ void Parser::parameters(Function& f) {
     f.parameters.push_back(std::move(p));
     if (!accept(TokenKind::comma)) break;
   }
-  expect(TokenKind::right_paren, "to close the parameters");
+  close(TokenKind::right_paren, "to close the parameters", open);
 }
 
 std::unique_ptr<Function> Parser::body_only(Function::Kind kind, std::string title, Span name_span) {
@@ -293,8 +317,11 @@ Block Parser::block(std::string_view context) {
   const With outside(brackets_, 0);
   Block out;
   while (!is(TokenKind::right_brace)) {
-    if (is(TokenKind::end) || starts_declaration())
+    if (is(TokenKind::end) || starts_declaration()) {
+      // One missing brace leaves all blocks around it open: the innermost is named, the others follow it.
+      if (std::exchange(unclosed_at_, at_) == at_) throw SyntaxError{};
       fail(span_of(open), "this block is never closed", "its '}' is missing");
+    }
     statement_into(out.statements);
   }
   advance();
@@ -307,7 +334,7 @@ void Parser::statement_into(std::vector<StmtPtr>& out) {
   const int depth = depth_;
   try {
     if (accept(TokenKind::semicolon) || reserved_declaration()) return;
-    if (is(TokenKind::kw_fn)) {
+    if (is(TokenKind::kw_fn) && peek(1).kind == TokenKind::name) {
       report(span_of(peek()), "a function is defined at top level, not inside a block");
       function();  // understood, so that its body is not misread
       return;
@@ -480,6 +507,7 @@ bool Parser::at_projection(size_t ahead) const {
 
 StmtPtr Parser::simple_statement() {
   const uint32_t begin = here();
+  statement_at_ = at_;
   ExprPtr target = expression();
   if (at_projection() && !peek().newline_before) {
     const auto word = text_of(advance());
@@ -552,7 +580,7 @@ StmtPtr Parser::assignment(ExprPtr target, AssignOp op, uint32_t begin) {
     case ExprKind::call:
       not_yet(target->span, "relations on the left of '='");
     case ExprKind::string:
-      not_yet(target->span, "assignments to a file (write_text writes one)");
+      not_yet(target->span, "assignments to a file", "write_text writes one");
     default:
       fail(target->span, "this cannot be assigned to", "a name, x[i] or r.field stands left of '='");
   }

@@ -43,13 +43,15 @@ class Parser {
   Span span_of(const Token& t) const { return {&source_, t.begin, t.end}; }
   Span span_from(uint32_t begin) const { return {&source_, begin, std::max(begin, previous_end_)}; }
   uint32_t here() const { return peek().begin; }
+  const Token& close(TokenKind kind, std::string_view context, Span open);
   std::string found() const;
 
   // Errors
   void report(Span span, std::string message, std::string help = {});
   [[noreturn]] void fail(Span span, std::string message, std::string help = {});
   [[noreturn]] void fail_here(std::string message, std::string help = {});
-  [[noreturn]] void not_yet(Span span, std::string_view what);
+  [[noreturn]] void not_yet(Span span, std::string_view what, std::string help = {});
+  void give_up();
   void synchronise_statement();
   void synchronise_declaration();
   bool starts_declaration() const;
@@ -147,6 +149,11 @@ class Parser {
   int depth_ = 0;
   bool is_native_ = false;  ///< reading the signature of a native function
   int brackets_ = 0;        ///< open brackets around here: newlines mean nothing inside
+  int records_ = 0;         ///< open braces of records within the statement
+  int records_at_error_ = 0;
+  size_t statement_at_ = SIZE_MAX;  ///< the token that the statement starts with
+  size_t unclosed_at_ = 0;          ///< the token at which a block was found never to be closed
+  bool gave_up_ = false;
 };
 
 }  // namespace tl::lang

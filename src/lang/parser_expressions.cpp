@@ -212,7 +212,11 @@ ExprPtr Parser::primary() {
     default:
       break;
   }
-  fail_here(fmt::format("expected an expression, found {}", found()));
+  if (at_ == statement_at_) fail_here(fmt::format("expected a statement, found {}", found()));
+  if (!token.newline_before || is(TokenKind::invalid))
+    fail_here(fmt::format("expected an expression, found {}", found()));
+  const Token& before = tokens_[at_ - 1];
+  fail(span_of(before), fmt::format("expected an expression after '{}'", text_of(before)));
 }
 
 std::unique_ptr<Name> Parser::name(std::string_view context) {
@@ -262,7 +266,7 @@ ExprPtr Parser::group() {
   const With inside(brackets_, brackets_ + 1);
   ExprPtr first = expression();
   if (!is(TokenKind::comma)) {
-    expect(TokenKind::right_paren, "to close the parenthesis");
+    close(TokenKind::right_paren, "to close the parenthesis", span_of(open));
     first->grouped = true;
     first->span = span_from(open.begin);
     return first;
@@ -273,7 +277,7 @@ ExprPtr Parser::group() {
     node->items.push_back(expression());
     raise(*node, node->items.back().get());
   }
-  expect(TokenKind::right_paren, "to close the parenthesis");
+  close(TokenKind::right_paren, "to close the parenthesis", span_of(open));
   node->span = span_from(open.begin);
   return node;
 }
@@ -287,7 +291,7 @@ ExprPtr Parser::list() {
     raise(*node, node->items.back().get());
     if (!accept(TokenKind::comma)) break;
   }
-  expect(TokenKind::right_bracket, "to close the list");
+  close(TokenKind::right_bracket, "to close the list", span_of(open));
   node->span = span_from(open.begin);
   return node;
 }
@@ -295,6 +299,7 @@ ExprPtr Parser::list() {
 ExprPtr Parser::record() {
   const Token& open = advance();
   const With inside(brackets_, brackets_ + 1);
+  const With record(records_, records_ + 1);
   auto node = make<Record>({});
   while (!is(TokenKind::right_brace)) {
     Record::Field field;
@@ -309,7 +314,7 @@ ExprPtr Parser::record() {
     node->fields.push_back(std::move(field));
     if (!accept(TokenKind::comma)) break;
   }
-  expect(TokenKind::right_brace, "to close the record");
+  close(TokenKind::right_brace, "to close the record", span_of(open));
   node->span = span_from(open.begin);
   return node;
 }
@@ -327,7 +332,7 @@ ExprPtr Parser::call(ExprPtr callee) {
 
 /// name: value, … in parentheses.
 void Parser::arguments(std::vector<Argument>& out) {
-  expect(TokenKind::left_paren, "to open the arguments");
+  const Span open = span_of(expect(TokenKind::left_paren, "to open the arguments"));
   const With inside(brackets_, brackets_ + 1);
   while (!is(TokenKind::right_paren)) {
     Argument argument;
@@ -344,7 +349,7 @@ void Parser::arguments(std::vector<Argument>& out) {
     out.push_back(std::move(argument));
     if (!accept(TokenKind::comma)) break;
   }
-  expect(TokenKind::right_paren, "to close the arguments");
+  close(TokenKind::right_paren, "to close the arguments", open);
 }
 
 /// sum[j, k](body), after its head has been parsed as an Index.
@@ -359,11 +364,11 @@ ExprPtr Parser::reduce(const Index& head) {
     copy->text = index_name->text;
     node->indices.push_back(std::move(copy));
   }
-  expect(TokenKind::left_paren, "to open the body of the reduction");
+  const Span open = span_of(expect(TokenKind::left_paren, "to open the body of the reduction"));
   const With inside(brackets_, brackets_ + 1);
   node->body = expression();
   raise(*node, node->body.get());
-  expect(TokenKind::right_paren, "to close the reduction");
+  close(TokenKind::right_paren, "to close the reduction", open);
   node->span = span_from(node->span.begin);
   return node;
 }
@@ -392,7 +397,7 @@ ExprPtr Parser::member(ExprPtr object) {
 }
 
 ExprPtr Parser::index(ExprPtr base) {
-  advance();
+  const Span open = span_of(advance());
   const With inside(brackets_, brackets_ + 1);
   auto node = make<Index>(base->span, {base.get()});
   node->base = std::move(base);
@@ -403,9 +408,9 @@ ExprPtr Parser::index(ExprPtr base) {
       raise(*node, child);
     if (!accept(TokenKind::comma)) break;
   }
-  const Token& close = expect(TokenKind::right_bracket, "to close the index");
+  const Token& closing = close(TokenKind::right_bracket, "to close the index", open);
   if (node->items.empty())
-    fail({&source_, node->span.end, close.end}, "an index needs at least one position",
+    fail({&source_, node->span.end, closing.end}, "an index needs at least one position",
          "x[:] takes everything along the first axis");
   node->span = span_from(node->span.begin);
   return node;
@@ -486,14 +491,14 @@ Type Parser::type() {
     if (out.kind != TypeKind::tensor && out.kind != TypeKind::any)
       report(span_of(token), fmt::format("'{}' takes no shape", out.name),
              "tensor types are float16 bfloat16 float32 float64 int8 int32 int64 bool");
-    advance();
+    const Span open = span_of(advance());
     const With inside(brackets_, brackets_ + 1);
     out.has_shape = true;
     while (!is(TokenKind::right_bracket)) {
       out.dims.push_back(dim());
       if (!accept(TokenKind::comma)) break;
     }
-    expect(TokenKind::right_bracket, "to close the shape");
+    close(TokenKind::right_bracket, "to close the shape", open);
   }
   out.span = span_from(token.begin);
   return out;
