@@ -5,6 +5,7 @@
 #include <array>
 #include <charconv>
 #include <cmath>
+#include <cstdlib>
 
 #include "text/jinja_builtins.h"
 
@@ -19,8 +20,8 @@ std::string self_text(Call c) {
   return s;
 }
 
-/// "a.b.0": attributes of attributes, and items by number.
-Value follow(Heap& heap, Value value, std::string_view path) {
+/// "a.b.0": attributes of attributes, and items by number; `fallback`, if given, where one is missing.
+Value follow(Heap& heap, Value value, std::string_view path, const Value* fallback = nullptr) {
   for (;;) {
     const size_t dot = std::min(path.find('.'), path.size());
     const std::string part(path.substr(0, dot));
@@ -28,6 +29,7 @@ Value follow(Heap& heap, Value value, std::string_view path) {
     const auto [end, error] = std::from_chars(part.data(), part.data() + part.size(), index);
     const bool number = error == std::errc() && end == part.data() + part.size();
     value = item_of(heap, value, number ? Value(index) : heap.text(part));
+    if (fallback && is_undefined(value)) value = *fallback;
     if (dot == path.size()) return value;
     path.remove_prefix(dot + 1);
   }
@@ -145,8 +147,8 @@ Value map_filter(Call c) {
     const std::string* path = text_of(*attribute);
     const int64_t* index = get<int64_t>(*attribute);
     if (!path && !index) throw Failure{"the argument 'attribute' must be a str"};
-    Value value = path ? follow(c.heap, item, *path) : item_of(c.heap, item, *index);
-    c.heap.append(out, is_undefined(value) && fallback ? *fallback : value);
+    const std::string name = path ? *path : std::to_string(*index);
+    c.heap.append(out, follow(c.heap, item, name, fallback));
   }
   return out;
 }
@@ -252,7 +254,11 @@ Value round_filter(Call c) {
   const double scale = std::pow(10.0, static_cast<double>(precision));
   if (method == "ceil") return std::ceil(value * scale) / scale;
   if (method == "floor") return std::floor(value * scale) / scale;
-  if (method == "common") return std::nearbyint(value * scale) / scale;
+  if (method == "common") {
+    if (get<int64_t>(c.self) && precision >= 0) return c.self;
+    if (precision < 0) return std::nearbyint(value * scale) / scale;
+    return std::strtod(fmt::format("{:.{}f}", value, precision).c_str(), nullptr);  // exact, ties to even
+  }
   throw Failure{"the argument 'method' must be 'common', 'ceil' or 'floor'"};
 }
 

@@ -1,4 +1,5 @@
 #include <fmt/format.h>
+#include <utf8proc.h>
 
 #include <array>
 
@@ -10,7 +11,16 @@ namespace {
 
 bool is_space(char c) { return c == ' ' || (c >= '\t' && c <= '\r'); }
 bool is_digit(char c) { return c >= '0' && c <= '9'; }
-bool begins_name(char c) { return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || c == '_'; }
+
+/// The length of the character at `at` if a name may hold it: letters of any script, digits and the
+/// underscore.
+size_t name_character(std::string_view text, size_t at) {
+  const Utf8Char c = utf8_at(text, at);
+  const auto category = utf8proc_category(static_cast<utf8proc_int32_t>(c.code));
+  const bool letter = category >= UTF8PROC_CATEGORY_LU && category <= UTF8PROC_CATEGORY_LO;
+  const bool more = category == UTF8PROC_CATEGORY_ND || category == UTF8PROC_CATEGORY_MN || c.code == '_';
+  return letter || more ? c.length : 0;
+}
 
 /// -1 if `c` is no hexadecimal digit.
 int hex_value(char c) {
@@ -174,7 +184,7 @@ class Lexer {
         string(c);
       else if (is_digit(c))
         number();
-      else if (begins_name(c))
+      else if (name_character(text_, at_) > 0)
         name();
       else
         symbol(open);
@@ -183,7 +193,7 @@ class Lexer {
 
   void name() {
     const size_t begin = at_;
-    while (at_ < text_.size() && (begins_name(text_[at_]) || is_digit(text_[at_]))) ++at_;
+    while (const size_t length = name_character(text_, at_)) at_ += length;
     add(TokenKind::name, std::string(text_.substr(begin, at_ - begin)), begin, at_);
   }
 

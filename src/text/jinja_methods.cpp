@@ -84,7 +84,7 @@ std::vector<std::string_view> split_words(std::string_view text, int64_t limit) 
       if (c.length > 0 && is_space(c.code)) break;
     }
     if (limit >= 0 && static_cast<int64_t>(parts.size()) == limit) {
-      parts.push_back(strip(text, std::nullopt, false, true));
+      parts.push_back(text);
       break;
     }
     parts.push_back(text.substr(0, end));
