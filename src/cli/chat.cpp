@@ -83,8 +83,8 @@ class Chat {
       known.emplace_back(command.name);
     }
     const std::string nearest = nearest_name(name, known);
-    throw UsageError(fmt::format("there is no command {}{}; /help lists them", name,
-                                 nearest.empty() ? "" : fmt::format(", did you mean {}?", nearest)));
+    const std::string hint = nearest.empty() ? "/help lists them" : fmt::format("did you mean {}?", nearest);
+    throw UsageError(fmt::format("there is no command {}; {}", name, hint));
   }
 
   void answer(const std::string& text) {

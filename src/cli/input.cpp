@@ -38,15 +38,14 @@ std::string read_input(const std::string& path) {
 }
 
 std::vector<int32_t> prompt_ids(const PromptOptions& options, const Tokenizer& tokenizer) {
-  if (!options.tokens.empty()) {
-    const std::vector<int32_t> ids = parse_token_ids(options.tokens);
-    for (const int32_t id : ids) {
+  if (options.tokens) {
+    for (const int32_t id : *options.tokens) {
       if (id >= tokenizer.vocab_size()) {
         throw UsageError(
             fmt::format("--tokens: {} is no token of this vocabulary of {}", id, tokenizer.vocab_size()));
       }
     }
-    return ids;
+    return *options.tokens;
   }
   const std::string text =
       options.text ? *options.text : read_input(options.file.empty() ? "-" : options.file);

@@ -72,8 +72,10 @@ void add_prompt_options(CLI::App& command, PromptOptions& o) {
   auto* text = command.add_option("-p,--prompt", o.text, "The prompt, taken as it is")->option_text("TEXT");
   auto* file = command.add_option("-f,--file", o.file, "Read the prompt from a file; - is standard input")
                    ->option_text("FILE");
-  auto* tokens = command.add_option("--tokens", o.tokens, "The prompt as token ids, exactly these: 1,2,3")
-                     ->option_text("IDS");
+  const auto parse = [&o](const std::string& ids) { o.tokens = parse_token_ids(ids); };
+  auto* tokens = command.add_option_function<std::string>("--tokens", parse,
+                                                          "The prompt as token ids, exactly these: 1,2,3");
+  tokens->option_text("IDS");
   text->excludes(file)->excludes(tokens);
   file->excludes(tokens);
 }

@@ -42,7 +42,7 @@ void add_sampling_options(CLI::App& command, SamplingOptions& options);
 struct PromptOptions {
   std::optional<std::string> text;
   std::string file;
-  std::string tokens;
+  std::optional<std::vector<int32_t>> tokens;
 };
 
 void add_prompt_options(CLI::App& command, PromptOptions& options);

@@ -1,0 +1,168 @@
+// The command line itself: help, versions, mistakes, exit codes, colours, pipes.
+#include <gtest/gtest.h>
+
+#include <csignal>
+#include <string>
+
+#include "cli/program.h"
+
+namespace tl::test {
+namespace {
+
+const std::vector<std::string> kCommands = {"chat",     "generate", "run",        "check",
+                                            "tokenize", "logits",   "perplexity", "inspect",
+                                            "quantize", "synth",    "pull",       "models"};
+
+bool contains(const std::string& text, const std::string& part) {
+  return text.find(part) != std::string::npos;
+}
+
+#define EXPECT_HAS(text, part) \
+  EXPECT_TRUE(contains(text, part)) << "expected: " << (part) << "\nfound: " << (text)
+
+TEST(Usage, WithoutArgumentsTheHelpIsAnError) {
+  const Output r = run_tl({});
+  EXPECT_EQ(r.exit_code, 2);
+  EXPECT_EQ(r.out, "");
+  EXPECT_HAS(r.err, "Usage: tl");
+}
+
+TEST(Usage, HelpListsEveryCommand) {
+  const Output r = run_tl({"--help"});
+  EXPECT_EQ(r.exit_code, 0);
+  EXPECT_EQ(r.err, "");
+  for (const std::string& command : kCommands) EXPECT_HAS(r.out, "\n  " + command);
+}
+
+TEST(Usage, EveryCommandHasHelp) {
+  for (const std::string& command : kCommands) {
+    const Output r = run_tl({command, "--help"});
+    EXPECT_EQ(r.exit_code, 0) << command;
+    EXPECT_HAS(r.out, "tl " + command);
+    EXPECT_EQ(r.err, "");
+  }
+}
+
+TEST(Usage, VersionNamesWhatTheProgramIsMadeOf) {
+  const Output r = run_tl({"--version"});
+  EXPECT_EQ(r.exit_code, 0);
+  for (const char* part :
+       {"tl (TensorLogic) ", "commit ", "compiler ", "instruction sets ", "backends ", "cpu", "reference"}) {
+    EXPECT_HAS(r.out, part);
+  }
+}
+
+TEST(Usage, MistakesExitWithTwoAndPointToHelp) {
+  const auto expect = [](const std::vector<std::string>& arguments, const std::string& message,
+                         const std::string& help) {
+    const Output r = run_tl(arguments);
+    EXPECT_EQ(r.exit_code, 2) << r.err;
+    EXPECT_EQ(r.out, "");
+    EXPECT_HAS(r.err, "tl: error: ");
+    EXPECT_HAS(r.err, message);
+    EXPECT_HAS(r.err, "See '" + help + " --help'.");
+  };
+  expect({"generat"}, "there is no command 'generat'; did you mean 'generate'?", "tl");
+  expect({"--nonsense"}, "--nonsense", "tl");
+  expect({"generate"}, "MODEL is required", "tl generate");
+  expect({"generate", "m", "--bogus"}, "--bogus", "tl generate");
+  expect({"generate", "m", "-t", "many"}, "many", "tl generate");
+  expect({"generate", "m", "-p", "x", "-f", "y"}, "excludes", "tl generate");
+  expect({"generate", "m", "-p", "x", "--top-p", "1.5"}, "--top-p 1.5 is outside its range", "tl generate");
+  expect({"logits", "m", "--device", "gpu"}, "gpu", "tl logits");
+  expect({"logits", "m", "--tokens", "1,x"}, "", "tl logits");
+  expect({"quantize", "in", "out", "q3"}, "'q3' is no element type", "tl quantize");
+  expect({"run"}, "FILE is required", "tl run");
+  expect({"run", "--bogus", "file.tl"}, "there is no option --bogus", "tl run");
+  expect({"perplexity", "m", "f", "-c", "2"}, "-c must be at least 4", "tl perplexity");
+}
+
+TEST(Usage, InputErrorsExitWithOne) {
+  const TempFolder folder;
+  const std::string junk = write_file(folder / "junk.gguf", "this is no model");
+  for (const std::vector<std::string>& arguments : {std::vector<std::string>{"inspect", junk},
+                                                    {"tokenize", junk, "x"},
+                                                    {"logits", junk, "-p", "x"},
+                                                    {"quantize", junk, folder / "out.gguf", "q8_0"}}) {
+    const Output r = run_tl(arguments);
+    EXPECT_EQ(r.exit_code, 1) << arguments[0];
+    EXPECT_EQ(r.out, "");
+    EXPECT_HAS(r.err, "tl: error: ");
+    EXPECT_HAS(r.err, "junk.gguf");
+  }
+  const Output missing = run_tl({"inspect", folder / "absent.gguf"});
+  EXPECT_EQ(missing.exit_code, 1);
+  EXPECT_HAS(missing.err, "absent.gguf");
+}
+
+TEST(Usage, OnlyTerminalsGetColours) {
+  const Output pipe = run_tl({"inspect", "/absent"});
+  EXPECT_FALSE(contains(pipe.err, "\033"));
+  const Output terminal = run_tl({"inspect", "/absent"},
+                                 {.environment = {{"TERM", "xterm"}, {"NO_COLOR", ""}}, .terminal = true});
+  EXPECT_HAS(terminal.out, "\033[1;31merror:\033[0m");
+  const Output plain = run_tl({"inspect", "/absent"},
+                              {.environment = {{"TERM", "xterm"}, {"NO_COLOR", "1"}}, .terminal = true});
+  EXPECT_FALSE(contains(plain.out, "\033")) << plain.out;
+  EXPECT_HAS(plain.out, "error:");
+}
+
+TEST(Usage, AClosedPipeIsQuiet) {
+  const Output r = run_tl({"--help"}, {.stdout_path = "closed"});
+  EXPECT_EQ(r.err, "");
+  EXPECT_TRUE(r.signal == SIGPIPE || r.exit_code == 0)
+      << "exit code " << r.exit_code << ", signal " << r.signal;
+}
+
+TEST(Usage, AFullDiskIsAnError) {
+  const Output r = run_tl({"--help"}, {.stdout_path = "/dev/full"});
+  EXPECT_EQ(r.exit_code, 1);
+  EXPECT_HAS(r.err, "standard output: No space left on device");
+}
+
+TEST(Programs, RunGetsItsArguments) {
+  const TempFolder folder;
+  const std::string file =
+      write_file(folder / "a.tl", "main { print(len(args)) for a in args { print(a) } }\n");
+  const Output r = run_tl({"run", file, "one", "--two", "-3"});
+  EXPECT_EQ(r.exit_code, 0) << r.err;
+  EXPECT_EQ(r.out, "3\none\n--two\n-3\n");
+}
+
+TEST(Programs, MistakesAreShownWithTheirPlace) {
+  const TempFolder folder;
+  const std::string file = write_file(folder / "bad.tl", "main {\n  print(undefined_name)\n}\n");
+  for (const char* command : {"run", "check"}) {
+    const Output r = run_tl({command, file});
+    EXPECT_EQ(r.exit_code, 1);
+    EXPECT_EQ(r.out, "");
+    EXPECT_HAS(r.err, "bad.tl:2:9: error: ");
+    EXPECT_HAS(r.err, "^");
+  }
+  const Output absent = run_tl({"run", folder / "absent.tl"});
+  EXPECT_EQ(absent.exit_code, 1);
+  EXPECT_HAS(absent.err, "absent.tl");
+}
+
+TEST(Programs, CheckSaysOk) {
+  const TempFolder folder;
+  const std::string file = write_file(folder / "good.tl", "main { print(1) }\n");
+  const Output r = run_tl({"check", file});
+  EXPECT_EQ(r.exit_code, 0) << r.err;
+  EXPECT_EQ(r.out, file + ": ok\n");
+}
+
+TEST(Programs, ModelProgramsCheck) {
+  const Output r = run_tl({"check", TL_SOURCE_DIR "/models/llama.tl", TL_SOURCE_DIR "/models/qwen2.tl"});
+  EXPECT_EQ(r.exit_code, 0) << r.err;
+}
+
+TEST(Programs, CtrlCEndsAProgram) {
+  const TempFolder folder;
+  const std::string file = write_file(folder / "loop.tl", "main { let n = 0 while true { n = n + 1 } }\n");
+  const Output r = run_tl({"run", file}, {.interrupt_after = 0.3});
+  EXPECT_EQ(r.exit_code, 130) << r.err;
+}
+
+}  // namespace
+}  // namespace tl::test
