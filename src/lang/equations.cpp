@@ -234,7 +234,7 @@ class Lowering {
 
   void collect_factors(const ast::Expr& e, bool below, Factors& out) const {
     if (const auto* b = ast::if_is<ast::Binary>(&e)) {
-      if (b->op == BinaryOp::multiply || b->op == BinaryOp::hadamard) {
+      if (!below && (b->op == BinaryOp::multiply || b->op == BinaryOp::hadamard)) {
         collect_factors(*b->left, below, out), collect_factors(*b->right, below, out);
         return;
       }
