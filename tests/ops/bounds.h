@@ -1,0 +1,27 @@
+// How far a result may be from the exact one: derived per operation from the arithmetic, never guessed.
+#pragma once
+
+#include <vector>
+
+#include "ops/run_op.h"
+
+namespace tl::test {
+
+/// A backend's arithmetic, as far as error bounds depend on it. Sums run in `lanes` interleaved partial sums
+/// that are added pairwise at the end; 1 means one after another.
+struct Arithmetic {
+  DType type;               ///< that it computes in
+  int sum_lanes;            ///< of reductions and norms
+  int exp_lanes;            ///< of the sum in softmax
+  int dot_lanes;            ///< of linear, and of the scores in attention
+  bool rounds_activations;  ///< to 8 bits per block where weights are quantised, unless told not to
+};
+Arithmetic arithmetic_of(const Backend& backend);
+
+/// The largest permitted |actual - expected| per element, for a result kept in `stored`. Empty where the
+/// operation is exact: then the result is `expected` rounded to `stored`, bit for bit. `expected` is the
+/// exact result.
+std::vector<double> error_bound(const Case& c, const Arithmetic& arithmetic, DType stored,
+                                const std::vector<double>& expected);
+
+}  // namespace tl::test

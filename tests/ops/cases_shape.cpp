@@ -1,0 +1,129 @@
+// Cases of the operations that create and move elements, or order them.
+#include <limits>
+
+#include "ops/cases.h"
+
+namespace tl::test {
+
+namespace {
+constexpr DType kPlain[] = {DType::f32, DType::f16, DType::bf16, DType::f64,
+                            DType::i8,  DType::i32, DType::i64,  DType::boolean};
+
+void add_creation_cases(Cases& cases) {
+  cases.begin();
+  for (const int64_t n : {0, 1, 7, 33, 4097}) {
+    cases.add(Op::iota, "", {}, {}, {.ints = {n}});
+    cases.add(Op::random_uniform, "", {}, {}, {.ints = {7 * n - 3, n}});
+    cases.add(Op::random_normal, "", {}, {}, {.ints = {n - 9, n}});
+  }
+  cases.add(Op::random_normal, "3 axes", {}, {}, {.ints = {5, 3, 9, 7}});
+  cases.add(Op::affine_mask, "causal", {}, AffineMaskAttrs{{1, -1}}, {.ints = {9, 17, 5}});
+  cases.add(Op::affine_mask, "window", {}, AffineMaskAttrs{{-1, 2}}, {.ints = {33, 31, -3}});
+  cases.add(Op::affine_mask, "3 axes", {}, AffineMaskAttrs{{1, 0, -3}}, {.ints = {3, 5, 7, 2}});
+  cases.add(Op::affine_mask, "1 axis", {}, AffineMaskAttrs{{-1}}, {.ints = {300, 256}});
+}
+
+void add_joining_cases(Cases& cases) {
+  for (const DType dtype : kPlain)
+    for (const Layout layout : kLayouts) {
+      Random& random = cases.begin();
+      const auto tensor = [&](const Shape& shape) {
+        return laid_out(random_tensor(random, dtype, shape), layout);
+      };
+      cases.add(Op::reshape, to_string(layout), {tensor({5, 6, 7})}, {}, {.ints = {3, 70}});
+      cases.add(Op::reshape, to_string(layout), {tensor({17, 33})}, {}, {.ints = {17 * 33}});
+      cases.add(Op::concat, to_string(layout), {tensor({2, 9}), tensor({5, 9}), tensor({1, 9})},
+                AxisAttrs{0});
+      cases.add(Op::concat, to_string(layout), {tensor({3, 1, 5}), tensor({3, 16, 5}), tensor({3, 7, 5})},
+                AxisAttrs{1});
+      cases.add(Op::concat, to_string(layout), {tensor({4, 31}), tensor({4, 2})}, AxisAttrs{1});
+      cases.add(Op::pad, to_string(layout), {tensor({5, 9})}, {}, {.ints = {1, 2, 0, 3}, .floats = {1.0}});
+      cases.add(Op::pad, to_string(layout), {tensor({3, 4, 5})}, {},
+                {.ints = {0, 0, 2, 1, 4, 0}, .floats = {0.0}});
+    }
+  Random& random = cases.begin();
+  cases.add(Op::concat, "mixed types",
+            {random_tensor(random, DType::f16, {9}), random_tensor(random, DType::i32, {3}),
+             random_tensor(random, DType::f32, {8})},
+            AxisAttrs{0});
+  cases.add(Op::reshape, "repeated", {broadcast_view(random_tensor(random, DType::f32, {17, 1}), {3, 17, 5})},
+            {}, {.ints = {17, 15}});
+}
+
+void add_cache_cases(Cases& cases) {
+  for (const DType state : {DType::f32, DType::f16, DType::f64})
+    for (const Layout layout : kLayouts)
+      for (const int64_t start : {0, 5, 300}) {
+        Random& random = cases.begin();
+        const Tensor old = random_tensor(random, state, {305, 3, 8});
+        // Values that the state's type holds exactly, so that nothing rounds.
+        const Tensor x =
+            random_tensor(random, state == DType::f16 ? DType::f16 : DType::f32, {start == 5 ? 1 : 5, 3, 8});
+        cases.add(Op::cache_append, to_string(layout), {old, laid_out(x, layout)}, {}, {.ints = {start}});
+      }
+}
+}  // namespace
+
+void add_shape_cases(Cases& cases) {
+  add_creation_cases(cases);
+  add_joining_cases(cases);
+  add_cache_cases(cases);
+}
+
+void add_index_cases(Cases& cases) {
+  for (const DType dtype : kPlain)
+    for (const Layout layout : kLayouts)
+      for (const DType index_type : {DType::i64, DType::i32}) {
+        Random& random = cases.begin();
+        const auto tensor = [&](const Shape& shape) {
+          return laid_out(random_tensor(random, dtype, shape), layout);
+        };
+        const auto index = [&](const Shape& shape, int64_t extent) {
+          return laid_out(integer_tensor(random, index_type, shape, 0, extent - 1), layout);
+        };
+        cases.add(Op::take, to_string(layout), {tensor({9, 17}), index({5}, 9)}, AxisAttrs{0});
+        cases.add(Op::take, to_string(layout), {tensor({4, 9, 3}), index({2, 7}, 9)}, AxisAttrs{1});
+        cases.add(Op::take, to_string(layout), {tensor({5, 33}), index({}, 33)}, AxisAttrs{1});
+        cases.add(Op::gather, to_string(layout), {tensor({9, 17}), index({20, 17}, 9)}, AxisAttrs{0});
+        cases.add(Op::gather, to_string(layout), {tensor({9, 5, 7}), index({8, 5, 3}, 7)}, AxisAttrs{2});
+        cases.add(Op::scatter, to_string(layout), {tensor({9, 17}), index({20, 17}, 9), tensor({20, 17})},
+                  AxisAttrs{0});
+        cases.add(Op::scatter, to_string(layout),
+                  {tensor({3, 5, 31}), index({3, 4, 9}, 31), tensor({3, 4, 9})}, AxisAttrs{2});
+      }
+  for (const DType dtype :
+       {DType::f32, DType::f16, DType::bf16, DType::f64, DType::i8, DType::i32, DType::i64})
+    for (const Layout layout : kLayouts)
+      for (const int axis : {0, 1, 2}) {
+        Random& random = cases.begin();
+        // Few values, so that there are ties.
+        const Tensor x = laid_out(integer_tensor(random, dtype, {5, 9, 17}, -5, 5), layout);
+        const Tensor y = laid_out(random_tensor(random, dtype, {5, 9, 17}), layout);
+        cases.add(Op::argmax, to_string(layout), {x}, AxisAttrs{axis});
+        cases.add(Op::argmin, to_string(layout), {x}, AxisAttrs{axis});
+        cases.add(Op::cumsum, to_string(layout), {y}, AxisAttrs{axis});
+        for (const bool descending : {false, true}) {
+          cases.add(Op::sort, to_string(layout), {y}, SortAttrs{axis, descending});
+          cases.add(Op::argsort, to_string(layout), {x}, SortAttrs{axis, descending});
+        }
+      }
+  for (const int64_t n : kSizes) {
+    const Tensor x = random_tensor(cases.begin(), cases.base, {3, n});
+    cases.add(Op::argmax, "", {x}, AxisAttrs{1});
+    cases.add(Op::argmin, "", {x}, AxisAttrs{1});
+    cases.add(Op::cumsum, "", {x}, AxisAttrs{1});
+    cases.add(Op::sort, "", {x}, SortAttrs{1, n % 2 == 0});
+    cases.add(Op::argsort, "", {x}, SortAttrs{1, n % 2 == 1});
+  }
+  const float nan = std::numeric_limits<float>::quiet_NaN();
+  const Tensor x = random_tensor(cases.begin(), DType::f32, {3, 9});
+  x.data<float>()[4] = x.data<float>()[9] = x.data<float>()[12] = x.data<float>()[26] = nan;
+  for (const bool descending : {false, true}) {
+    cases.add(Op::sort, "NaN inside", {x}, SortAttrs{1, descending});
+    cases.add(Op::argsort, "NaN inside", {x}, SortAttrs{1, descending});
+  }
+  cases.add(Op::argmax, "NaN inside", {x}, AxisAttrs{1});
+  cases.add(Op::argmin, "NaN inside", {x}, AxisAttrs{1});
+}
+
+}  // namespace tl::test
