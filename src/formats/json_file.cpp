@@ -18,6 +18,8 @@ json parse_json(const std::string& file, std::string_view text, uint64_t offset,
   } catch (const json::parse_error& e) {
     const uint64_t at = offset + (e.byte > 0 ? e.byte - 1 : 0);
     throw FileError(file, "", "this is no valid JSON", at);
+  } catch (const json::out_of_range&) {
+    throw FileError(file, "", "this JSON holds a number too large for a double", std::nullopt);
   }
 }
 

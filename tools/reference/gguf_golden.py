@@ -1,10 +1,12 @@
 #!/usr/bin/env python3
-"""Writes tests/golden/gguf/python.gguf and tests/golden/gguf/hugging_face/ with the Python packages gguf and safetensors.
+"""Writes tests/golden/gguf/python.gguf and tests/golden/gguf/hugging_face/ with the Python packages gguf and safetensors,
+and copies of them where the fuzzers start from.
 
     python3 -m venv VENV && VENV/bin/pip install numpy gguf safetensors && VENV/bin/python tools/reference/gguf_golden.py
 """
 import json
 import pathlib
+import shutil
 
 import gguf
 import numpy as np
@@ -108,3 +110,10 @@ if __name__ == "__main__":
     OUT.mkdir(parents=True, exist_ok=True)
     write_gguf()
     write_hugging_face()
+    corpus = OUT.parents[1] / "fuzz" / "corpus"
+    for name, file in {"gguf": "python.gguf", "safetensors": "hugging_face/model-00001-of-00002.safetensors"}.items():
+        (corpus / name).mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(OUT / file, corpus / name / pathlib.Path(file).name)
+    (corpus / "safetensors" / "header").write_text(
+        '{"__metadata__":{"a":"b"},"w":{"dtype":"F16","shape":[2,2],"data_offsets":[0,8]}}' + "\0" * 8
+    )

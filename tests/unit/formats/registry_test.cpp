@@ -115,13 +115,13 @@ class Pull : public Cache {
     ::close(in[0]);
     ::close(out[1]);
     input_ = in[1];
-    char port[16] = {};
-    const auto got = failure == 0 ? ::read(out[0], port, sizeof port - 1) : 0;
+    std::string port;  // a line, which may come in pieces
+    for (char c; failure == 0 && !port.ends_with('\n') && ::read(out[0], &c, 1) == 1;) port += c;
     ::close(out[0]);
     if (failure != 0) child_ = 0;
     if (failure != 0) GTEST_SKIP() << "python3 is not installed: no server to download from";
-    ASSERT_GT(got, 0) << "the server did not start";
-    base_ = fmt::format("http://127.0.0.1:{}", std::atoi(port));
+    ASSERT_TRUE(port.ends_with('\n')) << "the server did not start";
+    base_ = fmt::format("http://127.0.0.1:{}", std::stoi(port));
   }
   void TearDown() override {
     ::close(input_);

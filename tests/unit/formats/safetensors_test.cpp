@@ -124,6 +124,8 @@ TEST(Safetensors, BadFilesAreRefused) {
             "safetensors file, or a "
             "truncated one (at byte 0)");
   EXPECT_EQ(refusal(file_of("{\"w\":", 0)), "bad.safetensors: this is no valid JSON (at byte 13)");
+  EXPECT_EQ(refusal(file_of("{\"w\":1e999}", 0)),
+            "bad.safetensors: this JSON holds a number too large for a double");
   EXPECT_EQ(refusal(file_of("[1]", 0)), "bad.safetensors: the header is no JSON object (at byte 8)");
   EXPECT_EQ(refusal(file_of(good.substr(0, good.size() - 1) + "," + good.substr(1), 16)),
             at + "this tensor appears twice");
