@@ -1,5 +1,9 @@
-#include <array>
+#include <utf8proc.h>
 
+#include <array>
+#include <cstdlib>
+
+#include "base/error.h"
 #include "text/encoders.h"
 #include "text/merge.h"
 #include "text/pretokenize.h"
@@ -49,12 +53,26 @@ std::string replace_bytes(std::string_view text) {
   return out;
 }
 
+/// Normal form C (Unicode Standard Annex 15) of valid UTF-8.
+std::string normalize_nfc(const std::string& text) {
+  utf8proc_uint8_t* result = nullptr;
+  const auto* bytes = reinterpret_cast<const utf8proc_uint8_t*>(text.data());
+  const auto options = static_cast<utf8proc_option_t>(UTF8PROC_STABLE | UTF8PROC_COMPOSE);
+  const utf8proc_ssize_t length =
+      utf8proc_map(bytes, static_cast<utf8proc_ssize_t>(text.size()), &result, options);
+  TL_CHECK(length >= 0, utf8proc_errmsg(length));
+  std::string out(reinterpret_cast<const char*>(result), static_cast<size_t>(length));
+  std::free(result);
+  return out;
+}
+
 class BpeEncoder : public FragmentEncoder {
  public:
   BpeEncoder(const VocabularySpec& spec, const TokenIds& ids)
       : ids_(ids),
         n_tokens_(static_cast<int32_t>(spec.tokens.size())),
         ignore_merges_(spec.ignore_merges.value_or(false)),
+        nfc_(spec.nfc),
         words_(spec.pre_tokenizer, spec.name),
         merges_(spec.merges, ids, spec.tokens.size(), spec.name) {
     for (size_t byte = 0; byte < 256; ++byte) {
@@ -63,7 +81,8 @@ class BpeEncoder : public FragmentEncoder {
   }
 
   void encode(std::string_view text, std::vector<int32_t>& out) const override {
-    const std::string valid = replace_bytes(text);
+    std::string valid = replace_bytes(text);
+    if (nfc_) valid = normalize_nfc(valid);
     for (const std::string_view word : words_.split(valid)) encode_word(word, out);
   }
 
@@ -98,7 +117,7 @@ class BpeEncoder : public FragmentEncoder {
 
   const TokenIds& ids_;
   int32_t n_tokens_;
-  bool ignore_merges_;
+  bool ignore_merges_, nfc_;
   PreTokenizer words_;
   MergeTable merges_;
   std::array<int32_t, 256> byte_symbols_{};

@@ -251,16 +251,21 @@ std::vector<int32_t> Tokenizer::encode(std::string_view text, bool add_special, 
   }
   std::vector<int32_t> ids;
   if (add_special && *spec.add_bos) ids.push_back(*spec.bos);
-  bool after_special = true;  // the beginning counts as such
+  bool prefix = *spec.add_space_prefix;  // the beginning counts as the end of a special token
   for (const Fragment& fragment : fragments) {
     if (fragment.id >= 0) {
       ids.push_back(fragment.id);
-    } else if (after_special && *spec.add_space_prefix) {
+      prefix = *spec.add_space_prefix && !spec.prefix_first_only;
+      continue;
+    }
+    const bool has_space =
+        spec.prefix_unless_space && (fragment.text.starts_with(' ') || fragment.text.starts_with(kSpaceMark));
+    if (prefix && !has_space) {
       data_->encoder->encode(" " + std::string(fragment.text), ids);
     } else {
       data_->encoder->encode(fragment.text, ids);
     }
-    after_special = fragment.id >= 0;
+    prefix = false;
   }
   if (add_special && *spec.add_eos) ids.push_back(*spec.eos);
   return ids;

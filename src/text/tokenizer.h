@@ -43,6 +43,10 @@ struct VocabularySpec {
   std::optional<bool> add_space_prefix;  ///< llama only; default: true
   std::optional<bool>
       ignore_merges;  ///< gpt2: a word that is a token is not merged; default: "llama-bpe" only
+  /// llama only, where Hugging Face's tokenizers differ from llama.cpp: the space prefix goes to the start of
+  /// the text alone, not also after special tokens; and not to what begins with a space already.
+  bool prefix_first_only = false, prefix_unless_space = false;
+  bool nfc = false;                     ///< gpt2 only: text is brought into Unicode's normal form C first
   std::vector<int32_t> lstrip, rstrip;  ///< special tokens that swallow whitespace on their left or right
   std::vector<int32_t> extra_eog;       ///< further ids that end generation
 };
