@@ -136,40 +136,36 @@ Value combine_masks(Interpreter&, Args& args) {
 
 constexpr auto kRows = std::to_array<NativeRow>({
     {"rope(x: tensor, position: int = 0, base: float = 10000.0, style: string = \"norm\", dims: int = 0, "
-     "scale: float = 1.0, "
-     "factors = void) -> tensor",
+     "scale: float = 1.0, factors = void) -> tensor",
      "Rotary position embedding (arXiv:2104.09864) of x[position, head, head_dim] or x[position, head_dim]: "
-     "pair i of row p is "
-     "turned by (position + p) * scale * base^(-2i/dims) / factors[i]. Pairs are (2i, 2i+1) in style "
-     "\"norm\", (i, i + dims/2) in "
-     "style \"neox\"; dims 0 rotates the whole head.\nExample: rope([[1.0, 0.0]], 1)  // [[0.5403, 0.8415]]",
+     "pair i of row p is turned by (position + p) * scale * base^(-2i/dims) / factors[i]. Pairs are (2i, "
+     "2i+1) in style \"norm\", (i, i + dims/2) in style \"neox\"; dims 0 rotates the whole head.\n"
+     "Example: rope([[1.0, 0.0]], 1)  // [[0.5403, 0.8415]]",
      &rope},
     {"attention(q: tensor, k: tensor, v: tensor, mask = void, scale = void, causal: bool = false) -> tensor",
      "softmax(scale * q k^T) v for q[queries, heads, head_dim], k and v [keys, kv_heads, head_dim] "
-     "(arXiv:1706.03762); query head "
-     "h reads key head h / (heads / kv_heads) (arXiv:2305.13245). The scale is 1/sqrt(head_dim) unless "
-     "given. The mask, [queries, "
-     "keys], is true where a key is seen; causal: true hides the keys after a query, the last query being at "
-     "the last key.\n"
+     "(arXiv:1706.03762); query head h reads key head h / (heads / kv_heads) (arXiv:2305.13245). The scale "
+     "is 1/sqrt(head_dim) unless given. The mask, [queries, keys], is true where a key is seen; causal: true "
+     "hides the keys after a query, the last query being at the last key.\n"
      "Example: attention([[[0.0]], [[0.0]]], [[[1.0]], [[1.0]]], [[[1.0]], [[3.0]]], causal: true)  // "
      "[[[1.0000]], [[2.0000]]]",
      &attention},
     {"apply_mask(x: tensor, mask: tensor, value: float = 0.0) -> tensor",
-     "x where the mask is true (not 0), else `value`.\nExample: apply_mask([1.0, 2.0], [1, 0])  // [1.0000, "
-     "0.0000]",
+     "x where the mask is true (not 0), else `value`.\n"
+     "Example: apply_mask([1.0, 2.0], [1, 0])  // [1.0000, 0.0000]",
      &apply_mask},
     {"apply_attention_mask(scores: tensor, mask: tensor) -> tensor",
-     "The scores where the mask is true (not 0), else -infinity, which softmax turns into 0.\nExample: "
-     "softmax(apply_attention_mask([1.0, 1.0, 9.0], [1, 1, 0]))  // [0.5000, 0.5000, 0.0000]",
+     "The scores where the mask is true (not 0), else -infinity, which softmax turns into 0.\n"
+     "Example: softmax(apply_attention_mask([1.0, 1.0, 9.0], [1, 1, 0]))  // [0.5000, 0.5000, 0.0000]",
      &apply_attention_mask},
     {"padding_mask(lengths, width = void) -> tensor",
      "bool[n, width]: true in the first lengths[i] places of row i; the width is the greatest length unless "
-     "given.\nExample: "
-     "padding_mask([1, 2])  // [[true, false], [true, true]]",
+     "given.\n"
+     "Example: padding_mask([1, 2])  // [[true, false], [true, true]]",
      &padding_mask},
     {"combine_masks(a: tensor, b: tensor) -> tensor",
-     "True where both masks are, with broadcasting.\nExample: combine_masks([1, 1, 0], [1, 0, 0])  // [true, "
-     "false, false]",
+     "True where both masks are, with broadcasting.\n"
+     "Example: combine_masks([1, 1, 0], [1, 0, 0])  // [true, false, false]",
      &combine_masks},
 });
 

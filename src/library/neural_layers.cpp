@@ -130,64 +130,56 @@ Value dropout(Interpreter&, Args& args) {
 constexpr auto kRows = std::to_array<NativeRow>({
     {"matmul(a: tensor, b: tensor) -> tensor",
      "The matrix product a @ b: [.., m, k] @ [.., k, n] -> [.., m, n], leading axes broadcast; vectors as in "
-     "NumPy.\nExample: "
-     "matmul([[1, 2], [3, 4]], [1, 1])  // [3.0000, 7.0000]",
+     "NumPy.\n"
+     "Example: matmul([[1, 2], [3, 4]], [1, 1])  // [3.0000, 7.0000]",
      &matmul},
     {"linear(x: tensor, w: tensor, b|bias = void) -> tensor",
-     "x w^T + b: x[.., in], w[out, in], b[out] -> [.., out]. w may be quantised.\nExample: linear([1, 2], "
-     "[[1, 0], [0, 1], [1, "
-     "1]])  // [1.0000, 2.0000, 3.0000]",
+     "x w^T + b: x[.., in], w[out, in], b[out] -> [.., out]. w may be quantised.\n"
+     "Example: linear([1, 2], [[1, 0], [0, 1], [1, 1]])  // [1.0000, 2.0000, 3.0000]",
      &linear},
     {"einsum(equation: string, tensors...) -> tensor",
-     "A tensor equation as a string (numpy.einsum); \"...\" stands for batch axes.\nExample: "
-     "einsum(\"ij,j->i\", [[1, 2], [3, 4]], "
-     "[1, 1])  // [3.0000, 7.0000]",
+     "A tensor equation as a string (numpy.einsum); \"...\" stands for batch axes.\n"
+     "Example: einsum(\"ij,j->i\", [[1, 2], [3, 4]], [1, 1])  // [3.0000, 7.0000]",
      &einsum},
     {"embedding(table: tensor, ids) -> tensor",
-     "The rows table[id]: table[n, width], ids[..] -> [.., width]. The table may be quantised.\nExample: "
-     "embedding([[1, 2], [3, "
-     "4]], [1, 0])  // [[3.0000, 4.0000], [1.0000, 2.0000]]",
+     "The rows table[id]: table[n, width], ids[..] -> [.., width]. The table may be quantised.\n"
+     "Example: embedding([[1, 2], [3, 4]], [1, 0])  // [[3.0000, 4.0000], [1.0000, 2.0000]]",
      &embedding},
     {"softmax(x: tensor, axis|dim: int = -1, mask = void) -> tensor",
      "e^x / sum(e^x) along an axis. Where the mask is false elements take no part and give exactly 0; a line "
-     "without any "
-     "element left is an error.\nExample: softmax([0.0, 0.0, 5.0], mask: [true, true, false])  // [0.5000, "
-     "0.5000, 0.0000]",
+     "without any element left is an error.\n"
+     "Example: softmax([0.0, 0.0, 5.0], mask: [true, true, false])  // [0.5000, 0.5000, 0.0000]",
      &softmax},
     {"log_softmax(x: tensor, axis|dim: int = -1) -> tensor",
-     "log(softmax(x)) along an axis, computed without overflow.\nExample: log_softmax([0.0, 0.0])  // "
-     "[-0.6931, -0.6931]",
+     "log(softmax(x)) along an axis, computed without overflow.\n"
+     "Example: log_softmax([0.0, 0.0])  // [-0.6931, -0.6931]",
      &log_softmax},
     {"rms_norm(x: tensor, w|weight = void, eps: float = 1e-5) -> tensor",
-     "x / sqrt(mean(x^2) + eps) * w over the last axis (arXiv:1910.07467).\nExample: rms_norm([3.0, 4.0], "
-     "[1.0, 2.0])  // [0.8485, "
-     "2.2627]",
+     "x / sqrt(mean(x^2) + eps) * w over the last axis (arXiv:1910.07467).\n"
+     "Example: rms_norm([3.0, 4.0], [1.0, 2.0])  // [0.8485, 2.2627]",
      &rms_norm},
     {"layer_norm(x: tensor, gamma|weight = void, beta|bias = void, eps: float = 1e-5) -> tensor",
-     "(x - mean) / sqrt(var + eps) * gamma + beta over the last axis (arXiv:1607.06450).\nExample: "
-     "layer_norm([1.0, 2.0, 3.0])  // "
-     "[-1.2247, 0.0000, 1.2247]",
+     "(x - mean) / sqrt(var + eps) * gamma + beta over the last axis (arXiv:1607.06450).\n"
+     "Example: layer_norm([1.0, 2.0, 3.0])  // [-1.2247, 0.0000, 1.2247]",
      &layer_norm},
     {"lnorm(x: tensor, gamma|weight = void, beta|bias = void, eps: float = 1e-5) -> tensor",
-     "layer_norm under its name in the paper on Tensor Logic (arXiv:2510.12269).\nExample: lnorm([1.0, 2.0, "
-     "3.0])  // [-1.2247, "
-     "0.0000, 1.2247]",
+     "layer_norm under its name in the paper on Tensor Logic (arXiv:2510.12269).\n"
+     "Example: lnorm([1.0, 2.0, 3.0])  // [-1.2247, 0.0000, 1.2247]",
      &layer_norm},
     {"batch_norm(x: tensor, gamma|weight = void, beta|bias = void, mean = void, var = void, eps: float = "
      "1e-5) -> tensor",
      "(x - mean) / sqrt(var + eps) * gamma + beta for every channel of x[batch, channels, ..] "
-     "(arXiv:1502.03167); mean and "
-     "variance are those given, or the batch's own.\nExample: batch_norm([[1.0, 10.0], [3.0, 30.0]])  // "
-     "[[-1.0000, -1.0000], "
-     "[1.0000, 1.0000]]",
+     "(arXiv:1502.03167); mean and variance are those given, or the batch's own.\n"
+     "Example: batch_norm([[1.0, 10.0], [3.0, 30.0]])  // [[-1.0000, -1.0000], [1.0000, 1.0000]]",
      &batch_norm},
     {"swiglu(gate: tensor, up: tensor) -> tensor",
-     "silu(gate) * up (arXiv:2002.05202).\nExample: swiglu([1.0, -1.0], [2.0, 2.0])  // [1.4621, -0.5379]",
+     "silu(gate) * up (arXiv:2002.05202).\n"
+     "Example: swiglu([1.0, -1.0], [2.0, 2.0])  // [1.4621, -0.5379]",
      &swiglu},
     {"dropout(x: tensor, rate|p: float = 0.0, seed = void, training: bool = false) -> tensor",
      "x itself; with training: true each element is 0 with probability `rate` and divided by 1 - rate "
-     "otherwise, the same ones "
-     "for the same seed (JMLR 15, 2014, 1929-1958).\nExample: dropout([1.0, 2.0], 0.5)  // [1.0000, 2.0000]",
+     "otherwise, the same ones for the same seed (JMLR 15, 2014, 1929-1958).\n"
+     "Example: dropout([1.0, 2.0], 0.5)  // [1.0000, 2.0000]",
      &dropout},
 });
 

@@ -82,22 +82,23 @@ Value margin_ranking_loss(Interpreter&, Args& args) {
 
 constexpr auto kRows = std::to_array<NativeRow>({
     {"mse(prediction: tensor, target: tensor) -> tensor",
-     "The mean of (prediction - target)^2.\nExample: mse([1.0, 2.0], [1.0, 4.0])  // 2.0000", &mse},
+     "The mean of (prediction - target)^2.\n"
+     "Example: mse([1.0, 2.0], [1.0, 4.0])  // 2",
+     &mse},
     {"cross_entropy(logits: tensor, target) -> tensor",
      "The mean of -log_softmax(logits)[target]: logits [.., classes], target class ids [..] (ints), or a "
-     "float tensor of "
-     "probabilities of the logits' shape.\nExample: cross_entropy([[0.0, 0.0], [0.0, 0.0]], [0, 1])  // "
-     "0.6931",
+     "float tensor of probabilities of the logits' shape.\n"
+     "Example: cross_entropy([[0.0, 1000.0]], [0])  // 1000",
      &cross_entropy},
     {"binary_cross_entropy(probability: tensor, target: tensor) -> tensor",
      "The mean of -(y log p + (1 - y) log(1 - p)) for probabilities p and targets y; the logarithms are at "
-     "least -100.\nExample: "
-     "binary_cross_entropy([0.5, 0.5], [1, 0])  // 0.6931",
+     "least -100.\n"
+     "Example: binary_cross_entropy([1.0, 0.0], [1, 1])  // 50",
      &binary_cross_entropy},
     {"margin_ranking_loss(positive: tensor, negative: tensor, margin: float = 1.0) -> tensor",
      "The mean of max(0, margin - positive + negative): scores of true facts should exceed those of false "
-     "ones by the margin "
-     "(Bordes et al., NIPS 2013).\nExample: margin_ranking_loss([2.0, 0.0], [0.0, 0.5])  // 0.7500",
+     "ones by the margin (Bordes et al., NIPS 2013).\n"
+     "Example: margin_ranking_loss([2.0, 0.0], [0.0, 0.5])  // 0.75",
      &margin_ranking_loss},
 });
 

@@ -173,22 +173,18 @@ Value print_top_k(Interpreter& interpreter, Args& args) {
 constexpr auto kRows = std::to_array<NativeRow>({
     {"temperature_sample(logits: tensor, temperature: float, seed = void) -> int",
      "A token id drawn from softmax(logits / temperature); temperature 0 takes the largest logit, the first "
-     "of equals, and needs "
-     "no seed. Of [rows, vocabulary] the last row counts.\nExample: temperature_sample([[9.0, 0.0], [1.0, "
-     "2.0]], 0.0)  // 1",
+     "of equals, and needs no seed. Of [rows, vocabulary] the last row counts.\n"
+     "Example: temperature_sample([[9.0, 0.0], [1.0, 2.0]], 0.0)  // 1",
      &temperature_sample},
     {"sample(logits: tensor, temperature|temp: float = 0.8, top_k: int = 40, top_p: float = 0.95, min_p: "
-     "float = 0.05, seed = "
-     "void, repeat_penalty: float = 1.0, recent: list = []) -> int",
+     "float = 0.05, seed = void, repeat_penalty: float = 1.0, recent: list = []) -> int",
      "A token id drawn as llama.cpp draws it: repeat penalty on the last 64 of `recent`, top-k (0: all), "
-     "top-p, min-p, "
-     "temperature. The same seed and logits give the same id.\nExample: sample([1.0, 9.0, 2.0], top_k: 1, "
-     "seed: 7)  // 1",
+     "top-p, min-p, temperature. The same seed and logits give the same id.\n"
+     "Example: sample([1.0, 9.0, 2.0], top_k: 1, seed: 7)  // 1",
      &sample},
     {"top_k(logits: tensor, k: int) -> tensor",
-     "The logits with all but the k largest of each row set to -infinity; of equal ones the first "
-     "stay.\nExample: "
-     "softmax(top_k([1.0, 1.0, 0.0], 2))  // [0.5000, 0.5000, 0.0000]",
+     "The logits with all but the k largest of each row set to -infinity; of equal ones the first stay.\n"
+     "Example: softmax(top_k([1.0, 1.0, 0.0], 2))  // [0.5000, 0.5000, 0.0000]",
      &top_k},
     {"top_p(logits: tensor, p: float) -> tensor",
      "The logits with all but the fewest largest of each row whose probabilities reach p set to -infinity "
@@ -197,13 +193,13 @@ constexpr auto kRows = std::to_array<NativeRow>({
      &top_p},
     {"min_p(logits: tensor, p: float) -> tensor",
      "The logits with those less than p times as probable as the row's best set to -infinity "
-     "(arXiv:2407.01082).\nExample: "
-     "softmax(min_p([2.0, 2.0, 0.0], 0.5))  // [0.5000, 0.5000, 0.0000]",
+     "(arXiv:2407.01082).\n"
+     "Example: softmax(min_p([2.0, 2.0, 0.0], 0.5))  // [0.5000, 0.5000, 0.0000]",
      &min_p},
     {"print_top_k(logits: tensor, k: int = 10) -> void",
      "Prints the k largest logits with their token ids and probabilities. Of [rows, vocabulary] the last row "
-     "counts.\nExample: "
-     "print_top_k([1.0, 2.0], 1)  // ()",
+     "counts.\n"
+     "Example: print_top_k([1.0, 2.0], 1)  // ()",
      &print_top_k},
 });
 

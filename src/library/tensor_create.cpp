@@ -132,40 +132,44 @@ Value causal_mask(Interpreter&, Args& args) {
 
 constexpr auto kRows = std::to_array<NativeRow>({
     {"zeros(shape, dtype = float32) -> tensor",
-     "A tensor of zeros. `shape` is an int or a list of ints.\nExample: zeros([2, 3])  // [[0.0000, 0.0000, "
-     "0.0000], [0.0000, 0.0000, 0.0000]]",
+     "A tensor of zeros. `shape` is an int or a list of ints.\n"
+     "Example: zeros([2, 3])  // [[0.0000, 0.0000, 0.0000], [0.0000, 0.0000, 0.0000]]",
      &zeros},
     {"ones(shape, dtype = float32) -> tensor",
-     "A tensor of ones. `shape` is an int or a list of ints.\nExample: ones(3, int64)  // [1, 1, 1]", &ones},
+     "A tensor of ones. `shape` is an int or a list of ints.\n"
+     "Example: ones(3, int64)  // [1, 1, 1]",
+     &ones},
     {"full(shape, value, dtype = void) -> tensor",
      "A tensor of one value everywhere; without `dtype` an int gives int64, a float float32, a bool bool.\n"
      "Example: full(2, 0.5)  // [0.5000, 0.5000]",
      &full},
     {"arange(start, stop = void, step = 1, dtype = void) -> tensor",
      "start, start + step … below stop; arange(n) counts from 0. int64 where all arguments are ints, else "
-     "float32.\nExample: arange(1, 10, 3)  // [1, 4, 7]",
+     "float32.\n"
+     "Example: arange(1, 10, 3)  // [1, 4, 7]",
      &arange},
     {"eye(n: int, m = void, dtype = float32) -> tensor",
-     "The identity matrix [n, n], or the [n, m] matrix with ones on its diagonal.\nExample: eye(2)  // "
-     "[[1.0000, 0.0000], [0.0000, 1.0000]]",
+     "The identity matrix [n, n], or the [n, m] matrix with ones on its diagonal.\n"
+     "Example: eye(2)  // [[1.0000, 0.0000], [0.0000, 1.0000]]",
      &eye},
     {"rand(shape, seed: int) -> tensor",
      "float32 numbers in [0, 1), the same for the same seed on every machine (Philox4x32-10, doi "
-     "10.1145/2063384.2063405).\nExample: shape(rand([2, 3], seed: 1))  // [2, 3]",
+     "10.1145/2063384.2063405).\n"
+     "Example: shape(rand([2, 3], seed: 1))  // [2, 3]",
      &random<Op::random_uniform>},
     {"randn(shape, seed: int) -> tensor",
      "float32 numbers of the standard normal distribution, the same for the same seed (Philox4x32-10 and "
-     "Box-Muller).\nExample: shape(randn([2, 3], seed: 1))  // [2, 3]",
+     "Box-Muller).\n"
+     "Example: shape(randn([2, 3], seed: 1))  // [2, 3]",
      &random<Op::random_normal>},
     {"positional_encoding(n: int, dim: int, base: float = 10000.0) -> tensor",
      "float32[n, dim]: sin(p / base^(2i/dim)) in column 2i and its cosine in column 2i + 1 of row p "
-     "(arXiv:1706.03762, section 3.5).\nExample: positional_encoding(2, 2)  // [[0.0000, 1.0000], [0.8415, "
-     "0.5403]]",
+     "(arXiv:1706.03762, section 3.5).\n"
+     "Example: positional_encoding(2, 2)  // [[0.0000, 1.0000], [0.8415, 0.5403]]",
      &positional_encoding},
     {"causal_mask(n: int, keys = void, position: int = 0) -> tensor",
-     "bool[n, keys]: true where query i may see key j, j <= i + position. `keys` is n unless "
-     "given.\nExample: "
-     "causal_mask(2)  // [[true, false], [true, true]]",
+     "bool[n, keys]: true where query i may see key j, j <= i + position. `keys` is n unless given.\n"
+     "Example: causal_mask(2)  // [[true, false], [true, true]]",
      &causal_mask},
 });
 

@@ -122,34 +122,30 @@ Value pad(Interpreter&, Args& args) {
 
 constexpr auto kRows = std::to_array<NativeRow>({
     {"slice(x: tensor, axis|dim: int, start = 0, stop = void, step: int = 1) -> tensor",
-     "x[start:stop:step] along one axis; negative positions count from the end.\nExample: slice([1.0, 2.0, "
-     "3.0, 4.0], 0, 1, 3)  // "
-     "[2.0000, 3.0000]",
+     "x[start:stop:step] along one axis; negative positions count from the end.\n"
+     "Example: slice([1.0, 2.0, 3.0, 4.0], 0, 1, 3)  // [2.0000, 3.0000]",
      &slice},
     {"gather(x: tensor, axis|dim: int, index) -> tensor",
-     "result[i][j] = x[index[i][j]][j] for axis 0, x[i][index[i][j]] for axis 1, and so on "
-     "(torch.gather).\nExample: gather([[1, "
-     "2], [3, 4]], 1, [[1], [0]])  // [[2.0000], [3.0000]]",
+     "result[i][j] = x[index[i][j]][j] for axis 0, x[i][index[i][j]] for axis 1, and so on (torch.gather).\n"
+     "Example: gather([[1, 2], [3, 4]], 1, [[1], [0]])  // [[2.0000], [3.0000]]",
      &gather},
     {"scatter(x: tensor, axis|dim: int, index, src: tensor) -> tensor",
-     "x with x[index[i][j]][j] = src[i][j] for axis 0, and so on; src may be a number "
-     "(torch.scatter).\nExample: scatter([0.0, "
-     "0.0, 0.0], 0, [2, 0], [5.0, 7.0])  // [7.0000, 0.0000, 5.0000]",
+     "x with x[index[i][j]][j] = src[i][j] for axis 0, and so on; src may be a number (torch.scatter).\n"
+     "Example: scatter([0.0, 0.0, 0.0], 0, [2, 0], [5.0, 7.0])  // [7.0000, 0.0000, 5.0000]",
      &scatter},
     {"repeat(x: tensor, n, axis|dim = void) -> tensor",
      "Each element n times along an axis, or of the flattened tensor (numpy.repeat); with a list the whole "
-     "tensor so many times "
-     "along every axis (numpy.tile).\nExample: repeat([1.0, 2.0], 2)  // [1.0000, 1.0000, 2.0000, 2.0000]",
+     "tensor so many times along every axis (numpy.tile).\n"
+     "Example: repeat([1.0, 2.0], 2)  // [1.0000, 1.0000, 2.0000, 2.0000]",
      &repeat},
     {"flip(x: tensor, axis|dim = void) -> tensor",
-     "The elements in reverse order along an axis, a list of axes, or all.\nExample: flip([1.0, 2.0, 3.0])  "
-     "// [3.0000, 2.0000, "
-     "1.0000]",
+     "The elements in reverse order along an axis, a list of axes, or all.\n"
+     "Example: flip([1.0, 2.0, 3.0])  // [3.0000, 2.0000, 1.0000]",
      &flip},
     {"pad(x: tensor, widths, value: float = 0.0) -> tensor",
      "With `value` added around it: widths are an int, [before, after], or a pair for every axis "
-     "(numpy.pad).\nExample: pad([1.0, "
-     "2.0], [1, 2])  // [0.0000, 1.0000, 2.0000, 0.0000, 0.0000]",
+     "(numpy.pad).\n"
+     "Example: pad([1.0, 2.0], [1, 2])  // [0.0000, 1.0000, 2.0000, 0.0000, 0.0000]",
      &pad},
 });
 

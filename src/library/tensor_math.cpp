@@ -115,90 +115,121 @@ Value select(Interpreter&, Args& args) {
 }
 
 constexpr auto kRows = std::to_array<NativeRow>({
-    {"neg(x: tensor)", "-x, elementwise.\nExample: neg(3)  // -3", &unary<Op::neg>},
-    {"abs(x: tensor)", "|x|, elementwise; an int stays an int.\nExample: abs(-3)  // 3", &unary<Op::abs>},
+    {"neg(x: tensor)",
+     "-x, elementwise.\n"
+     "Example: neg(3)  // -3",
+     &unary<Op::neg>},
+    {"abs(x: tensor)",
+     "|x|, elementwise; an int stays an int.\n"
+     "Example: abs(-3)  // 3",
+     &unary<Op::abs>},
     {"sign(x: tensor)",
-     "-1, 0 or 1, elementwise; NaN stays NaN.\nExample: sign([-2.0, 0.0, 5.0])  // [-1.0000, 0.0000, 1.0000]",
+     "-1, 0 or 1, elementwise; NaN stays NaN.\n"
+     "Example: sign([-2.0, 0.0, 5.0])  // [-1.0000, 0.0000, 1.0000]",
      &unary<Op::sign>},
-    {"exp(x: tensor)", "e^x, elementwise.\nExample: exp(0)  // 1", &unary<Op::exp>},
-    {"log(x: tensor)", "The natural logarithm, elementwise.\nExample: log([1.0, 10.0])  // [0.0000, 2.3026]",
+    {"exp(x: tensor)",
+     "e^x, elementwise.\n"
+     "Example: exp(0)  // 1",
+     &unary<Op::exp>},
+    {"log(x: tensor)",
+     "The natural logarithm, elementwise.\n"
+     "Example: log([1.0, 10.0])  // [0.0000, 2.3026]",
      &unary<Op::log>},
-    {"sqrt(x: tensor)", "The square root, elementwise; always a float.\nExample: sqrt(64)  // 8",
+    {"sqrt(x: tensor)",
+     "The square root, elementwise; always a float.\n"
+     "Example: sqrt(64)  // 8",
      &unary<Op::sqrt>},
-    {"rsqrt(x: tensor)", "1 / sqrt(x), elementwise.\nExample: rsqrt(4)  // 0.5", &unary<Op::rsqrt>},
-    {"reciprocal(x: tensor)", "1 / x, elementwise.\nExample: reciprocal(4)  // 0.25", &unary<Op::reciprocal>},
-    {"sin(x: tensor)", "The sine of x radians, elementwise.\nExample: sin([0.0, 1.0])  // [0.0000, 0.8415]",
+    {"rsqrt(x: tensor)",
+     "1 / sqrt(x), elementwise.\n"
+     "Example: rsqrt(4)  // 0.5",
+     &unary<Op::rsqrt>},
+    {"reciprocal(x: tensor)",
+     "1 / x, elementwise.\n"
+     "Example: reciprocal(4)  // 0.25",
+     &unary<Op::reciprocal>},
+    {"sin(x: tensor)",
+     "The sine of x radians, elementwise.\n"
+     "Example: sin([0.0, 1.0])  // [0.0000, 0.8415]",
      &unary<Op::sin>},
-    {"cos(x: tensor)", "The cosine of x radians, elementwise.\nExample: cos([0.0, 1.0])  // [1.0000, 0.5403]",
+    {"cos(x: tensor)",
+     "The cosine of x radians, elementwise.\n"
+     "Example: cos([0.0, 1.0])  // [1.0000, 0.5403]",
      &unary<Op::cos>},
     {"tan(x: tensor)",
-     "The tangent of x radians, elementwise.\nExample: tan([0.0, 1.0])  // [0.0000, 1.5574]",
+     "The tangent of x radians, elementwise.\n"
+     "Example: tan([0.0, 1.0])  // [0.0000, 1.5574]",
      &unary<Op::tan>},
     {"tanh(x: tensor)",
-     "The hyperbolic tangent, elementwise.\nExample: tanh([0.0, 1.0])  // [0.0000, 0.7616]",
+     "The hyperbolic tangent, elementwise.\n"
+     "Example: tanh([0.0, 1.0])  // [0.0000, 0.7616]",
      &unary<Op::tanh>},
-    {"erf(x: tensor)", "The error function, elementwise.\nExample: erf([0.0, 1.0])  // [0.0000, 0.8427]",
+    {"erf(x: tensor)",
+     "The error function, elementwise.\n"
+     "Example: erf([0.0, 1.0])  // [0.0000, 0.8427]",
      &unary<Op::erf>},
     {"floor(x: tensor)",
-     "The largest whole number <= x, elementwise; a float stays a float (int(x) makes an int).\nExample: "
-     "floor(-1.5)  // -2",
+     "The largest whole number <= x, elementwise; a float stays a float (int(x) makes an int).\n"
+     "Example: floor(-1.5)  // -2",
      &unary<Op::floor>},
     {"ceil(x: tensor)",
-     "The smallest whole number >= x, elementwise; a float stays a float.\nExample: ceil(-1.5)  // -1",
+     "The smallest whole number >= x, elementwise; a float stays a float.\n"
+     "Example: ceil(-1.5)  // -1",
      &unary<Op::ceil>},
     {"round(x: tensor)",
-     "The nearest whole number, halves to even, elementwise; a float stays a float.\nExample: round([0.5, "
-     "1.5, 2.6])  // [0.0000, 2.0000, 3.0000]",
+     "The nearest whole number, halves to even, elementwise; a float stays a float.\n"
+     "Example: round([0.5, 1.5, 2.6])  // [0.0000, 2.0000, 3.0000]",
      &unary<Op::round>},
     {"relu(x: tensor)",
-     "max(x, 0), elementwise; NaN stays NaN.\nExample: relu([-1.0, 2.0])  // [0.0000, 2.0000]",
+     "max(x, 0), elementwise; NaN stays NaN.\n"
+     "Example: relu([-1.0, 2.0])  // [0.0000, 2.0000]",
      &unary<Op::relu>},
     {"gelu(x: tensor)",
-     "x * (1 + erf(x / sqrt(2))) / 2, elementwise (arXiv:1606.08415).\nExample: gelu([-1.0, 1.0])  // "
-     "[-0.1587, "
-     "0.8413]",
+     "x * (1 + erf(x / sqrt(2))) / 2, elementwise (arXiv:1606.08415).\n"
+     "Example: gelu([-1.0, 1.0])  // [-0.1587, 0.8413]",
      &unary<Op::gelu>},
     {"silu(x: tensor)",
-     "x / (1 + e^-x), elementwise (arXiv:1702.03118).\nExample: silu([-1.0, 1.0])  // [-0.2689, 0.7311]",
+     "x / (1 + e^-x), elementwise (arXiv:1702.03118).\n"
+     "Example: silu([-1.0, 1.0])  // [-0.2689, 0.7311]",
      &unary<Op::silu>},
-    {"sigmoid(x: tensor)", "1 / (1 + e^-x), elementwise.\nExample: sigmoid([0.0, 1.0])  // [0.5000, 0.7311]",
+    {"sigmoid(x: tensor)",
+     "1 / (1 + e^-x), elementwise.\n"
+     "Example: sigmoid([0.0, 1.0])  // [0.5000, 0.7311]",
      &unary<Op::sigmoid>},
     {"sig(x: tensor)",
-     "sigmoid under its name in the paper on Tensor Logic (arXiv:2510.12269).\nExample: sig(0)  // 0.5",
+     "sigmoid under its name in the paper on Tensor Logic (arXiv:2510.12269).\n"
+     "Example: sig(0)  // 0.5",
      &unary<Op::sigmoid>},
     {"pow(x: tensor, y: tensor)",
-     "x^y, elementwise with broadcasting; an int to a power >= 0 is an int.\nExample: pow(2, 10)  // "
-     "1024",
+     "x^y, elementwise with broadcasting; an int to a power >= 0 is an int.\n"
+     "Example: pow(2, 10)  // 1024",
      &pow},
     {"clamp(x: tensor, min = void, max = void)",
-     "x held between `min` and `max`, elementwise; either may be left out.\nExample: "
-     "clamp([-2.0, 0.5, 3.0], 0, 1)  // [0.0000, 0.5000, 1.0000]",
+     "x held between `min` and `max`, elementwise; either may be left out.\n"
+     "Example: clamp([-2.0, 0.5, 3.0], 0, 1)  // [0.0000, 0.5000, 1.0000]",
      &clamp},
     {"maximum(a: tensor, b: tensor)",
-     "The larger of a and b, elementwise with broadcasting; NaN if either is NaN.\nExample: "
-     "maximum([1.0, 5.0], 3)  // [3.0000, 5.0000]",
+     "The larger of a and b, elementwise with broadcasting; NaN if either is NaN.\n"
+     "Example: maximum([1.0, 5.0], 3)  // [3.0000, 5.0000]",
      &binary_extremum<Op::maximum>},
     {"minimum(a: tensor, b: tensor)",
-     "The smaller of a and b, elementwise with broadcasting; NaN if either is NaN.\nExample: "
-     "minimum([1.0, 5.0], 3)  // [1.0000, 3.0000]",
+     "The smaller of a and b, elementwise with broadcasting; NaN if either is NaN.\n"
+     "Example: minimum([1.0, 5.0], 3)  // [1.0000, 3.0000]",
      &binary_extremum<Op::minimum>},
     {"max(x: tensor, other = void, axis|dim = void, keepdim: bool = false)",
      "The largest element of x, or along an axis: max(x, 1) is max(x, axis: 1). Of two numbers or tensors "
-     "the larger, "
-     "elementwise (an int after a tensor is an axis; `maximum` takes numbers too). NaN if any is "
-     "NaN.\nExample: max([[1, 5], "
-     "[4, 2]], axis: 0)  // [4.0000, 5.0000]",
+     "the larger, elementwise (an int after a tensor is an axis; `maximum` takes numbers too). NaN if any is "
+     "NaN.\n"
+     "Example: max([[1, 5], [4, 2]], axis: 0)  // [4.0000, 5.0000]",
      &largest<Op::reduce_max, Op::maximum>},
     {"min(x: tensor, other = void, axis|dim = void, keepdim: bool = false)",
      "The smallest element of x, or along an axis: min(x, 1) is min(x, axis: 1). Of two numbers or tensors "
-     "the smaller, "
-     "elementwise (an int after a tensor is an axis; `minimum` takes numbers too). NaN if any is "
-     "NaN.\nExample: min(3, 2)  // 2",
+     "the smaller, elementwise (an int after a tensor is an axis; `minimum` takes numbers too). NaN if any "
+     "is NaN.\n"
+     "Example: min(3, 2)  // 2",
      &largest<Op::reduce_min, Op::minimum>},
     {"select(condition: tensor, a: tensor, b: tensor) -> tensor",
-     "a where the condition is true, else b, with broadcasting.\nExample: select([true, false], 1.0, [5.0, "
-     "6.0])  // [1.0000, "
-     "6.0000]",
+     "a where the condition is true, else b, with broadcasting.\n"
+     "Example: select([true, false], 1.0, [5.0, 6.0])  // [1.0000, 6.0000]",
      &select},
 });
 

@@ -137,58 +137,62 @@ Value topk(Interpreter&, Args& args) {
 
 constexpr auto kRows = std::to_array<NativeRow>({
     {"sum(x: tensor, axis|dim = void, keepdim: bool = false)",
-     "The sum of all elements, or along an axis or a list of axes; integers give int64.\nExample: sum([[1, "
-     "2], [3, 4]], 0)  // "
-     "[4.0000, 6.0000]",
+     "The sum of all elements, or along an axis or a list of axes; integers give int64.\n"
+     "Example: sum([[1, 2], [3, 4]], 0)  // [4.0000, 6.0000]",
      &reduce<Op::reduce_sum>},
     {"mean(x: tensor, axis|dim = void, keepdim: bool = false)",
-     "The arithmetic mean of all elements, or along an axis or a list of axes; always a float.\nExample: "
-     "mean([1, 2, 4, 5])  // 3",
+     "The arithmetic mean of all elements, or along an axis or a list of axes; always a float.\n"
+     "Example: mean([1, 2, 4, 5])  // 3",
      &reduce<Op::reduce_mean>},
     {"prod(x: tensor, axis|dim = void, keepdim: bool = false)",
-     "The product of all elements, or along an axis or a list of axes; integers give int64.\nExample: "
-     "prod([2, 3, 4])  // 24",
+     "The product of all elements, or along an axis or a list of axes; integers give int64.\n"
+     "Example: prod([2, 3, 4])  // 24",
      &reduce<Op::reduce_prod>},
     {"var(x: tensor, axis|dim = void, keepdim: bool = false, correction: int = 0)",
      "The variance sum((x - mean)^2) / (n - correction), of all elements or along axes; correction 1 gives "
-     "the sample "
-     "variance.\nExample: var([1.0, 2.0, 3.0, 4.0])  // 1.25",
+     "the sample variance.\n"
+     "Example: var([1.0, 2.0, 3.0, 4.0])  // 1.25",
      &var},
     {"std(x: tensor, axis|dim = void, keepdim: bool = false, correction: int = 0)",
-     "The standard deviation, the square root of var.\nExample: std([1.0, 3.0])  // 1", &std},
+     "The standard deviation, the square root of var.\n"
+     "Example: std([1.0, 3.0])  // 1",
+     &std},
     {"norm(x: tensor, axis|dim = void, keepdim: bool = false, p: float = 2.0)",
-     "The p-norm sum(|x|^p)^(1/p) of all elements, or along axes.\nExample: norm([3.0, 4.0])  // 5", &norm},
+     "The p-norm sum(|x|^p)^(1/p) of all elements, or along axes.\n"
+     "Example: norm([3.0, 4.0])  // 5",
+     &norm},
     {"any(x: tensor, axis|dim = void, keepdim: bool = false)",
-     "Whether any element is not 0, of all elements or along axes.\nExample: any([0, 0, 2])  // true",
+     "Whether any element is not 0, of all elements or along axes.\n"
+     "Example: any([0, 0, 2])  // true",
      &reduce<Op::reduce_any>},
     {"all(x: tensor, axis|dim = void, keepdim: bool = false)",
-     "Whether no element is 0, of all elements or along axes.\nExample: all([1, 0, 2])  // false",
+     "Whether no element is 0, of all elements or along axes.\n"
+     "Example: all([1, 0, 2])  // false",
      &reduce<Op::reduce_all>},
     {"argmax(x: tensor, axis|dim = void, keepdim: bool = false)",
      "The index of the first largest element: an int, or an int64 tensor along an axis of a matrix. Without "
-     "an axis the "
-     "elements are counted row by row. NaN counts as largest.\nExample: argmax([1.0, 7.0, 3.0])  // 1",
+     "an axis the elements are counted row by row. NaN counts as largest.\n"
+     "Example: argmax([1.0, 7.0, 3.0])  // 1",
      &arg_extremum<Op::argmax>},
     {"argmin(x: tensor, axis|dim = void, keepdim: bool = false)",
-     "The index of the first smallest element, as argmax. NaN counts as smallest.\nExample: argmin([[3, 1], "
-     "[0, 5]], 1)  // [1, "
-     "0]",
+     "The index of the first smallest element, as argmax. NaN counts as smallest.\n"
+     "Example: argmin([[3, 1], [0, 5]], 1)  // [1, 0]",
      &arg_extremum<Op::argmin>},
     {"cumsum(x: tensor, axis|dim: int = -1) -> tensor",
-     "The running sum along an axis.\nExample: cumsum([1, 2, 3])  // [1.0000, 3.0000, 6.0000]", &cumsum},
+     "The running sum along an axis.\n"
+     "Example: cumsum([1, 2, 3])  // [1.0000, 3.0000, 6.0000]",
+     &cumsum},
     {"sort(x: tensor, axis|dim: int = -1, descending: bool = false) -> tensor",
-     "The elements in order along an axis; equal ones keep their order, NaN goes last.\nExample: sort([3.0, "
-     "1.0, 2.0])  // "
-     "[1.0000, 2.0000, 3.0000]",
+     "The elements in order along an axis; equal ones keep their order, NaN goes last.\n"
+     "Example: sort([3.0, 1.0, 2.0])  // [1.0000, 2.0000, 3.0000]",
      &sort<Op::sort>},
     {"argsort(x: tensor, axis|dim: int = -1, descending: bool = false) -> tensor",
-     "The int64 indices that `sort` takes the elements from.\nExample: argsort([3.0, 1.0, 2.0])  // [1, 2, "
-     "0]",
+     "The int64 indices that `sort` takes the elements from.\n"
+     "Example: argsort([3.0, 1.0, 2.0])  // [1, 2, 0]",
      &sort<Op::argsort>},
     {"topk(x: tensor, k: int, axis|dim: int = -1, largest: bool = true) -> list",
-     "The k largest (or smallest) elements along an axis in order, and their indices: [values, "
-     "indices].\nExample: topk([1.0, "
-     "9.0, 5.0], 2)[1]  // [1, 2]",
+     "The k largest (or smallest) elements along an axis in order, and their indices: [values, indices].\n"
+     "Example: topk([1.0, 9.0, 5.0], 2)[1]  // [1, 2]",
      &topk},
 });
 

@@ -217,40 +217,41 @@ Value chunk(Interpreter&, Args& args) {
 
 constexpr auto kRows = std::to_array<NativeRow>({
     {"shape(x: tensor) -> list",
-     "The extents as a list of ints, outermost first.\nExample: shape([[1, 2, 3], [4, 5, 6]])  // [2, 3]",
+     "The extents as a list of ints, outermost first.\n"
+     "Example: shape([[1, 2, 3], [4, 5, 6]])  // [2, 3]",
      &shape},
-    {"rank(x: tensor) -> int", "The number of axes; a number has 0.\nExample: rank([[1, 2, 3]])  // 2",
+    {"rank(x: tensor) -> int",
+     "The number of axes; a number has 0.\n"
+     "Example: rank([[1, 2, 3]])  // 2",
      &rank},
     {"reshape(x: tensor, shape) -> tensor",
      "The same elements, row by row, in another shape; one extent may be -1, which takes what is left. Whole "
-     "floats count as "
-     "extents.\nExample: reshape([1, 2, 3, 4], [2.0, -1])  // [[1.0000, 2.0000], [3.0000, 4.0000]]",
+     "floats count as extents.\n"
+     "Example: reshape([1, 2, 3, 4], [2.0, -1])  // [[1.0000, 2.0000], [3.0000, 4.0000]]",
      &reshape},
     {"flatten(x: tensor, start: int = 0, end: int = -1) -> tensor",
-     "Axes `start` to `end` joined into one.\nExample: shape(flatten(zeros([2, 3, 4]), 1))  // [2, 12]",
+     "Axes `start` to `end` joined into one.\n"
+     "Example: shape(flatten(zeros([2, 3, 4]), 1))  // [2, 12]",
      &flatten},
     {"transpose(x: tensor, axis0 = void, axis1 = void) -> tensor",
-     "Two axes swapped; without them all axes in reverse order.\nExample: transpose([[1, 2], [3, 4]])  // "
-     "[[1.0000, 3.0000], "
-     "[2.0000, 4.0000]]",
+     "Two axes swapped; without them all axes in reverse order.\n"
+     "Example: transpose([[1, 2], [3, 4]])  // [[1.0000, 3.0000], [2.0000, 4.0000]]",
      &transpose},
     {"permute(x: tensor, axes) -> tensor",
-     "The axes in another order: axis i of the result is axis axes[i] of x.\nExample: "
-     "shape(permute(zeros([2, 3, 4]), [2, 0, 1])) "
-     " // [4, 2, 3]",
+     "The axes in another order: axis i of the result is axis axes[i] of x.\n"
+     "Example: shape(permute(zeros([2, 3, 4]), [2, 0, 1]))  // [4, 2, 3]",
      &permute},
     {"squeeze(x: tensor, axis|dim = void) -> tensor",
-     "Without the axes of extent 1, or without those named.\nExample: shape(squeeze(zeros([1, 3, 1]), 0))  "
-     "// [3, 1]",
+     "Without the axes of extent 1, or without those named.\n"
+     "Example: shape(squeeze(zeros([1, 3, 1]), 0))  // [3, 1]",
      &squeeze},
     {"unsqueeze(x: tensor, axis|dim: int) -> tensor",
-     "With a new axis of extent 1 at that position.\nExample: shape(unsqueeze(zeros([2, 3]), -1))  // [2, 3, "
-     "1]",
+     "With a new axis of extent 1 at that position.\n"
+     "Example: shape(unsqueeze(zeros([2, 3]), -1))  // [2, 3, 1]",
      &unsqueeze},
     {"broadcast_to(x: tensor, shape) -> tensor",
-     "Repeated to a shape by NumPy's rule: axes of extent 1 and missing leading axes are repeated.\nExample: "
-     "broadcast_to([1.0, "
-     "2.0], [2, 2])  // [[1.0000, 2.0000], [1.0000, 2.0000]]",
+     "Repeated to a shape by NumPy's rule: axes of extent 1 and missing leading axes are repeated.\n"
+     "Example: broadcast_to([1.0, 2.0], [2, 2])  // [[1.0000, 2.0000], [1.0000, 2.0000]]",
      &broadcast_to},
     {"concat(tensors, other = void, axis|dim = void) -> tensor",
      "The tensors of a list joined along an existing axis (0 unless given): concat([a, b], axis) or "
@@ -258,21 +259,21 @@ constexpr auto kRows = std::to_array<NativeRow>({
      "Example: concat([[1.0], [2.0, 3.0]], 0)  // [1.0000, 2.0000, 3.0000]",
      &concat},
     {"cat(tensors, other = void, axis|dim = void) -> tensor",
-     "Another name of concat.\nExample: cat([[1.0], [2.0, 3.0]])  // [1.0000, 2.0000, 3.0000]", &concat},
+     "Another name of concat.\n"
+     "Example: cat([[1.0], [2.0, 3.0]])  // [1.0000, 2.0000, 3.0000]",
+     &concat},
     {"stack(tensors, axis|dim: int = 0) -> tensor",
-     "Tensors of one shape joined along a new axis.\nExample: stack([[1.0, 2.0], [3.0, 4.0]], 1)  // "
-     "[[1.0000, 3.0000], [2.0000, "
-     "4.0000]]",
+     "Tensors of one shape joined along a new axis.\n"
+     "Example: stack([[1.0, 2.0], [3.0, 4.0]], 1)  // [[1.0000, 3.0000], [2.0000, 4.0000]]",
      &stack},
     {"split(x: tensor, sizes, axis|dim: int = 0) -> list",
      "A list of pieces along an axis: of `sizes` elements each (the last may have fewer), or of the sizes in "
-     "a list "
-     "(torch.split).\nExample: split([1.0, 2.0, 3.0], 2)  // [[1.0000, 2.0000], [3.0000]]",
+     "a list (torch.split).\n"
+     "Example: split([1.0, 2.0, 3.0], 2)  // [[1.0000, 2.0000], [3.0000]]",
      &split},
     {"chunk(x: tensor, n: int, axis|dim: int = 0) -> list",
-     "A list of at most n pieces of equal size along an axis; the last may be smaller "
-     "(torch.chunk).\nExample: chunk([1.0, 2.0, "
-     "3.0], 2)  // [[1.0000, 2.0000], [3.0000]]",
+     "A list of at most n pieces of equal size along an axis; the last may be smaller (torch.chunk).\n"
+     "Example: chunk([1.0, 2.0, 3.0], 2)  // [[1.0000, 2.0000], [3.0000]]",
      &chunk},
 });
 
