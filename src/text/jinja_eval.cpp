@@ -503,8 +503,8 @@ class Interpreter {
     Scope& scope = *heap_.scope(function.closure);
     for (size_t i = 0; i < n; ++i) {
       const auto& [name, fallback] = macro.parameters[i];
-      const auto named =
-          std::find_if(given.named.begin(), given.named.end(), [&](auto& a) { return a.first == name; });
+      const auto named = std::find_if(given.named.begin(), given.named.end(),
+                                      [&wanted = name](const auto& a) { return a.first == wanted; });
       if (i < given.positional.size())
         scope.variables[name] = given.positional[i];
       else if (named != given.named.end())
@@ -516,7 +516,7 @@ class Interpreter {
     }
     for (const auto& [name, value] : given.named) {
       const bool known = std::any_of(macro.parameters.begin(), macro.parameters.end(),
-                                     [&, &wanted = name](const auto& p) { return p.first == wanted; });
+                                     [&wanted = name](const auto& p) { return p.first == wanted; });
       if (!known) throw Failure{fmt::format("the macro '{}' has no parameter '{}'", macro.name, name)};
     }
     std::string out;
