@@ -5,7 +5,8 @@
 
 MODEL.gguf is SmolLM2-135M-Instruct Q4_1 (fetch_smollm2.sh); the other variants are made from it with `tl quantize`.
 For each variant llama.cpp continues every prompt greedily by 64 tokens; prompt and continuation are then fed at once to
-`tl --device cpu`, to `tl --device reference` (float64, the oracle) and to llama.cpp, and every position is compared.
+`tl --device cpu`, to `tl --device reference` (float64, the oracle) and to llama.cpp, and every position is compared. A
+beginning that several prompts share is counted once.
 
 Criteria, for all prompts together:
 - The next token of tl and llama.cpp agree at every position but near-ties: where they differ, the gap of llama.cpp's
@@ -52,11 +53,11 @@ class Pool:
                 "error_mean": self.total / self.count, "next_token_as_reference": self.agrees}
 
 
-def disagreements(name, ours, llama, reference, llama_error):
+def disagreements(name, first, ours, llama, reference, llama_error):
     a, b = ours.argmax(-1), llama.argmax(-1)
     for i in np.flatnonzero(a != b):
         gap = float(llama[i, b[i]] - llama[i, a[i]])
-        yield {"prompt": name, "position": int(i), "tl": int(a[i]), "llama": int(b[i]),
+        yield {"prompt": name, "position": first + int(i), "tl": int(a[i]), "llama": int(b[i]),
                "reference": int(reference[i].argmax()), "gap": gap, "llama_error": float(llama_error[i]),
                "reference_gap": float(reference[i, b[i]] - reference[i, a[i]]),
                "near_tie": bool(gap <= 2 * llama_error[i])}
@@ -64,7 +65,7 @@ def disagreements(name, ours, llama, reference, llama_error):
 
 def compare(label, file, activations, prompts, args, tl):
     began = time.time()
-    pools, found, oracle, positions = {"tl": Pool(), "llama": Pool()}, [], 0.0, 0
+    pools, found, oracle, seen = {"tl": Pool(), "llama": Pool()}, [], 0.0, set()
     with LlamaCpp(file, threads=args.threads) as llama:
         fed = [(p["name"], llama.tokenize(p["text"])) for p in prompts]
         fed = [(name, ids + llama.greedy(ids, args.tokens)) for name, ids in fed]
@@ -76,14 +77,18 @@ def compare(label, file, activations, prompts, args, tl):
             for x in exact:
                 oracle = max(oracle, relative_l2(reference, x))
                 break
+            beginnings = [tuple(ids[: i + 1]) for i in range(len(ids))]
+            shared = sum(b in seen for b in beginnings)
+            seen.update(beginnings)
+            ours, theirs, reference = ours[shared:], theirs[shared:], reference[shared:]
             pools["tl"].add(ours, reference)
-            found += disagreements(name, ours, theirs, reference, pools["llama"].add(theirs, reference))
-            positions += len(ids)
+            llama_error = pools["llama"].add(theirs, reference)
+            found += disagreements(name, shared, ours, theirs, reference, llama_error)
             print(f"  {label} {name}: {len(ids)} positions", file=sys.stderr, flush=True)
         for d in found:
             d["texts"] = [llama.piece(d[k]).decode("utf-8", "replace") for k in ("tl", "llama", "reference")]
-    result = {"variant": label, "activations": activations, "prompts": len(fed), "positions": positions,
-              "agreeing": positions - len(found), "disagreements": found, "oracle_error": oracle,
+    result = {"variant": label, "activations": activations, "prompts": len(fed), "positions": len(seen),
+              "agreeing": len(seen) - len(found), "disagreements": found, "oracle_error": oracle,
               "tl": pools["tl"].figures(), "llama": pools["llama"].figures(), "seconds": time.time() - began}
     result["kl_ratio"] = result["tl"]["kl_mean"] / result["llama"]["kl_mean"]
     result["failures"] = list(failures(result))
