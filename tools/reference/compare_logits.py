@@ -53,6 +53,15 @@ class Pool:
                 "error_mean": self.total / self.count, "next_token_as_reference": self.agrees}
 
 
+def kl_ratio(ours, theirs):
+    """Ratio of the pooled means, and its standard error by leaving out one prompt at a time (jackknife)."""
+    sums = np.array([[a.sum(), b.sum()] for a, b in zip(ours, theirs)])
+    left = sums.sum(0) - sums
+    left = left[:, 0] / left[:, 1]
+    total = sums.sum(0)
+    return float(total[0] / total[1]), float(np.sqrt((len(left) - 1) * left.var()))
+
+
 def disagreements(name, first, ours, llama, reference, llama_error):
     a, b = ours.argmax(-1), llama.argmax(-1)
     for i in np.flatnonzero(a != b):
@@ -90,7 +99,7 @@ def compare(label, file, activations, prompts, args, tl):
     result = {"variant": label, "activations": activations, "prompts": len(fed), "positions": len(seen),
               "agreeing": len(seen) - len(found), "disagreements": found, "oracle_error": oracle,
               "tl": pools["tl"].figures(), "llama": pools["llama"].figures(), "seconds": time.time() - began}
-    result["kl_ratio"] = result["tl"]["kl_mean"] / result["llama"]["kl_mean"]
+    result["kl_ratio"], result["kl_ratio_error"] = kl_ratio(pools["tl"].kl, pools["llama"].kl)
     result["failures"] = list(failures(result))
     return result
 
@@ -119,6 +128,7 @@ ROWS = [
     ("KL tl (mean, nats)", lambda r: f"{r['tl']['kl_mean']:.3e}"),
     ("KL llama.cpp", lambda r: f"{r['llama']['kl_mean']:.3e}"),
     ("KL ratio", lambda r: f"{r['kl_ratio']:.4f}"),
+    ("  its standard error", lambda r: f"{r['kl_ratio_error']:.4f}"),
     ("KL tl (largest)", lambda r: f"{r['tl']['kl_max']:.3e}"),
     ("KL llama.cpp (largest)", lambda r: f"{r['llama']['kl_max']:.3e}"),
     ("logit error tl (mean)", lambda r: f"{r['tl']['error_mean']:.3e}"),

@@ -20,9 +20,9 @@ rows of the same random ids:
 llama.cpp runs a file cut after K layers. Its eval callback gives the residual stream after every layer of the whole
 model, which is compared with float64's in the second table, and with the rounded run's.
 
-Criteria: cpu at most the mean of `perturbed` plus three standard deviations; cpu-llama at most 1.1 times the larger of
-llama-own and llama (an engine cannot be closer to llama.cpp than llama.cpp is to the truth); oracle at most 1e-5;
-resident memory of tl at most 1.15 times the file and the KV cache.
+Criteria: cpu at most the mean of `perturbed` plus three standard deviations; cpu-llama at most 1.1 times llama-own (at 0
+layers, where all of llama.cpp's ways share one kernel, as far apart as independent roundings: the root of the sum of the
+squares of perturbed and llama); oracle at most 1e-5; resident memory of tl at most 1.15 times the file and the KV cache.
 """
 import argparse
 import json
@@ -110,7 +110,6 @@ def compare(path, k, ids, f64, tl, args):
     row = {"layers": k, **f64.figures(k)}
     reference = tl.logits(path, ids, "--layers", k, "--device", "reference", "-c", CONTEXT)
     cpu = tl.logits(path, ids, "--layers", k, "--device", "cpu", "-c", CONTEXT)
-    row["peak_bytes"] = tl.peak_bytes
     ways = llama_ways(cut(path, k, args.work / f"{path.stem}.{k}-layers.gguf") if k < f64.n_layers else path, ids,
                       args.threads)
     row["cpu"], row["llama"] = relative_l2(cpu, reference), relative_l2(ways[0], reference)
@@ -123,20 +122,19 @@ def failures(row):
     k, bound = row["layers"], row["perturbed"] + 3 * row["perturbed_std"]
     if not row["cpu"] <= bound:
         yield f"{k} layers: cpu departs by {row['cpu']:.3g}, above the {bound:.3g} that rounding explains"
-    bound = 1.1 * max(row["llama-own"], row["llama"])
+    bound = 1.1 * row["llama-own"] if k > 0 else float(np.hypot(row["perturbed"], row["llama"]))
     if not row["cpu-llama"] <= bound:
         yield f"{k} layers: {row['cpu-llama']:.3g} from llama.cpp, above {bound:.3g}"
     if not row["oracle"] <= 1e-5:
         yield f"{k} layers: --device reference departs from NumPy's float64 by {row['oracle']:.3g}"
 
 
-def memory(path, tl, ids):
+def memory(path, tl):
     """Peak resident bytes of a run on the whole model, against file and KV cache (float32 keys and values)."""
-    model = Float64Llama(path)
-    tl.logits(path, ids, "-c", CONTEXT)
-    cache = 2 * 4 * CONTEXT * model.n_layers * model.n_kv_heads * model.head_dim
-    return {"peak_bytes": tl.peak_bytes, "file_bytes": path.stat().st_size, "kv_cache_bytes": cache,
-            "ratio": (tl.peak_bytes - cache) / path.stat().st_size}
+    model, ids = Float64Llama(path), ",".join(["5"] * (CONTEXT // 2))
+    peak = tl.peak_bytes("generate", path, "--tokens", ids, "-n", 16, "--temp", 0, "--ignore-eos", "-c", CONTEXT)
+    cache, file = 2 * 4 * CONTEXT * model.n_layers * model.n_kv_heads * model.head_dim, path.stat().st_size
+    return {"peak_bytes": peak, "file_bytes": file, "kv_cache_bytes": cache, "ratio": (peak - cache) / file}
 
 
 def main():
@@ -169,7 +167,7 @@ def main():
     print("\nResidual stream after each layer, against float64\nlayers        llama       rounded  RMS of values")
     for s in stream:
         print(f"{s['layers']:6} {s['llama']:12.3e}  {s['rounded']:12.3e}   {s['rms']:12.3e}")
-    resident = memory(path, tl, ids)
+    resident = memory(path, tl)
     print(f"\nresident memory {resident['peak_bytes'] / 2**20:.0f} MiB, file {resident['file_bytes'] / 2**20:.0f} MiB, "
           f"KV cache {resident['kv_cache_bytes'] / 2**20:.0f} MiB: without the cache {resident['ratio']:.3f} times the file")
     found = [f for row in rows for f in failures(row)]

@@ -3,6 +3,7 @@ import json
 import os
 import pathlib
 import subprocess
+import sys
 import tempfile
 
 import numpy as np
@@ -14,19 +15,24 @@ class Tl:
     def __init__(self, program=None, threads=None):
         self.program = str(program or os.environ.get("TL_BIN") or ROOT / "build/bin/tl")
         self.options = ["-t", str(threads)] if threads else []
-        self.peak_bytes = 0  # resident memory of the last run, mapped file included
 
     def run(self, *args):
         """Standard output of a command; its own message ends this program where it fails."""
-        with tempfile.TemporaryFile() as out, tempfile.TemporaryFile() as err:
-            child = subprocess.Popen([self.program, *map(str, args)], stdout=out, stderr=err)
-            _, status, usage = os.wait4(child.pid, 0)
-            child.returncode = os.waitstatus_to_exitcode(status)
-            self.peak_bytes = usage.ru_maxrss * 1024
-            out.seek(0), err.seek(0)
-            if child.returncode != 0:
-                raise SystemExit(f"{' '.join(child.args)[:300]}\n{err.read().decode()}exit status {child.returncode}")
-            return out.read().decode("utf-8", "replace")
+        command = [self.program, *map(str, args)]
+        done = subprocess.run(command, capture_output=True, text=True, errors="replace")
+        if done.returncode != 0:
+            raise SystemExit(f"{' '.join(command)[:300]}\n{done.stderr}exit status {done.returncode}")
+        return done.stdout
+
+    def peak_bytes(self, *args):
+        """The most memory that a command had resident, the mapped file included. A process's figure begins with that
+        of the one that forked it, so a small one stands between."""
+        measure = """
+import resource, subprocess, sys
+subprocess.run(sys.argv[1:], stdout=subprocess.DEVNULL, check=True)
+print(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss)"""
+        command = [sys.executable, "-c", measure, self.program, *map(str, args), *self.options]
+        return 1024 * int(subprocess.run(command, stdout=subprocess.PIPE, check=True).stdout)
 
     def logits(self, model, ids, *options):
         """Logits after every id: float32, [len(ids), n_vocab]."""
