@@ -77,7 +77,7 @@ def compare(label, file, activations, prompts, args, tl):
     pools, found, oracle, seen = {"tl": Pool(), "llama": Pool()}, [], 0.0, set()
     with LlamaCpp(file, threads=args.threads) as llama:
         fed = [(p["name"], llama.tokenize(p["text"])) for p in prompts]
-        fed = [(name, ids + llama.greedy(ids, args.tokens)) for name, ids in fed]
+        fed = [(name, ids + llama.greedy(ids, args.tokens)[0]) for name, ids in fed]
         exact = Float64Llama(file).logits([ids for _, ids in fed[: args.check]])
         for name, ids in fed:
             reference = tl.logits(file, ids, "--device", "reference")

@@ -44,14 +44,13 @@ def main():
         print(f"  {'tl':{WIDTH}} | llama.cpp")
         for prompt in json.loads(args.prompts.read_text())[: args.limit]:
             ids = llama.tokenize(prompt["text"])
-            theirs = llama.greedy(ids, args.tokens)
+            theirs, logits = llama.greedy(ids, args.tokens)
             ours = tl.generate(args.model, ids, args.tokens, *args.tl_options)["tokens"]
             same = next((i for i, (a, b) in enumerate(zip(ours, theirs)) if a != b), min(len(ours), len(theirs)))
             row = {"prompt": prompt["name"], "tl": ours, "llama": theirs, "same": same}
             verdict = "the same" if ours == theirs else f"the same {same} tokens"
             if same < len(ours) and same < len(theirs):
-                logits = llama.logits(ids + theirs[:same])[-1]
-                row["gap"] = float(logits[theirs[same]] - logits[ours[same]])
+                row["gap"] = float(logits[same, theirs[same]] - logits[same, ours[same]])
                 pair = " / ".join(repr(llama.piece(t).decode("utf-8", "replace")) for t in (ours[same], theirs[same]))
                 verdict += f", then {pair}, {row['gap']:.4f} apart in llama.cpp's logits"
             rows.append(row)

@@ -36,7 +36,7 @@ def main():
     with LlamaCpp(args.model, threads=args.threads) as llama:
         for prompt in prompts:
             ids = llama.tokenize(prompt["text"])
-            answer = llama.greedy(ids, args.tokens)
+            answer, _ = llama.greedy(ids, args.tokens)
             rows.append({"name": prompt["name"], "prompt": ids, "continuation": answer})
         fed = [row["prompt"] + row["continuation"] for row in rows]
         for row, ids, exact in zip(rows, fed, Float64Llama(args.model).logits(fed)):

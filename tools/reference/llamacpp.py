@@ -121,11 +121,12 @@ class LlamaCpp:
         return np.concatenate([self._decode(ids[i : i + step], i) for i in range(0, len(ids), step)])
 
     def greedy(self, ids, n):
-        """The n ids that follow greedily. Tokens that end a text do not end it here."""
+        """The n ids that follow greedily, and the logits that each was chosen from [n, n_vocab]. Tokens that end a
+        text do not end it here."""
         self._clear()
-        row, out = self._decode(ids, 0)[-1], []
-        while len(out) < n:
-            out.append(int(row.argmax()))
-            if len(out) < n:
-                row = self._decode(out[-1:], len(ids) + len(out) - 1)[0]
-        return out
+        rows, out = [self._decode(ids, 0)[-1]], []
+        while True:
+            out.append(int(rows[-1].argmax()))
+            if len(out) == n:
+                return out, np.array(rows)
+            rows.append(self._decode(out[-1:], len(ids) + len(out) - 1)[0])
