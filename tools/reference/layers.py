@@ -20,9 +20,10 @@ rows of the same random ids:
 llama.cpp runs a file cut after K layers. Its eval callback gives the residual stream after every layer of the whole
 model, which is compared with float64's in the second table, and with the rounded run's.
 
-Criteria, for the model made here: cpu at most the mean of `perturbed` plus three standard deviations; cpu-llama at most 1.1 times llama-own (at 0
-layers, where all of llama.cpp's ways share one kernel, as far apart as independent roundings: the root of the sum of the
-squares of perturbed and llama); oracle at most 1e-5; resident memory of tl at most 1.15 times the file and the KV cache.
+Criteria, for the model made here: cpu at most the mean of `perturbed` plus three standard deviations; cpu-llama at most
+1.1 times llama-own (at 0 layers, where all of llama.cpp's ways share one kernel, as far apart as independent roundings:
+the root of the sum of the squares of perturbed and llama); oracle at most 1e-5; resident memory of tl at most 1.15 times
+the file and the KV cache.
 """
 import argparse
 import json
@@ -168,13 +169,15 @@ def main():
     for s in stream:
         print(f"{s['layers']:6} {s['llama']:12.3e}  {s['rounded']:12.3e}   {s['rms']:12.3e}")
     resident = memory(path, tl)
-    print(f"\nresident memory {resident['peak_bytes'] / 2**20:.0f} MiB, file {resident['file_bytes'] / 2**20:.0f} MiB, "
-          f"KV cache {resident['kv_cache_bytes'] / 2**20:.0f} MiB: without the cache {resident['ratio']:.3f} times the file")
+    peak, file, cache = (resident[k] / 2**20 for k in ("peak_bytes", "file_bytes", "kv_cache_bytes"))
+    print(f"\nresident memory {peak:.0f} MiB, file {file:.0f} MiB, KV cache {cache:.0f} MiB: "
+          f"without the cache {resident['ratio']:.3f} times the file")
     found = [f for row in rows for f in failures(row)]
     if not resident["ratio"] <= 1.15:
         found.append(f"resident memory without the KV cache is {resident['ratio']:.3f} times the file")
     if args.json:
-        args.json.write_text(json.dumps({"logits": rows, "stream": stream, "memory": resident, "failures": found}, indent=1))
+        everything = {"logits": rows, "stream": stream, "memory": resident, "failures": found}
+        args.json.write_text(json.dumps(everything, indent=1) + "\n")
     print(*(f"FAIL {f}" for f in found), "FAIL" if found else "PASS", sep="\n")
     return 1 if found else 0
 
