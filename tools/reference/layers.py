@@ -22,8 +22,8 @@ model, which is compared with float64's in the second table, and with the rounde
 
 Criteria, for the model made here: cpu at most the mean of `perturbed` plus three standard deviations; cpu-llama at most
 1.1 times llama-own (at 0 layers, where all of llama.cpp's ways share one kernel, as far apart as independent roundings:
-the root of the sum of the squares of perturbed and llama); oracle at most 1e-5; resident memory of tl at most 1.15 times
-the file and the KV cache.
+the root of the sum of the squares of perturbed and llama); oracle at most 1e-5; resident memory of tl at most 1.15
+times the file and the KV cache.
 """
 import argparse
 import json
