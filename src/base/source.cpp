@@ -88,14 +88,16 @@ std::string render(const Diagnostic& d, bool colour) {
   return text;
 }
 
-static std::string render_all(const std::vector<Diagnostic>& diagnostics) {
+static std::string render_all(const std::vector<Diagnostic>& diagnostics, bool colour) {
   std::string text;
-  for (const auto& d : diagnostics) text += (text.empty() ? "" : "\n") + render(d);
+  for (const auto& d : diagnostics) text += (text.empty() ? "" : "\n") + render(d, colour);
   return text;
 }
 
 ProgramError::ProgramError(std::vector<Diagnostic> diagnostics)
-    : Error(render_all(diagnostics)), diagnostics_(std::move(diagnostics)) {}
+    : Error(render_all(diagnostics, false)),
+      coloured_(render_all(diagnostics, true)),
+      diagnostics_(std::move(diagnostics)) {}
 
 /// Levenshtein distance with adjacent transpositions counted as one slip.
 static size_t edit_distance(std::string_view a, std::string_view b) {

@@ -64,9 +64,13 @@ std::string render(const Diagnostic& diagnostic, bool colour = false);
 class ProgramError : public Error {
  public:
   explicit ProgramError(std::vector<Diagnostic> diagnostics);
+  /// The rendered text with terminal colours.
+  const std::string& coloured() const { return coloured_; }
+  /// Usable while the sources that their spans point into live; the texts above outlive them.
   const std::vector<Diagnostic>& diagnostics() const { return diagnostics_; }
 
  private:
+  std::string coloured_;
   std::vector<Diagnostic> diagnostics_;
 };
 

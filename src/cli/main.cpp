@@ -41,11 +41,9 @@ void report(const std::string& kind, const std::string& message) {
   fmt::print(stderr, "tl: {}{}:{} {}\n", colour ? "\033[1;31m" : "", kind, colour ? "\033[0m" : "", message);
 }
 
-void report_program_error(const tl::ProgramError& error) {
+void report(const tl::ProgramError& error) {
   std::fflush(stdout);
-  for (const tl::Diagnostic& diagnostic : error.diagnostics()) {
-    fmt::print(stderr, "{}\n", tl::render(diagnostic, tl::cli::use_colour(2)));
-  }
+  fmt::print(stderr, "{}\n", tl::cli::use_colour(2) ? error.coloured() : error.what());
 }
 
 /// "tl", or "tl generate" when the command line got as far as naming a subcommand.
@@ -60,8 +58,12 @@ int usage_error(const CLI::App& app, const std::string& message) {
   return 2;
 }
 
-/// Names an unknown command and the nearest one (the parser would only say that a command is required).
+/// Names an unknown option or command, and the nearest one (the parser would only say that a command is
+/// required).
 void check_command(const CLI::App& app, const std::string& name) {
+  if (name.starts_with('-') && app.get_option_no_throw(name) == nullptr) {
+    throw tl::UsageError(fmt::format("there is no option {}", name));
+  }
   if (name.empty() || name[0] == '-') return;
   std::vector<std::string> known;
   for (const CLI::App* command : app.get_subcommands(nullptr)) known.push_back(command->get_name());
@@ -124,7 +126,7 @@ int main(int argc, char** argv) {
     std::fflush(stdout);
     return 130;
   } catch (const tl::ProgramError& error) {
-    report_program_error(error);
+    report(error);
   } catch (const tl::Error& error) {
     report("error", error.what());
   } catch (const std::bad_alloc&) {

@@ -183,7 +183,9 @@ struct Session::Run {
     for (size_t i = 0; i < step.inputs.size(); ++i) {
       Tensor operand = value(step.inputs[i]);
       if (!reads_stored(step.op, i)) {
-        if (is_float(operand.dtype()) && operand.dtype() != kernel.compute)
+        // `w as float32` is the one operation besides reads_stored() that takes quantised operands: decoding
+        // is conversion.
+        if (is_quantised(operand.dtype()) || (is_float(operand.dtype()) && operand.dtype() != kernel.compute))
           operand = converted(operand, kernel.compute);
         else if (kernel.contiguous && !operand.is_contiguous())
           operand = contiguous(operand);

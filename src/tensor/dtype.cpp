@@ -16,9 +16,8 @@ constexpr std::array kTypes{
 };
 
 bool same_ignoring_case(std::string_view a, std::string_view b) {
-  return std::equal(a.begin(), a.end(), b.begin(), b.end(), [](unsigned char x, unsigned char y) {
-    return std::tolower(x) == std::tolower(y);
-  });
+  return std::equal(a.begin(), a.end(), b.begin(), b.end(),
+                    [](unsigned char x, unsigned char y) { return std::tolower(x) == std::tolower(y); });
 }
 }  // namespace
 
@@ -51,7 +50,9 @@ DType promote(DType a, DType b) {
   }
   if (is_float(a)) return a;
   if (is_float(b)) return b;
-  const auto rank = [](DType d) { return d == DType::boolean ? 0 : d == DType::i8 ? 1 : d == DType::i32 ? 2 : 3; };
+  const auto rank = [](DType d) {
+    return d == DType::boolean ? 0 : d == DType::i8 ? 1 : d == DType::i32 ? 2 : 3;
+  };
   return rank(a) > rank(b) ? a : b;
 }
 

@@ -38,7 +38,8 @@ std::shared_ptr<Storage> Storage::allocate(size_t bytes) {
   return storage;
 }
 
-std::shared_ptr<Storage> Storage::view(const std::byte* data, size_t bytes, std::shared_ptr<const void> owner) {
+std::shared_ptr<Storage> Storage::view(const std::byte* data, size_t bytes,
+                                       std::shared_ptr<const void> owner) {
   auto storage = std::make_shared<Storage>();
   storage->data = const_cast<std::byte*>(data);
   storage->bytes = bytes;
@@ -54,7 +55,11 @@ Tensor::Tensor(DType dtype, const Shape& shape, std::shared_ptr<Storage> storage
 
 Tensor::Tensor(DType dtype, const Shape& shape, const Shape& strides, std::shared_ptr<Storage> storage,
                int64_t byte_offset)
-    : dtype_(dtype), shape_(shape), strides_(strides), storage_(std::move(storage)), byte_offset_(byte_offset) {}
+    : dtype_(dtype),
+      shape_(shape),
+      strides_(strides),
+      storage_(std::move(storage)),
+      byte_offset_(byte_offset) {}
 
 bool Tensor::is_contiguous() const {
   int64_t step = 1;
@@ -68,30 +73,41 @@ bool Tensor::is_contiguous() const {
 Tensor Tensor::view(const Shape& shape, const Shape& strides, int64_t element_offset) const {
   const auto& type = info(dtype_);
   TL_CHECK(element_offset % type.block_elements == 0, "a view of a quantised tensor must start at a block");
-  return {dtype_, shape, strides, storage_, byte_offset_ + element_offset / type.block_elements * type.block_bytes};
+  return {dtype_, shape, strides, storage_,
+          byte_offset_ + element_offset / type.block_elements * type.block_bytes};
 }
 
 Tensor Tensor::reshaped(const Shape& shape) const {
-  TL_CHECK(is_contiguous() && shape.elements() == elements(), "reshape needs a contiguous tensor of the same size");
+  TL_CHECK(is_contiguous() && shape.elements() == elements(),
+           "reshape needs a contiguous tensor of the same size");
   return view(shape, row_major_strides(shape));
 }
 
 double load_double(const Tensor& t, int64_t i) {
   switch (t.dtype()) {
-    case DType::f32: return t.data<float>()[i];
-    case DType::f16: return f16_to_f32(t.data<uint16_t>()[i]);
-    case DType::bf16: return bf16_to_f32(t.data<uint16_t>()[i]);
-    case DType::f64: return t.data<double>()[i];
-    default: return static_cast<double>(load_int(t, i));
+    case DType::f32:
+      return t.data<float>()[i];
+    case DType::f16:
+      return f16_to_f32(t.data<uint16_t>()[i]);
+    case DType::bf16:
+      return bf16_to_f32(t.data<uint16_t>()[i]);
+    case DType::f64:
+      return t.data<double>()[i];
+    default:
+      return static_cast<double>(load_int(t, i));
   }
 }
 
 int64_t load_int(const Tensor& t, int64_t i) {
   switch (t.dtype()) {
-    case DType::i8: return t.data<int8_t>()[i];
-    case DType::i32: return t.data<int32_t>()[i];
-    case DType::i64: return t.data<int64_t>()[i];
-    case DType::boolean: return t.data<uint8_t>()[i] != 0;
+    case DType::i8:
+      return t.data<int8_t>()[i];
+    case DType::i32:
+      return t.data<int32_t>()[i];
+    case DType::i64:
+      return t.data<int64_t>()[i];
+    case DType::boolean:
+      return t.data<uint8_t>()[i] != 0;
     default:
       TL_CHECK(is_float(t.dtype()), "single elements of quantised tensors cannot be read");
       return static_cast<int64_t>(load_double(t, i));
@@ -100,22 +116,42 @@ int64_t load_int(const Tensor& t, int64_t i) {
 
 void store_double(const Tensor& t, int64_t i, double value) {
   switch (t.dtype()) {
-    case DType::f32: t.data<float>()[i] = static_cast<float>(value); break;
-    case DType::f16: t.data<uint16_t>()[i] = f32_to_f16(static_cast<float>(value)); break;
-    case DType::bf16: t.data<uint16_t>()[i] = f32_to_bf16(static_cast<float>(value)); break;
-    case DType::f64: t.data<double>()[i] = value; break;
-    case DType::boolean: t.data<uint8_t>()[i] = value != 0; break;
-    default: store_int(t, i, static_cast<int64_t>(value));
+    case DType::f32:
+      t.data<float>()[i] = static_cast<float>(value);
+      break;
+    case DType::f16:
+      t.data<uint16_t>()[i] = f32_to_f16(static_cast<float>(value));
+      break;
+    case DType::bf16:
+      t.data<uint16_t>()[i] = f32_to_bf16(static_cast<float>(value));
+      break;
+    case DType::f64:
+      t.data<double>()[i] = value;
+      break;
+    case DType::boolean:
+      t.data<uint8_t>()[i] = value != 0;
+      break;
+    default:
+      store_int(t, i, static_cast<int64_t>(value));
   }
 }
 
 void store_int(const Tensor& t, int64_t i, int64_t value) {
   switch (t.dtype()) {
-    case DType::i8: t.data<int8_t>()[i] = static_cast<int8_t>(value); break;
-    case DType::i32: t.data<int32_t>()[i] = static_cast<int32_t>(value); break;
-    case DType::i64: t.data<int64_t>()[i] = value; break;
-    case DType::boolean: t.data<uint8_t>()[i] = value != 0; break;
-    default: store_double(t, i, static_cast<double>(value));
+    case DType::i8:
+      t.data<int8_t>()[i] = static_cast<int8_t>(value);
+      break;
+    case DType::i32:
+      t.data<int32_t>()[i] = static_cast<int32_t>(value);
+      break;
+    case DType::i64:
+      t.data<int64_t>()[i] = value;
+      break;
+    case DType::boolean:
+      t.data<uint8_t>()[i] = value != 0;
+      break;
+    default:
+      store_double(t, i, static_cast<double>(value));
   }
 }
 

@@ -41,9 +41,7 @@ class Shape {
     for (const int64_t d : *this) n *= d;
     return n;
   }
-  bool operator==(const Shape& other) const {
-    return std::equal(begin(), end(), other.begin(), other.end());
-  }
+  bool operator==(const Shape& other) const { return std::equal(begin(), end(), other.begin(), other.end()); }
 
  private:
   std::array<int64_t, kMaxRank> dims_{};
@@ -64,7 +62,8 @@ struct Storage {
   /// 64-byte aligned memory, uninitialised. Throws Error when it cannot be had.
   static std::shared_ptr<Storage> allocate(size_t bytes);
   /// Memory somebody else owns. Kernels write only to what allocate() gave.
-  static std::shared_ptr<Storage> view(const std::byte* data, size_t bytes, std::shared_ptr<const void> owner);
+  static std::shared_ptr<Storage> view(const std::byte* data, size_t bytes,
+                                       std::shared_ptr<const void> owner);
 };
 
 /// A (possibly strided) view of storage. Copies share it. Quantised tensors have contiguous rows along their
@@ -77,7 +76,8 @@ class Tensor {
   /// A contiguous tensor at `byte_offset` of `storage`.
   Tensor(DType dtype, const Shape& shape, std::shared_ptr<Storage> storage, int64_t byte_offset = 0);
   /// A strided view.
-  Tensor(DType dtype, const Shape& shape, const Shape& strides, std::shared_ptr<Storage> storage, int64_t byte_offset);
+  Tensor(DType dtype, const Shape& shape, const Shape& strides, std::shared_ptr<Storage> storage,
+         int64_t byte_offset);
 
   template <class T>
   static Tensor from(DType dtype, const Shape& shape, std::span<const T> values) {

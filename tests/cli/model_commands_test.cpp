@@ -277,22 +277,46 @@ TEST(Logits, ProgramsAreFound) {
   EXPECT_EQ(run_tl({"logits", tiny_model(), "-p", "a", "--models", empty / "absent"}).exit_code, 1);
 }
 
-TEST(Perplexity, OfRandomWeightsIsNearTheVocabulary) {
-  const TempFolder folder;
-  std::string text;
-  for (int i = 0; i < 60; ++i) text += "line " + std::to_string(i * 37) + "\n";
-  const std::string file = write_file(folder / "text", text);
-  const json j = run_json({"perplexity", tiny_model(), file, "-c", "64"});
-  EXPECT_GT(j["perplexity"], 100);
-  EXPECT_LT(j["perplexity"], 5000);
+class PerplexityTest : public testing::Test {
+ protected:
+  PerplexityTest() {
+    std::string text;
+    for (int i = 0; i < 60; ++i) text += "line " + std::to_string(i * 37) + "\n";
+    file_ = write_file(folder_ / "text", text);
+  }
+  TempFolder folder_;
+  std::string file_;
+};
+
+TEST_F(PerplexityTest, IsWhatTheLogitsSay) {
+  const json tokens = run_json({"tokenize", tiny_model(), "-f", file_, "--no-parse-special"})["ids"];
+  std::string ids;
+  for (size_t i = 0; i < 64; ++i) ids += (i > 0 ? "," : "") + std::to_string(tokens[i].get<int>());
+  run_json({"logits", tiny_model(), "--tokens", ids, "--out", folder_ / "logits.npy"});
+  const std::string bytes = read(folder_ / "logits.npy");
+  ASSERT_EQ(bytes.size(), 128 + 64 * 512 * sizeof(float));
+  std::vector<float> rows(64 * 512);
+  std::memcpy(rows.data(), bytes.data() + 128, rows.size() * sizeof(float));
+  double surprise = 0;
+  for (size_t i = 32; i < 63; ++i) {
+    double sum = 0;
+    for (size_t j = 0; j < 512; ++j) sum += std::exp(static_cast<double>(rows[i * 512 + j]));
+    surprise += std::log(sum) - rows[i * 512 + tokens[i + 1].get<size_t>()];
+  }
+  const json j = run_json({"perplexity", tiny_model(), file_, "-c", "64", "--chunks", "1"});
+  EXPECT_NEAR(std::log(j["perplexity"].get<double>()), surprise / 31, 1e-6);
+}
+
+TEST_F(PerplexityTest, CountsChunksAndIgnoresTheBatch) {
+  const json j = run_json({"perplexity", tiny_model(), file_, "-c", "64"});
   EXPECT_GT(j["uncertainty"], 0);
   EXPECT_EQ(j["predictions"].get<int>(), j["chunks"].get<int>() * 31);
-  const json batched = run_json({"perplexity", tiny_model(), file, "-c", "64", "-b", "7"});
+  const json batched = run_json({"perplexity", tiny_model(), file_, "-c", "64", "-b", "7"});
   EXPECT_EQ(batched["perplexity"], j["perplexity"]) << "the batch must not matter";
-  const Output one = run_tl({"perplexity", tiny_model(), file, "-c", "64", "--chunks", "1"});
+  const Output one = run_tl({"perplexity", tiny_model(), file_, "-c", "64", "--chunks", "1"});
   EXPECT_HAS(one.out, "over 31 predictions in 1 chunks of 64");
   const Output short_text =
-      run_tl({"perplexity", tiny_model(), write_file(folder / "short", "abc"), "-c", "64"});
+      run_tl({"perplexity", tiny_model(), write_file(folder_ / "short", "abc"), "-c", "64"});
   EXPECT_EQ(short_text.exit_code, 1);
   EXPECT_HAS(short_text.err, "fewer than one chunk of 64");
 }

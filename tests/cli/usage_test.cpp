@@ -123,7 +123,7 @@ TEST(Usage, AFullDiskIsAnError) {
 TEST(Programs, RunGetsItsArguments) {
   const TempFolder folder;
   const std::string file =
-      write_file(folder / "a.tl", "main { print(len(args)) for a in args { print(a) } }\n");
+      write_file(folder / "a.tl", "main {\n  print(len(args))\n  for a in args { print(a) }\n}\n");
   const Output r = run_tl({"run", file, "one", "--two", "-3"});
   EXPECT_EQ(r.exit_code, 0) << r.err;
   EXPECT_EQ(r.out, "3\none\n--two\n-3\n");
@@ -159,7 +159,8 @@ TEST(Programs, ModelProgramsCheck) {
 
 TEST(Programs, CtrlCEndsAProgram) {
   const TempFolder folder;
-  const std::string file = write_file(folder / "loop.tl", "main { let n = 0 while true { n = n + 1 } }\n");
+  const std::string file =
+      write_file(folder / "loop.tl", "main {\n  let n = 0\n  while true { n = n + 1 }\n}\n");
   const Output r = run_tl({"run", file}, {.interrupt_after = 0.3});
   EXPECT_EQ(r.exit_code, 130) << r.err;
 }

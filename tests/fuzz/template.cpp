@@ -19,9 +19,10 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
       options.add_generation_prompt = prompt;
       chat_template.render(messages, options);
     }
-    chat_template.render_json(R"({"messages": [{"role": "user", "content": null, "tool_calls": [{"a": [1, 2.5]}]}],
+    chat_template.render_json(
+        R"({"messages": [{"role": "user", "content": null, "tool_calls": [{"a": [1, 2.5]}]}],
                                   "tools": [{"x": {"y": true}}], "n": 3, "s": "text"})",
-                              options);
+        options);
   } catch (const tl::Error&) {
     // Refused with a message: as it should be.
   }

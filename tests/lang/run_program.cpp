@@ -5,33 +5,32 @@
 
 #include "backend/backend.h"
 #include "lang/interpreter.h"
+#include "library/host.h"
+#include "library/model_functions.h"
 #include "runtime/session.h"
 
 namespace tl::test {
 
 namespace {
 
-class CapturingHost : public lang::Host {
+class CapturingHost : public RuntimeHost {
  public:
-  CapturingHost() : session_(reference_backend(), nullptr, {}) {}
+  explicit CapturingHost(Session& session) : RuntimeHost(session, {}) {}
   void print(std::string_view text) override { output += text; }
   std::string input(std::string_view) override { return ""; }
-  Tensor evaluate(const graph::NodeRef& node) override { return session_.value(node); }
   std::string output;
-
- private:
-  Session session_;
 };
 
 }  // namespace
 
 ProgramRun run_program(const std::string& path, const std::vector<std::string>& args) {
-  lang::Library library;
-  lang::add_core_functions(library);
-  CapturingHost host;
+  SessionOptions options;
+  options.n_threads = 1;
+  Session session(reference_backend(), nullptr, options);
+  CapturingHost host(session);
   ProgramRun run;
   try {
-    const auto program = lang::Program::load(path, library);
+    const auto program = lang::Program::load(path, standard_library());
     program->require_ok();
     lang::Interpreter interpreter(program, host);
     if (program->main()) interpreter.run_main(args);
