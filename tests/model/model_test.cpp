@@ -97,7 +97,7 @@ TEST_P(SmallModel, UnfusedIsTheSameWithinRounding) {
 
 INSTANTIATE_TEST_SUITE_P(Types, SmallModel,
                          testing::Values(DType::q4_0, DType::q8_0, DType::q6_k, DType::f16, DType::f32),
-                         [](const auto& info) { return std::string(name(info.param)); });
+                         [](const auto& test) { return std::string(name(test.param)); });
 
 class Model : public testing::Test {
  protected:
