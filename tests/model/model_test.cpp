@@ -247,7 +247,7 @@ INSTANTIATE_TEST_SUITE_P(Attention, Spelling,
     weights[i, h, j.] = softmax(scores[i, h, j]) where j <= i + pos
     heads[i, h, d]    = weights[i, h, j] * values[j, h / group, d]
 )"}),
-                         [](const auto& info) { return std::string(info.param.first); });
+                         [](const auto& test) { return std::string(test.param.first); });
 
 }  // namespace
 }  // namespace tl
