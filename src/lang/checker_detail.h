@@ -78,7 +78,7 @@ class Checker {
                 std::string_view function, Span declared);
   bool resolve(ast::Name& n);
   void unknown_name(const ast::Name& n, bool is_function);
-  std::vector<std::string> names_in_scope() const;
+  std::vector<std::string> names_in_scope(bool with_library) const;
 
   // Equations (checker_equations.cpp)
   void equation(ast::Equation& e, bool declares_always = false);

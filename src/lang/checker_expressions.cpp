@@ -147,11 +147,12 @@ bool Checker::resolve(Name& n) {
   return false;
 }
 
-std::vector<std::string> Checker::names_in_scope() const {
+std::vector<std::string> Checker::names_in_scope(bool with_library) const {
   std::vector<std::string> out;
   for (auto v = variables_.rbegin(); v != variables_.rend(); ++v) out.push_back(v->name);
   for (const auto& [name, symbol] : module_.visible) out.push_back(name);
-  for (const std::string& name : library_.names()) out.push_back(name);
+  if (with_library)
+    for (const std::string& name : library_.names()) out.push_back(name);
   return out;
 }
 
@@ -164,7 +165,8 @@ void Checker::unknown_name(const Name& n, bool is_function) {
     d.help = fmt::format("declare it before the block: let {} = …", n.text);
     return;
   }
-  const std::string near = nearest_name(n.text, names_in_scope());
+  // A function of the library is seldom meant where nothing is called: 'count' is no slip of 'chunk'.
+  const std::string near = nearest_name(n.text, names_in_scope(is_function));
   if (!near.empty()) d.help = fmt::format("did you mean '{}'?", near);
 }
 
