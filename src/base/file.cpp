@@ -7,6 +7,7 @@
 #include <cerrno>
 #include <cstdlib>
 #include <cstring>
+#include <filesystem>
 
 #include "base/error.h"
 
@@ -40,11 +41,13 @@ void read_all(int fd, std::byte* to, size_t size, const std::string& path) {
 }  // namespace
 
 std::shared_ptr<const MappedFile> MappedFile::open(const std::string& path, bool use_mmap) {
-  const Descriptor file{::open(path.c_str(), O_RDONLY | O_CLOEXEC)};
+  const Descriptor file{::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK)};  // a pipe must not wait
   if (file.fd < 0) fail(path, "open");
   struct stat info {};
   if (::fstat(file.fd, &info) != 0) fail(path, "stat");
   if (S_ISDIR(info.st_mode)) throw Error(path + ": cannot open: it is a directory");
+  if (!S_ISREG(info.st_mode))
+    throw Error(path + ": cannot open: it is a pipe or a device, and only a file can be mapped");
   std::shared_ptr<MappedFile> result(new MappedFile);
   result->path_ = path;
   result->size_ = static_cast<size_t>(info.st_size);
@@ -100,16 +103,26 @@ std::string read_file(const std::string& path) {
   return text;
 }
 
-AtomicFile::AtomicFile(std::string path) : path_(std::move(path)) {
-  partial_ = path_ + ".part-" + std::to_string(::getpid());
-  file_ = std::fopen(partial_.c_str(), "wb");
+AtomicFile::AtomicFile(std::string path) : path_(std::move(path)), target_(path_) {
+  struct stat info {};
+  const bool exists = ::stat(path_.c_str(), &info) == 0;
+  if (exists && S_ISDIR(info.st_mode)) throw Error(path_ + ": cannot create: it is a directory");
+  if (exists && !S_ISREG(info.st_mode)) {
+    file_ = std::fopen(path_.c_str(), "wb");
+  } else {
+    std::error_code ignored;
+    if (exists) target_ = std::filesystem::canonical(path_, ignored).string();  // through a symbolic link
+    if (target_.empty()) target_ = path_;
+    partial_ = target_ + ".part-" + std::to_string(::getpid());
+    file_ = std::fopen(partial_.c_str(), "wb");
+  }
   if (file_ == nullptr) fail(path_, "create");
 }
 
 AtomicFile::~AtomicFile() {
   if (file_ == nullptr) return;
   std::fclose(file_);
-  ::unlink(partial_.c_str());
+  if (!partial_.empty()) ::unlink(partial_.c_str());
 }
 
 void AtomicFile::write(const void* data, size_t size) {
@@ -118,10 +131,12 @@ void AtomicFile::write(const void* data, size_t size) {
 }
 
 void AtomicFile::commit() {
-  if (std::fflush(file_) != 0 || ::fsync(::fileno(file_)) != 0) fail(path_, "write");
+  if (std::fflush(file_) != 0) fail(path_, "write");
+  if (!partial_.empty() && ::fsync(::fileno(file_)) != 0) fail(path_, "write");
   std::fclose(file_);
   file_ = nullptr;
-  if (std::rename(partial_.c_str(), path_.c_str()) != 0) {
+  if (partial_.empty()) return;
+  if (std::rename(partial_.c_str(), target_.c_str()) != 0) {
     ::unlink(partial_.c_str());
     fail(path_, "rename the finished file to");
   }

@@ -36,7 +36,8 @@ class MappedFile {
 std::string read_file(const std::string& path);
 
 /// Output written beside its target ("PATH.part-PID") and renamed onto it by commit(). Without commit (an
-/// exception, Ctrl-C) the partial file is removed and an existing target is untouched.
+/// exception, Ctrl-C) the partial file is removed and an existing target is untouched. A symbolic link stays
+/// one: what it points to is replaced. A pipe or a device (/dev/null, /dev/stdout) is written to directly.
 class AtomicFile {
  public:
   explicit AtomicFile(std::string path);
@@ -50,7 +51,7 @@ class AtomicFile {
   void commit();
 
  private:
-  std::string path_, partial_;
+  std::string path_, target_, partial_;  // partial_: "" where the target is written directly
   std::FILE* file_ = nullptr;
   uint64_t size_ = 0;
 };
