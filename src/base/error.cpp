@@ -18,9 +18,8 @@ FileError::FileError(const std::string& file, const std::string& where, const st
     : Error(file_message(file, where, message, offset)) {}
 
 void detail::check_failed(const char* condition, const char* file, int line, const std::string& message) {
-  throw std::logic_error(
-      fmt::format("internal error: {} ({}:{}: {}). This is a bug in TensorLogic; please report it.", message,
-                  file, line, condition));
+  throw std::logic_error(fmt::format("{} ({}:{}: {}). This is a bug in TensorLogic; please report it.",
+                                     message, file, line, condition));
 }
 
 }  // namespace tl

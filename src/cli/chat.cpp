@@ -112,10 +112,13 @@ class Chat {
   }
   void clear(const std::string&) { conversation_.clear(); }
   void system(const std::string& text) { conversation_.set_system(text); }
-  void save(const std::string& path) { save_conversation(path, conversation_.messages()); }
+  void save(const std::string& path) {
+    save_conversation(path, conversation_.messages());
+    fmt::print("{} messages saved\n", conversation_.messages().size());
+  }
   void load(const std::string& path) {
     conversation_.set_messages(load_conversation(path));
-    fmt::print("{} messages\n", conversation_.messages().size());
+    fmt::print("{} messages loaded\n", conversation_.messages().size());
   }
   void stats(const std::string&) {
     const auto rate = [](int64_t n, double seconds) {
@@ -123,6 +126,7 @@ class Chat {
     };
     fmt::print("context      {} of {} tokens, {} messages\n", conversation_.tokens(),
                engine_.context_length(), conversation_.messages().size());
+    if (last_.prompt_tokens == 0) return;  // nothing was answered yet
     fmt::print("last prompt  {} new tokens, {:.2f} s, {:.1f} tokens/s\n", last_.prompt_tokens,
                last_.prompt_seconds, rate(last_.prompt_tokens, last_.prompt_seconds));
     fmt::print("last answer  {} tokens, {:.2f} s, {:.1f} tokens/s, ended by {}\n", last_.tokens.size(),
@@ -182,7 +186,8 @@ void add_chat(CLI::App& app) {
   command->add_option("--system", options->system, "The system message")->option_text("TEXT");
   command->add_option("--template", options->template_file, "A Jinja chat template, instead of the model's")
       ->option_text("FILE");
-  command->add_option("-n,--predict", o.max_tokens, "At most so many tokens per answer; -1 is no limit");
+  command->add_option("-n,--predict", o.max_tokens, "At most so many tokens per answer; -1 is no limit")
+      ->check(CLI::Range(int64_t{-1}, int64_t{1} << 40));
   command
       ->add_option("--stop", o.stop_texts,
                    "End an answer where this text appears (may be given several times)")

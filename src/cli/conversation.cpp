@@ -19,7 +19,12 @@ GenerateResult Conversation::ask(const std::string& text,
   messages_.push_back({"user", text});
   try {
     const std::vector<int32_t> ids = prompt();
-    require_prompt_fits(ids, engine_.context_length());
+    if (std::ssize(ids) > engine_.context_length()) {
+      throw Error(fmt::format(
+          "the conversation would have {} tokens, but the context holds {}: /clear starts afresh, -c gives a "
+          "larger one",
+          ids.size(), engine_.context_length()));
+    }
     options_.cached = reuse_cache(ids);
     GenerateResult result = generate(
         engine_.tokenizer(), [this](std::span<const int32_t> next) { return step(next); }, ids, options_,
@@ -34,11 +39,22 @@ GenerateResult Conversation::ask(const std::string& text,
 
 void Conversation::clear() {
   std::erase_if(messages_, [](const ChatMessage& m) { return m.role != "system"; });
+  forget_cache();
 }
 
 void Conversation::set_system(const std::string& text) {
-  messages_.clear();
+  set_messages({});
   if (!text.empty()) messages_.push_back({"system", text});
+}
+
+void Conversation::set_messages(std::vector<ChatMessage> messages) {
+  messages_ = std::move(messages);
+  forget_cache();
+}
+
+void Conversation::forget_cache() {
+  engine_.truncate(0);
+  cached_.clear();
 }
 
 /// The template's text as tokens. Most templates write BOS themselves; where one does not, the model's

@@ -26,13 +26,14 @@ class Conversation {
   void set_system(const std::string& text);
   const std::vector<ChatMessage>& messages() const { return messages_; }
   /// Takes up another conversation.
-  void set_messages(std::vector<ChatMessage> messages) { messages_ = std::move(messages); }
+  void set_messages(std::vector<ChatMessage> messages);
   /// How many tokens the model's cache holds now.
   int64_t tokens() const { return engine_.position(); }
 
  private:
   std::vector<int32_t> prompt() const;
   int64_t reuse_cache(const std::vector<int32_t>& prompt);
+  void forget_cache();
   std::span<const float> step(std::span<const int32_t> ids);
 
   Engine& engine_;

@@ -116,8 +116,10 @@ void add_generate(CLI::App& app) {
   CLI::App* command = app.add_subcommand("generate", "Continue a text");
   command->add_option("MODEL", options->model.model, "A model file, or a name from `tl models`")->required();
   add_prompt_options(*command, options->prompt);
-  command->add_option("-n,--predict", o.max_tokens,
-                      "At most so many tokens; -1 until the model or the context ends");
+  command
+      ->add_option("-n,--predict", o.max_tokens,
+                   "At most so many tokens; -1 until the model or the context ends")
+      ->check(CLI::Range(int64_t{-1}, int64_t{1} << 40));
   command->add_option("--stop", o.stop_texts, "End where this text appears (may be given several times)")
       ->option_text("TEXT")
       ->take_all()

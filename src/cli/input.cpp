@@ -10,6 +10,7 @@
 
 #include "base/file.h"
 #include "base/interrupt.h"
+#include "cli/output.h"
 #include "text/utf8.h"
 
 namespace tl::cli {
@@ -17,6 +18,7 @@ namespace tl::cli {
 namespace {
 
 std::string read_standard_input() {
+  if (is_terminal(STDIN_FILENO)) say("reading standard input; Ctrl-D on a line of its own ends it");
   std::string text;
   std::array<char, 1 << 16> buffer;
   while (true) {

@@ -158,7 +158,8 @@ void add_inspect(CLI::App& app) {
   command->add_flag("--json", options->json, "Print JSON");
   command->add_option("-t,--threads", options->threads, "Threads; 0 is one per physical core")
       ->check(CLI::Range(0, 4096));
-  command->add_flag("!--no-mmap", options->mmap, "Read the model into memory instead of mapping it");
+  command->add_flag_callback(
+      "--no-mmap", [options] { options->mmap = false; }, "Read the model into memory instead of mapping it");
   command->callback([options] { inspect(*options); });
 }
 

@@ -131,6 +131,8 @@ int main(int argc, char** argv) {
     report("error", error.what());
   } catch (const std::bad_alloc&) {
     report("error", "out of memory");
+  } catch (const std::system_error& error) {  // the system refuses: a full disk under stdout, no more threads
+    report("error", error.what());
   } catch (const std::exception& error) {
     report("internal error", error.what());
   }

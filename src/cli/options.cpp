@@ -37,7 +37,10 @@ void add_model_options(CLI::App& command, ModelOptions& o) {
       .add_option("--models", o.models_dir, "Where model programs are found; otherwise the installed ones")
       ->option_text("DIR")
       ->group(kGroup);
-  command.add_flag("!--no-mmap", o.mmap, "Read the model into memory instead of mapping it")->group(kGroup);
+  command
+      .add_flag_callback(
+          "--no-mmap", [&o] { o.mmap = false; }, "Read the model into memory instead of mapping it")
+      ->group(kGroup);
   command.add_option("--cache-type", o.cache_type, "Element type of the KV cache: f32 or f16")
       ->check(CLI::IsMember({"f32", "f16"}))
       ->group(kGroup);

@@ -68,6 +68,7 @@ void score_chunk(Engine& engine, std::span<const int32_t> ids, int64_t batch, Sc
 void perplexity(PerplexityOptions options) {
   if (options.model.context == 0) options.model.context = 512;
   const size_t length = static_cast<size_t>(options.model.context);
+  if (options.chunks == 0) throw UsageError("--chunks 0 leaves nothing to predict");
   if (length < 4)
     throw UsageError("-c must be at least 4: half of each chunk is predicted from the other half");
   const auto engine = Engine::open(options.model);
@@ -110,7 +111,8 @@ void add_perplexity(CLI::App& app) {
   CLI::App* command = app.add_subcommand("perplexity", "Measure how well a model predicts a text");
   command->add_option("MODEL", options->model.model, "A model file, or a name from `tl models`")->required();
   command->add_option("FILE", options->file, "The text; - is standard input")->required();
-  command->add_option("--chunks", options->chunks, "At most so many chunks; -1 is all");
+  command->add_option("--chunks", options->chunks, "At most so many chunks; -1 is all")
+      ->check(CLI::Range(int64_t{-1}, int64_t{1} << 40));
   command->add_flag("--json", options->json, "Print JSON");
   add_model_options(*command, options->model);
   command->callback([options] { perplexity(*options); });

@@ -52,9 +52,11 @@ void add_tokenize(CLI::App& app) {
       ->excludes(text);
   auto* json = command->add_flag("--json", options->json, "Print JSON");
   command->add_flag("--ids", options->ids_only, "Print only the ids, separated by commas")->excludes(json);
-  command->add_flag("!--no-special", options->add_special, "Do not add BOS or EOS");
-  command->add_flag("!--no-parse-special", options->parse_special,
-                    "Take control tokens in the text (\"<|im_start|>\") for plain text");
+  command->add_flag_callback(
+      "--no-special", [options] { options->add_special = false; }, "Do not add BOS or EOS");
+  command->add_flag_callback(
+      "--no-parse-special", [options] { options->parse_special = false; },
+      "Take control tokens in the text (\"<|im_start|>\") for plain text");
   command->callback([options] { tokenize(*options); });
 }
 

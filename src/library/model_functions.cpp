@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include "base/file.h"
+#include "formats/registry.h"
 #include "graph/builder.h"
 #include "library/host.h"
 #include "library/library.h"
@@ -30,7 +31,7 @@ Value load_tokenizer(Interpreter&, Args& args) {
   const std::string& path = args.string(0);
   if (path.ends_with(".json"))
     return Value(new TokenizerObject(Tokenizer::create(spec_from_tokenizer_json(read_file(path), path))));
-  return Value(new TokenizerObject(model_tokenizer(*open_model_file(path))));
+  return Value(new TokenizerObject(model_tokenizer(*open_model_file(resolve_model(path)))));
 }
 
 Value get_tensor(Interpreter&, Args& args) {
@@ -164,7 +165,7 @@ constexpr lang::NativeRow kRows[] = {
      "Example: let m = load_model(\"tinyllama.Q4_0.gguf\")",
      load_model},
     {"load_tokenizer(path: string) -> tokenizer",
-     "The tokenizer of a model file, or a Hugging Face tokenizer.json.\nExample: let t = "
+     "The tokenizer of a model (as load_model names it), or a Hugging Face tokenizer.json.\nExample: let t = "
      "load_tokenizer(\"model.gguf\")",
      load_tokenizer},
     {"get_tensor(m: model, name: string) -> tensor",

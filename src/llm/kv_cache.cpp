@@ -15,9 +15,14 @@ KvCache::KvCache(const HyperParameters& config, int64_t capacity, DType dtype)
     throw Error(fmt::format("a KV cache holds float16, float32 or float64, not {}", name(dtype)));
   const Shape shape{capacity, config.n_kv_heads, config.head_dim};
   layers_.resize(static_cast<size_t>(config.n_layers));
-  for (auto& layer : layers_) {
-    layer.k = graph::constant(Tensor(dtype, shape));
-    layer.v = graph::constant(Tensor(dtype, shape));
+  try {
+    for (auto& layer : layers_) {
+      layer.k = graph::constant(Tensor(dtype, shape));
+      layer.v = graph::constant(Tensor(dtype, shape));
+    }
+  } catch (const Error&) {
+    throw Error(fmt::format("there is not enough memory for a KV cache of {} tokens: ask for fewer with -c",
+                            capacity));
   }
 }
 

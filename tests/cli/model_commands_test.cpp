@@ -124,6 +124,9 @@ TEST(Models, ListsTheCacheAndTheRegistry) {
   EXPECT_EQ(j["models"].size(), 1u);
   EXPECT_GE(j["available"].size(), 2u);
   EXPECT_EQ(run_tl({"tokenize", "tiny", "a"}, options).exit_code, 0) << "found by its name in the cache";
+  const std::string program =
+      write_file(folder / "t.tl", "main { print(tokenize(load_tokenizer(\"tiny\"), \"a\")) }\n");
+  EXPECT_EQ(run_tl({"run", program}, options).exit_code, 0) << "in programs, too";
 }
 
 TEST(Models, UnknownNamesSayWhatToDo) {
@@ -198,7 +201,16 @@ TEST(Generate, AFullContextIsSaidAloud) {
   const Output prompt = run_tl({"generate", tiny_model(), "-p", "abcdefghijklmnop", "-c", "8"});
   EXPECT_EQ(prompt.exit_code, 1);
   EXPECT_HAS(prompt.err, "but the context holds 8: enlarge it with -c");
+  const Output huge = run_tl({"generate", tiny_model(), "-p", "a", "-n", "1", "-c", "1000000000"});
+  EXPECT_EQ(huge.exit_code, 1);
+  EXPECT_HAS(huge.err, "not enough memory for a KV cache of 1000000000 tokens: ask for fewer with -c");
   EXPECT_HAS(run_tl({"generate", tiny_model(), "-p", "a", "-n", "1", "-c", "512"}).err, "was trained for");
+}
+
+TEST(Generate, ATerminalIsToldThatItsInputIsAwaited) {
+  const Output r = run_tl({"generate", tiny_model(), "-n", "2", "--temp", "0"},
+                          {.terminal = true, .dialogue = {{"reading standard input", "abc\n\x04"}}});
+  EXPECT_EQ(r.exit_code, 0) << r.out;
 }
 
 TEST(Generate, TokensOutsideTheVocabularyAreUsageErrors) {
@@ -352,7 +364,7 @@ TEST_F(ChatTest, SavesAndLoads) {
   EXPECT_EQ(saved["messages"][2]["role"], "assistant");
 
   r = chat("/load talk.json\n/save copy.json\n/clear\n/save cleared.json\n/system new\n/save system.json\n");
-  EXPECT_EQ(r.out, "3 messages\n") << r.err;
+  EXPECT_EQ(r.out, "3 messages loaded\n3 messages saved\n1 messages saved\n1 messages saved\n") << r.err;
   EXPECT_EQ(json::parse(read(folder_ / "copy.json")), saved);
   EXPECT_EQ(json::parse(read(folder_ / "cleared.json"))["messages"].size(), 1u);
   EXPECT_EQ(json::parse(read(folder_ / "system.json"))["messages"][0]["content"], "new");
@@ -383,7 +395,38 @@ TEST_F(ChatTest, HelpsAndCounts) {
 TEST_F(ChatTest, AFullContextIsSaidAloud) {
   const Output r = chat("a question that is longer than the context can hold, by far\n", {"-c", "16"});
   EXPECT_EQ(r.exit_code, 1);
-  EXPECT_HAS(r.err, "the context holds 16");
+  EXPECT_HAS(r.err, "but the context holds 16: /clear starts afresh, -c gives a larger one");
+  const Output middle = chat("/stats\nabc\n/stats\n/clear\n/stats\n", {"-c", "26"});
+  EXPECT_EQ(middle.exit_code, 0) << middle.err;
+  EXPECT_TRUE(middle.out.starts_with("context      0 of 26 tokens, 0 messages\n")) << middle.out;
+  EXPECT_HAS(middle.err, "the context of 26 tokens is full: /clear starts afresh");
+  EXPECT_HAS(middle.out, "ended by context_full");
+  EXPECT_HAS(middle.out, "context      26 of 26 tokens, 2 messages");
+  EXPECT_HAS(middle.out, "context      0 of 26 tokens, 0 messages");
+}
+
+TEST_F(ChatTest, OnATerminalCtrlCStopsTheAnswerOnly) {
+  const std::string model = folder_ / "slow.gguf";
+  ASSERT_EQ(run_tl({"synth", model, "--layers", "4", "--hidden", "256", "--ffn", "512", "--heads", "8",
+                    "--kv-heads", "2", "--vocab", "512", "--type", "q8_0", "--context", "100000"})
+                .exit_code,
+            0);
+  write_file(folder_ / "t.jinja",
+             "{% for m in messages %}[{{ m.role }}]{{ m.content }}{% endfor %}[assistant]");
+  const Output r = run_tl({"chat", model, "--template", folder_ / "t.jinja", "--temp", "0", "-c", "100000"},
+                          {.environment = {{"TERM", "xterm"}},
+                           .terminal = true,
+                           .dialogue = {{"> ", "hello\r"},
+                                        {"hello\r\n", ""},
+                                        {"<", "\x03"},
+                                        {"(stopped)", ""},
+                                        {"> ", "/stats\r"},
+                                        {"ended by interrupted", ""},
+                                        {"> ", "/nonsense\r"},
+                                        {"there is no command /nonsense", ""},
+                                        {"> ", "\x03"},
+                                        {"> ", "/exit\r"}}});
+  EXPECT_EQ(r.exit_code, 0) << r.out;
 }
 
 TEST_F(ChatTest, WithoutATemplateItSaysSo) {

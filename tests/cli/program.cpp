@@ -1,6 +1,7 @@
 #include "cli/program.h"
 
 #include <gtest/gtest.h>
+#include <poll.h>
 #include <pty.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -11,6 +12,7 @@
 #include <cstring>
 #include <filesystem>
 #include <fstream>
+#include <functional>
 #include <sstream>
 #include <thread>
 
@@ -61,6 +63,19 @@ void finish(pid_t child, Output& output) {
   if (WIFSIGNALED(status)) output.signal = WTERMSIG(status);
 }
 
+/// Reads until `enough` says so; false where the other side ends, or is silent for a minute, before that.
+bool read_terminal(int terminal, std::string& text, const std::function<bool()>& enough) {
+  std::array<char, 4096> buffer;
+  while (!enough()) {
+    pollfd ready = {terminal, POLLIN, 0};
+    if (::poll(&ready, 1, 60'000) <= 0) return false;
+    const ssize_t n = ::read(terminal, buffer.data(), buffer.size());
+    if (n <= 0) return false;  // EIO: the other side has closed it
+    text.append(buffer.data(), static_cast<size_t>(n));
+  }
+  return true;
+}
+
 Output run_on_terminal(const std::vector<std::string>& arguments, const RunOptions& options) {
   int terminal = -1;
   const pid_t child = ::forkpty(&terminal, nullptr, nullptr, nullptr);
@@ -69,12 +84,23 @@ Output run_on_terminal(const std::vector<std::string>& arguments, const RunOptio
     ADD_FAILURE() << "the terminal takes no input";
   }
   Output output;
-  std::array<char, 4096> buffer;
-  while (true) {
-    const ssize_t n = ::read(terminal, buffer.data(), buffer.size());
-    if (n <= 0) break;  // EIO: the other side has closed it
-    output.out.append(buffer.data(), static_cast<size_t>(n));
+  size_t matched = 0;
+  for (const Move& move : options.dialogue) {
+    const bool alive = read_terminal(terminal, output.out, [&] {
+      const size_t at = output.out.find(move.expect, matched);
+      if (at == std::string::npos) return false;
+      matched = at + move.expect.size();
+      return true;
+    });
+    if (!alive) {
+      ADD_FAILURE() << "'" << move.expect << "' did not appear in:\n" << output.out;
+      ::kill(child, SIGKILL);
+      break;
+    }
+    if (::write(terminal, move.type.data(), move.type.size()) < 0)
+      ADD_FAILURE() << "the terminal takes no input";
   }
+  read_terminal(terminal, output.out, [] { return false; });
   ::close(terminal);
   finish(child, output);
   return output;

@@ -13,12 +13,19 @@ struct Output {
   std::string out, err;
 };
 
+/// One move of a conversation on a terminal: wait until `expect` appears in what was not yet matched, then
+/// type.
+struct Move {
+  std::string expect, type;
+};
+
 struct RunOptions {
   std::string input = {};                            ///< its standard input
   std::map<std::string, std::string> environment{};  ///< set beside ours
   std::string directory = {};                        ///< where it runs; "": here
   std::string stdout_path = {};  ///< a file instead of `out`; "closed": a pipe nobody reads
   bool terminal = false;         ///< give it a terminal; `out` then holds both streams, `input` is typed
+  std::vector<Move> dialogue{};  ///< on a terminal, after `input`; what does not appear within a minute fails
   double interrupt_after = 0;    ///< seconds after which SIGINT is sent; 0: never
 };
 

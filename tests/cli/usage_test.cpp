@@ -70,11 +70,15 @@ TEST(Usage, MistakesExitWithTwoAndPointToHelp) {
   expect({"generate", "m", "-p", "x", "-f", "y"}, "excludes", "tl generate");
   expect({"generate", "m", "-p", "x", "--top-p", "1.5"}, "--top-p 1.5 is outside its range", "tl generate");
   expect({"logits", "m", "--device", "gpu"}, "gpu", "tl logits");
-  expect({"logits", "m", "--tokens", "1,x"}, "", "tl logits");
+  expect({"logits", "m", "--tokens", "1,x"}, "--tokens takes ids separated by commas (1,2,3); 'x' is not one",
+         "tl logits");
   expect({"quantize", "in", "out", "q3"}, "'q3' is no element type", "tl quantize");
   expect({"run"}, "FILE is required", "tl run");
   expect({"run", "--bogus", "file.tl"}, "there is no option --bogus", "tl run");
   expect({"perplexity", "m", "f", "-c", "2"}, "-c must be at least 4", "tl perplexity");
+  expect({"perplexity", "m", "f", "--chunks", "0"}, "--chunks 0 leaves nothing to predict", "tl perplexity");
+  expect({"generate", "m", "-n", "-2"}, "-2 not in range -1", "tl generate");
+  expect({"chat", "m", "-n", "-2"}, "-2 not in range -1", "tl chat");
 }
 
 TEST(Usage, InputErrorsExitWithOne) {
@@ -118,6 +122,9 @@ TEST(Usage, AFullDiskIsAnError) {
   const Output r = run_tl({"--help"}, {.stdout_path = "/dev/full"});
   EXPECT_EQ(r.exit_code, 1);
   EXPECT_HAS(r.err, "standard output: No space left on device");
+  const Output large = run_tl({"inspect", tiny_model(), "--stats"}, {.stdout_path = "/dev/full"});
+  EXPECT_EQ(large.exit_code, 1);
+  EXPECT_HAS(large.err, "tl: error: cannot write to file: No space left on device");
 }
 
 TEST(Programs, RunGetsItsArguments) {
