@@ -63,7 +63,8 @@ class SmolLM2 : public testing::Test {
  protected:
   void SetUp() override {
     const char* path = std::getenv("TL_TEST_MODEL");
-    if (path == nullptr) GTEST_SKIP() << "TL_TEST_MODEL is unset; it names the file of SmolLM2-135M-Instruct";
+    if (path == nullptr || *path == '\0')
+      GTEST_SKIP() << "TL_TEST_MODEL is unset; it names the file of SmolLM2-135M-Instruct";
     tokenizer_ = Tokenizer::create(test::read_vocabulary(path));
   }
   std::optional<Tokenizer> tokenizer_;
