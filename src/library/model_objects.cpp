@@ -131,8 +131,14 @@ class WeightsObject : public lang::NativeObject {
     for (const auto& entry : model_->file().tensors())
       if (entry.name.starts_with(start)) return Value(new WeightsObject(model_, name));
     if (name == "output") return Value(new WeightsObject(model_, name));
+    // Names as deep as this one: a slip may be in `blk.0.attn_q` of `blk.0.attn_q.weight`.
+    const auto depth = std::ranges::count(name, '.');
     std::vector<std::string> known;
-    for (const auto& entry : model_->file().tensors()) known.push_back(entry.name);
+    for (const auto& entry : model_->file().tensors()) {
+      size_t end = entry.name.find('.');
+      for (auto i = depth; i > 0 && end != std::string::npos; --i) end = entry.name.find('.', end + 1);
+      known.push_back(entry.name.substr(0, end));
+    }
     const std::string near = nearest_name(name, known);
     throw Error(fmt::format("the model has no tensor `{}`{}", name,
                             near.empty() ? "" : fmt::format("; did you mean `{}`?", near)));

@@ -57,8 +57,23 @@ void KvCache::truncate(int64_t length) {
   length_ = length;
   for (auto& layer : layers_) {
     layer.length = std::min(layer.length, length);
-    layer.k_last = layer.v_last = nullptr;
+    cut(layer.k, layer.k_last, layer.length);
+    cut(layer.v, layer.v_last, layer.length);
   }
+}
+
+/// Makes rows from `length` on free to be overwritten.
+void KvCache::cut(graph::NodeRef& state, graph::NodeRef& last, int64_t length) const {
+  const bool has_readers = last.use_count() > 1;  // computed nodes let go of their inputs
+  if (has_readers) {
+    state = graph::constant(Tensor(dtype_, state->shape()));
+    last = length > 0 ? graph::cache_append(state, graph::slice(last, 0, 0, length), 0) : nullptr;
+    return;
+  }
+  // Appends that are still to write rows before `length` stay; those behind it need not be computed any more.
+  while (last && !last->value && last->params.ints[0] >= length)
+    last = last->inputs[0]->op == Op::cache_append ? graph::NodeRef(last->inputs[0]) : nullptr;
+  if (last && last->value) last = nullptr;
 }
 
 int64_t KvCache::bytes() const {

@@ -26,7 +26,8 @@ class KvCache {
   /// not exist.
   std::pair<graph::NodeRef, graph::NodeRef> update(int64_t layer, graph::NodeRef k, graph::NodeRef v);
 
-  /// Forgets all tokens from position `length` on. Throws Error when there are fewer.
+  /// Forgets all tokens from position `length` on. Throws Error when there are fewer. What was asked of the
+  /// cache before and is not computed yet keeps its rows: what follows then works on a copy.
   void truncate(int64_t length);
 
   /// Bytes that a full cache takes.
@@ -38,6 +39,7 @@ class KvCache {
     graph::NodeRef k_last, v_last;  ///< the last appends; later ones must come after them
     int64_t length = 0;
   };
+  void cut(graph::NodeRef& state, graph::NodeRef& last, int64_t length) const;
   graph::NodeRef append(const graph::NodeRef& state, graph::NodeRef& last, graph::NodeRef x,
                         int64_t at) const;
 
