@@ -308,7 +308,8 @@ struct Block {
   Span span;
 };
 
-/// let x = e, let (a, b) = e, tensor x: float16[2, 3] = e
+/// let x = e, let (a, b) = e, tensor x: float16[2, 3] = e. A tensor may come without a value, which is then
+/// all 0.
 struct Let : StmtOf<StmtKind::let> {
   std::vector<std::unique_ptr<Name>> names;
   bool is_tuple = false;
@@ -320,12 +321,14 @@ struct Let : StmtOf<StmtKind::let> {
 enum class AssignOp : uint8_t { set, add, subtract, multiply, divide };
 
 /// target = value (also :=, +=, -=, *=, /=). The target is a Name, a Member, or an Index whose base is not a
-/// plain name; `name[…] = e` is an Equation.
+/// plain name; `name[…] = e` is an Equation. `"file.csv" = x` writes x, and has a String as its target.
 struct Assign : StmtOf<StmtKind::assign> {
   ExprPtr target;
   AssignOp op = AssignOp::set;
   ExprPtr value;
   bool declares = false;  ///< a new binding: no variable of that name was in scope
+  /// Of a declared tensor that gets a string: the value is read from the file of that name, as this type.
+  const Type* reads_as = nullptr;
 };
 
 /// How the terms of an equation that fall on one element of the left side are combined.
@@ -349,6 +352,13 @@ struct Equation : StmtOf<StmtKind::equation> {
   /// Nothing in it can be an index name (all names are variables), so on a list it sets an element: xs[i]
   /// = 5.
   bool may_set_element = false;
+  /// The right side or the guard reads the target.
+  bool reads_target = false;
+  /// The target came about by filling (its declaration is an equation that names only a part), so filling may
+  /// go on beyond its end.
+  bool may_grow = false;
+  /// At top level: it holds for all steps at once, so it may read the steps that it defines itself.
+  bool is_declaration = false;
   /// How many names resolve to Binding::index, for sizing.
   uint32_t n_index_names = 0;
 };
@@ -419,13 +429,24 @@ struct Import {
   Span span;
 };
 
+/// Statements at top level that are carried out as one: a single one, or equations that define their targets
+/// step by step from one another.
+struct GlobalStep {
+  std::vector<const Stmt*> statements;
+  bool is_together = false;
+};
+
 /// One parsed file. Order of declarations is kept in the vectors; `globals` are top-level let and tensor
-/// statements (and any statement, where the host allows them).
+/// statements and equations (and any statement, where the host allows them).
 struct Module {
   const Source* source = nullptr;
   std::vector<Import> imports;
   std::vector<std::unique_ptr<Function>> functions;
   std::vector<StmtPtr> globals;
+  /// Equations at top level hold whatever their order, and those of one target add up. Where the host allows
+  /// any statement there, they are assignments like inside a function.
+  bool is_declarative = true;
+  std::vector<GlobalStep> order;  ///< in which `globals` are carried out; filled by the checker
   uint32_t n_slots = 0;  ///< of the frame that runs `globals` (for their inner blocks); filled by the checker
   std::unique_ptr<Function> main;
   std::vector<std::unique_ptr<Function>> tests;

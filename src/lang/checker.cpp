@@ -26,6 +26,21 @@ void declare_own(LoadedModule& module, const std::string& name, Symbol symbol,
                          {}});
 }
 
+/// The tensors that equations define: the first equation of each stands for all.
+void declare_targets(LoadedModule& module, uint32_t& n_globals, std::vector<Diagnostic>& diagnostics) {
+  std::set<std::string_view> defined;
+  for (const StmtPtr& s : module.ast->globals) {
+    const Name* target = nullptr;
+    if (s->kind == StmtKind::equation) {
+      target = ast::as<Equation>(*s).target.get();
+    } else if (s->kind == StmtKind::assign && ast::as<Assign>(*s).value->kind != ExprKind::string) {
+      target = if_is<Name>(ast::as<Assign>(*s).target.get());
+    }
+    if (target != nullptr && defined.insert(target->text).second)
+      declare_own(module, target->text, {nullptr, n_globals++, target->span}, diagnostics);
+  }
+}
+
 /// Names of imports, unless the file defines them itself. Two imports may not bring different things.
 void add_imported(LoadedModule& module, std::vector<Diagnostic>& diagnostics) {
   std::map<std::string, Symbol, std::less<>> imported;
@@ -58,6 +73,7 @@ void declare(LoadedModule& module, uint32_t& n_globals, std::vector<Diagnostic>&
       declare_own(module, n->text, {nullptr, n->slot, n->span}, diagnostics);
     }
   }
+  if (module.ast->is_declarative) declare_targets(module, n_globals, diagnostics);
   add_imported(module, diagnostics);
 }
 
@@ -146,21 +162,22 @@ void collect_assigned(const Block& body, std::set<std::string>& out) {
 }  // namespace
 
 void Checker::run() {
-  // Globals, in order; each sees those before it (and all of the imports).
   {
     const Scope scope(*this);
     --blocks_;
-    for (StmtPtr& s : module_.ast->globals) statement(s);
+    globals();
     ++blocks_;
     module_.ast->n_slots = n_slots_;
   }
   for (auto& f : module_.ast->functions) function(*f);
   if (module_.ast->main) function(*module_.ast->main);
   for (auto& test : module_.ast->tests) function(*test);
+  order_globals();
 }
 
 void Checker::function(Function& f) {
   function_ = &f;
+  uses_ = &function_uses_[&f];
   variables_.clear();
   closed_.clear();
   assigned_.clear();
@@ -179,6 +196,7 @@ void Checker::function(Function& f) {
   f.n_slots = n_slots_;
   f.n_dims = static_cast<uint32_t>(f.dim_names.size());
   function_ = nullptr;
+  uses_ = nullptr;
 }
 
 void Checker::parameters(Function& f) {
@@ -239,6 +257,7 @@ void Checker::statement(StmtPtr& s) {
     case StmtKind::assign:
       return assign(s);
     case StmtKind::equation:
+      if (is_declaration()) return declaration(ast::as<Equation>(*s));
       return equation(ast::as<Equation>(*s));
     case StmtKind::expression:
       expression(ast::as<Expression>(*s).value);
@@ -264,14 +283,14 @@ void Checker::statement(StmtPtr& s) {
 
 void Checker::let(StmtPtr& s) {
   auto& node = ast::as<Let>(*s);
-  if (!node.is_tuple && has_index_names(*node.value)) {
+  if (!node.is_tuple && node.value && has_index_names(*node.value)) {
     auto converted =
         as_equation(std::move(node.names[0]), std::move(node.value), Projection::assign, node.span);
     equation(*converted, /*declares_always=*/true);
     s = std::move(converted);
     return;
   }
-  Known known = expression(node.value);
+  Known known = node.value ? expression(node.value) : Known{};
   dimensions_in_body(node.type);
   if (node.type.kind != TypeKind::any) {
     if (node.is_tensor && node.type.kind != TypeKind::tensor)
@@ -292,6 +311,7 @@ void Checker::let(StmtPtr& s) {
     report(node.value->span,
            fmt::format("let ({}, …) takes a list apart, not {}", node.names[0]->text, describe(known.kind)));
   declare_names(node, node.is_tuple ? Known{} : known);
+  if (node.is_tensor) variables_.back().declared = &node.type;
 }
 
 void Checker::declare_names(Let& node, Known known) {
@@ -308,13 +328,25 @@ void Checker::declare_names(Let& node, Known known) {
 void Checker::assign(StmtPtr& s) {
   auto& node = ast::as<Assign>(*s);
   auto* target = if_is<Name>(node.target.get());
+  if (assign_file(node)) return;
   const bool may_be_equation = target && (node.op == AssignOp::set || node.op == AssignOp::add);
   if (may_be_equation && has_index_names(*node.value)) {
     std::unique_ptr<Name> moved(static_cast<Name*>(node.target.release()));
     const auto projection = node.op == AssignOp::add ? Projection::sum : Projection::assign;
     auto converted = as_equation(std::move(moved), std::move(node.value), projection, node.span);
-    equation(*converted);
+    if (is_declaration())
+      declaration(*converted);
+    else
+      equation(*converted);
     s = std::move(converted);
+    return;
+  }
+  if (is_declaration()) {
+    if (node.value->kind == ExprKind::string)
+      report(node.target->span, "only a declared tensor is read from a file", "tensor x: float32[?, 3]");
+    else
+      report(s->span, "a statement stands inside main { … } or a function",
+             "let x = … defines a value at top level");
     return;
   }
   const Known known = expression(node.value);
@@ -329,6 +361,29 @@ void Checker::assign(StmtPtr& s) {
   if (node.op != AssignOp::set) return unknown_name(*target, false);
   node.declares = true;
   bind(*target, add_variable(target->text, target->span, known));
+}
+
+static bool can_be_tensor(TypeKind kind) {
+  return kind == TypeKind::tensor || kind == TypeKind::list || kind == TypeKind::integer ||
+         kind == TypeKind::floating;
+}
+
+/// "file.csv" = x, and x = "file.csv" for a declared tensor.
+bool Checker::assign_file(Assign& s) {
+  if (s.target->kind == ExprKind::string) {
+    const Known known = expression(s.value);
+    if (known.kind != TypeKind::any && !can_be_tensor(known.kind))
+      report(s.value->span,
+             fmt::format("a file takes the numbers of a tensor, not {}", describe(known.kind)));
+    return true;
+  }
+  auto* target = if_is<Name>(s.target.get());
+  if (!target || s.value->kind != ExprKind::string || s.op != AssignOp::set) return false;
+  const Variable* variable = find_variable(target->text);
+  if (!variable || !variable->declared) return false;
+  bind(*target, *variable);
+  s.reads_as = variable->declared;
+  return true;
 }
 
 /// x[i], r.field and chains of them, down to a variable.

@@ -2,6 +2,7 @@
 // checker_equations.cpp.
 #pragma once
 
+#include <map>
 #include <set>
 #include <string>
 #include <string_view>
@@ -31,6 +32,13 @@ class Checker {
     bool is_global = false;
     Span span;
     Known known;
+    bool grows = false;                   ///< it came about by filling a part of it
+    const ast::Type* declared = nullptr;  ///< of `tensor x: …`: what it may be read as from a file
+  };
+  /// What of a file's globals something refers to.
+  struct Uses {
+    std::set<uint32_t> globals;
+    std::set<const ast::Function*> functions;
   };
   struct ClosedVariable {
     std::string name;
@@ -53,6 +61,7 @@ class Checker {
   void let(ast::StmtPtr& s);
   void declare_names(ast::Let& let, Known known);
   void assign(ast::StmtPtr& s);
+  bool assign_file(ast::Assign& s);
   void assign_place(ast::Expr& target);
   void conditional(ast::Conditional& s);
   void for_loop(ast::For& s);
@@ -77,6 +86,7 @@ class Checker {
   void argument(const ast::Argument& a, Known value, const ast::Type& type, std::string_view parameter,
                 std::string_view function, Span declared);
   bool resolve(ast::Name& n);
+  bool look_up(ast::Name& n);
   void unknown_name(const ast::Name& n, bool is_function);
   std::vector<std::string> names_in_scope(bool with_library) const;
 
@@ -94,6 +104,15 @@ class Checker {
   std::unique_ptr<ast::Equation> as_equation(std::unique_ptr<ast::Name> target, ast::ExprPtr rhs,
                                              ast::Projection projection, Span span);
   void check_rank(Known base, size_t positions, Span span);
+  void bind_target(ast::Equation& e, bool declares_always, bool is_partial);
+
+  // What is defined at top level (checker_globals.cpp)
+  void globals();
+  void declaration(ast::Equation& e);
+  bool is_declaration() const { return !function_ && blocks_ == 0 && module_.ast->is_declarative; }
+  void order_globals();
+  void check_together(const ast::GlobalStep& step);
+  void check_projections();
 
   Diagnostic& report(Span span, std::string message, std::string help = {});
 
@@ -105,6 +124,10 @@ class Checker {
   std::vector<ClosedVariable> closed_;            ///< of inner blocks that have ended, for hints
   std::set<std::string> assigned_;                ///< names the function assigns to: their kind may change
   std::set<std::string>* index_names_ = nullptr;  ///< of the equation being checked
+  ast::Equation* equation_ = nullptr;             ///< being checked, where its target is bound already
+  Uses* uses_ = nullptr;                          ///< of what is being checked
+  std::vector<Uses> global_uses_;                 ///< of each statement at top level
+  std::map<const ast::Function*, Uses> function_uses_;
   uint32_t next_slot_ = 0, n_slots_ = 0, n_dims_ = 0;
   int loops_ = 0;
   int blocks_ = 0;

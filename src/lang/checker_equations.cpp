@@ -138,28 +138,42 @@ void Checker::equation(Equation& e, bool declares_always) {
   for (const Expr* r : ranged) collect_bare(r, names);
   e.n_index_names = static_cast<uint32_t>(names.size());
 
+  // What names a part of a tensor may fill one that is not there yet, and read what it has filled.
+  const bool is_partial = std::any_of(e.lhs.begin(), e.lhs.end(), [](const IndexItem& item) {
+    return item.last_only || !item.value || item.value->grouped || item.value->kind != ExprKind::name;
+  });
+  if (is_partial && !e.is_declaration) bind_target(e, declares_always, is_partial);
   std::set<std::string>* const outer = std::exchange(index_names_, &names);
+  equation_ = is_partial || e.is_declaration ? &e : nullptr;
   equation_items(e.lhs);
   equation_expression(e.rhs, false);
   if (e.where) equation_expression(e.where, false);
   index_names_ = outer;
+  equation_ = nullptr;
 
   const bool is_plain = !e.where && (e.projection == Projection::assign || e.projection == Projection::sum) &&
                         std::all_of(e.lhs.begin(), e.lhs.end(), [](const IndexItem& i) {
                           return i.kind == IndexItem::Kind::value && !i.normalised && !i.last_only;
                         });
+  if (!is_partial && !e.is_declaration) bind_target(e, declares_always, is_partial);
+  e.may_set_element = is_plain && !e.lhs.empty() && names.empty() && !e.declares;
+}
+
+void Checker::bind_target(Equation& e, bool declares_always, bool is_partial) {
   const Variable* variable = declares_always ? nullptr : find_variable(e.target->text);
   const auto global = module_.visible.find(e.target->text);
   if (variable) {
     bind(*e.target, *variable);
+    e.may_grow = variable->grows;
   } else if (!declares_always && global != module_.visible.end() && !global->second.function) {
     e.target->binding = Binding::global;
     e.target->slot = global->second.slot;
   } else {
-    e.declares = true;
-    bind(*e.target, add_variable(e.target->text, e.target->span, {TypeKind::tensor, nullptr}));
+    e.declares = e.may_grow = true;
+    Variable& added = add_variable(e.target->text, e.target->span, {TypeKind::tensor, nullptr});
+    added.grows = is_partial;
+    bind(*e.target, added);
   }
-  e.may_set_element = is_plain && !e.lhs.empty() && names.empty() && !e.declares;
 }
 
 void Checker::equation_items(std::vector<IndexItem>& items) {
@@ -228,7 +242,13 @@ void Checker::equation_index(Index& e) {
   else
     base = expression(e.base);
   equation_items(e.items);
-  check_rank(base, e.items.size(), e.span);
+  const auto* n = if_is<Name>(e.base.get());
+  const bool is_target =
+      n && equation_ && n->binding == equation_->target->binding && n->slot == equation_->target->slot;
+  if (is_target)
+    equation_->reads_target = true;
+  else
+    check_rank(base, e.items.size(), e.span);
 }
 
 void Checker::check_rank(Known base, size_t positions, Span span) {

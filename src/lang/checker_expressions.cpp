@@ -118,6 +118,13 @@ std::optional<MatchFailure> match_arguments(std::string_view function,
 // ---------------------------------------------------------------------------------------------------- names
 
 bool Checker::resolve(Name& n) {
+  const bool found = look_up(n);
+  if (uses_ && n.binding == Binding::global) uses_->globals.insert(n.slot);
+  if (uses_ && n.binding == Binding::function) uses_->functions.insert(n.function);
+  return found;
+}
+
+bool Checker::look_up(Name& n) {
   if (const Variable* variable = find_variable(n.text)) {
     bind(n, *variable);
     return true;

@@ -45,29 +45,25 @@ void for_each_part(const ast::Expr& e, Visit visit) {
 
 }  // namespace
 
-IndexTable::IndexTable(const ast::Equation& equation, EquationEnvironment& environment)
-    : environment_(environment) {
-  read_left_side(equation);
+void Affine::add(const Affine& other, int64_t times) {
+  for (const auto& [label, c] : other.coefficients) coefficients[label] += times * c;
+  std::erase_if(coefficients, [](const auto& term) { return term.second == 0; });
+  offset += times * other.offset;
+}
+
+IndexTable::IndexTable(const ast::Equation& equation, EquationEnvironment& environment, IndexContext context)
+    : equation_(equation), environment_(environment), context_(std::move(context)) {
+  read_left_side();
   collect(*equation.rhs);
   if (equation.where) collect_guard(*equation.where);
   infer_sizes();
-}
-
-void IndexTable::read_left_side(const ast::Equation& equation) {
-  for (const auto& item : equation.lhs) {
-    const auto* name = ast::if_is<ast::Name>(item.value.get());
-    if (item.kind != ast::IndexItem::Kind::value || name == nullptr || item.value->grouped || item.last_only)
-      fail(item.span, "the left side of an equation takes index names only, so far",
-           "fill the tensor with concat or stack, or compute it step by step");
-    if (!is_index_name(*name, true)) continue;
-    if (find_label(name->text) >= 0)
-      fail(item.span, fmt::format("the index `{}` stands twice on the left side", name->text));
-    const int label = add_label(name->text);
-    if (!item.normalised) continue;
-    if (normalised_ >= 0) fail(item.span, "only one index can be marked with a dot");
-    normalised_ = label;
+  sizes_from_target();
+  if (!context_.steps || context_.step) resolve_combined();
+  if (context_.step) {
+    const int label = find_label(context_.step->label);
+    sizes_[static_cast<size_t>(label)] = 1;
+    substitute(label, {{}, context_.step->value, 1});
   }
-  n_result_ = static_cast<int>(names_.size());
 }
 
 int IndexTable::find_label(const std::string& name) const {
@@ -96,10 +92,15 @@ bool IndexTable::is_index_name(const ast::Name& name, bool bare) const {
   return !value.is_int();
 }
 
+/// The label of a name outside brackets that is an index, or -1.
 int IndexTable::label_of(const ast::Name& name) const {
   const int label = find_label(name.text);
   if (label < 0 || name.binding == ast::Binding::index) return label;
   return -1;  // outside brackets a variable is a variable
+}
+
+Affine IndexTable::value_of(const ast::Name& name) const {
+  return substituted({{{label_of(name), 1}}, 0, 1});
 }
 
 void IndexTable::collect(const ast::Expr& e) {
@@ -110,6 +111,9 @@ void IndexTable::collect(const ast::Expr& e) {
 }
 
 void IndexTable::collect_access(const ast::Index& index) {
+  const auto* target = ast::if_is<ast::Name>(index.base.get());
+  if (target != nullptr && context_.steps != nullptr && context_.steps->contains(*target))
+    return collect_step_access(index);
   Value base = environment_.evaluate(*index.base);
   if (base.is(ValueKind::list)) {
     bool numbers = true;
@@ -121,22 +125,48 @@ void IndexTable::collect_access(const ast::Index& index) {
       fail(index.base->span, fmt::format("{} cannot be indexed", base.describe()));
     return;  // an element of a list or object, read as an ordinary expression
   }
-  Access access{base.tensor(), {}, {}, index.span};
-  const int rank = access.tensor->shape().rank();
+  const int rank = base.tensor()->shape().rank();
   if (static_cast<int>(index.items.size()) != rank)
     fail(index.span,
          fmt::format("{} index positions for a tensor of shape {}", index.items.size(),
-                     to_string(access.tensor->shape())),
+                     to_string(base.tensor()->shape())),
          "an equation names every axis");
+  Access access{base.tensor(), positions(index, false), {}, &index};
+  for (const auto& axis : access.axes)
+    for (const auto& [label, c] : axis.coefficients) access.labels.insert(label);
+  accesses_.emplace(&index, std::move(access));
+  order_.push_back(&index);
+}
+
+/// A tensor that is being filled: which part of it is meant depends on the step.
+void IndexTable::collect_step_access(const ast::Index& index) {
+  Access access{nullptr, positions(index, true), {}, &index};
+  context_.steps->resolve(ast::as<ast::Name>(*index.base), access);
+  for (const auto& axis : access.axes)
+    for (const auto& [label, c] : axis.coefficients) access.labels.insert(label);
+  if (access.tensor) order_.push_back(&index);
+  accesses_.emplace(&index, std::move(access));
+  step_accesses_.push_back(&index);
+}
+
+std::vector<Affine> IndexTable::positions(const ast::Index& index, bool is_step_access) {
+  std::vector<Affine> axes;
   for (const auto& item : index.items) {
     if (item.kind != ast::IndexItem::Kind::value)
       fail(item.span, "a slice cannot stand in an equation", "take the slice before: let part = x[a:b]");
-    if (item.normalised || item.last_only) fail(item.span, "this mark belongs to the left side");
-    access.axes.push_back(position(*item.value));
-    for (const auto& [label, coefficient] : access.axes.back().coefficients) access.labels.insert(label);
+    if (item.normalised || (item.last_only && !is_step_access))
+      fail(item.span, "this mark belongs to the left side");
+    axes.push_back(position(*item.value));
   }
-  accesses_.emplace(&index, std::move(access));
-  order_.push_back(&index);
+  return axes;
+}
+
+/// The index names in a position, as often as they stand there.
+void IndexTable::add_index_names(const ast::Expr& e, std::vector<const ast::Name*>& out) const {
+  if (e.grouped) return;
+  if (const auto* name = ast::if_is<ast::Name>(&e); name != nullptr && is_index_name(*name, false))
+    out.push_back(name);
+  for_each_part(e, [&](const ast::Expr& part) { add_index_names(part, out); });
 }
 
 /// An index position. Registers the index names it meets.
@@ -144,49 +174,52 @@ Affine IndexTable::position(const ast::Expr& e) {
   if (const auto* name = ast::if_is<ast::Name>(&e);
       name != nullptr && !e.grouped && is_index_name(*name, true))
     return {{{add_label(name->text), 1}}, 0, 1};
-  const auto add_names = [this](const auto& self, const ast::Expr& part) -> void {
-    if (part.grouped) return;
-    if (const auto* name = ast::if_is<ast::Name>(&part); name != nullptr && is_index_name(*name, false))
-      add_label(name->text);
-    for_each_part(part, [&](const ast::Expr& inner) { self(self, inner); });
-  };
-  add_names(add_names, e);
-  if (const auto found = affine(e)) return *found;
+  std::vector<const ast::Name*> names;
+  add_index_names(e, names);
+  for (const auto* name : names) add_label(name->text);
+  if (const auto found = written(e)) return *found;
   fail(e.span, "an index position holds index names, ints, +, -, * by an int and / by an int");
 }
 
 std::optional<Affine> IndexTable::affine(const ast::Expr& e) const {
+  const auto found = written(e);
+  return found ? std::optional(substituted(*found)) : std::nullopt;
+}
+
+/// An affine expression in the index names as they are written.
+std::optional<Affine> IndexTable::written(const ast::Expr& e) const {
   const auto* name = ast::if_is<ast::Name>(&e);
   if (name != nullptr && !(e.grouped && name->binding != ast::Binding::index)) {
     const int label = find_label(name->text);
     if (label >= 0 && (name->binding == ast::Binding::index || !environment_.evaluate(e).is_int()))
       return Affine{{{label, 1}}, 0, 1};
   }
-  if (labels_in(e).empty()) {
+  if (!mentions_index(e)) {
+    if (!labels_in(e).empty()) return std::nullopt;
     const Value value = environment_.evaluate(e);
     if (!value.is_int()) return std::nullopt;
     return Affine{{}, value.integer(), 1};
   }
   if (const auto* minus = ast::if_is<ast::Unary>(&e); minus != nullptr && minus->op == ast::UnaryOp::negate) {
-    auto inner = affine(*minus->operand);
+    auto inner = written(*minus->operand);
     if (!inner || inner->divisor != 1) return std::nullopt;
     for (auto& [label, c] : inner->coefficients) c = -c;
     inner->offset = -inner->offset;
     return inner;
   }
   const auto* binary = ast::if_is<ast::Binary>(&e);
-  if (binary == nullptr) return std::nullopt;
-  auto a = affine(*binary->left), b = affine(*binary->right);
+  return binary == nullptr ? std::nullopt : combine(*binary);
+}
+
+std::optional<Affine> IndexTable::combine(const ast::Binary& e) const {
+  auto a = written(*e.left), b = written(*e.right);
   if (!a || !b) return std::nullopt;
   const auto constant = [](const Affine& x) { return x.coefficients.empty() && x.divisor == 1; };
-  switch (binary->op) {
+  switch (e.op) {
     case BinaryOp::add:
     case BinaryOp::subtract: {
       if (a->divisor != 1 || b->divisor != 1) return std::nullopt;
-      const int64_t sign = binary->op == BinaryOp::add ? 1 : -1;
-      for (const auto& [label, c] : b->coefficients) a->coefficients[label] += sign * c;
-      std::erase_if(a->coefficients, [](const auto& term) { return term.second == 0; });
-      a->offset += sign * b->offset;
+      a->add(*b, e.op == BinaryOp::add ? 1 : -1);
       return a;
     }
     case BinaryOp::multiply: {
@@ -219,14 +252,30 @@ Labels IndexTable::labels_in(const ast::Expr& e) const {
     return found != nullptr ? found->labels : Labels{};
   }
   if (const auto* name = ast::if_is<ast::Name>(&e)) {
-    const int label = label_of(*name);
-    return label >= 0 ? Labels{label} : Labels{};
+    Labels labels;
+    if (label_of(*name) >= 0)
+      for (const auto& [label, c] : value_of(*name).coefficients) labels.insert(label);
+    return labels;
   }
   Labels labels;
   for_each_part(e, [&](const ast::Expr& part) { labels.merge(labels_in(part)); });
   if (const auto* reduce = ast::if_is<ast::Reduce>(&e))
     for (const auto& name : reduce->indices) labels.erase(find_label(name->text));
   return labels;
+}
+
+bool IndexTable::holds_access(const ast::Expr& e) const {
+  if (const auto* index = ast::if_is<ast::Index>(&e)) return access(*index) != nullptr;
+  bool found = e.kind == ExprKind::reduce;
+  for_each_part(e, [&](const ast::Expr& part) { found = found || holds_access(part); });
+  return found;
+}
+
+bool IndexTable::mentions_index(const ast::Expr& e) const {
+  if (const auto* name = ast::if_is<ast::Name>(&e)) return label_of(*name) >= 0;
+  bool found = false;
+  for_each_part(e, [&](const ast::Expr& part) { found = found || mentions_index(part); });
+  return found;
 }
 
 void IndexTable::learn(int label, int64_t size, Span span) {
@@ -264,7 +313,7 @@ void IndexTable::size_from_arithmetic(const Access& access, size_t axis) {
   for (const auto& [label, c] : affine.coefficients) {
     if (sizes_[static_cast<size_t>(label)] >= 0) continue;
     const int64_t step = c < 0 ? -c : c;
-    learn(label, (extent + step - 1) / step, access.span);
+    learn(label, (extent + step - 1) / step, access.index->span);
   }
 }
 

@@ -34,7 +34,7 @@ constexpr ElementwiseFunction kFunctions[] = {
     TL_UNARY_OPS(X)
 #undef X
         {"sig", Op::sigmoid},  // the paper's spelling
-    {"step", Op::greater},     // x > 0
+    {"step", Op::greater},     // 1 where x > 0, else 0
     {"max", Op::maximum},
     {"min", Op::minimum},
     {"pow", Op::pow},
@@ -106,25 +106,24 @@ enum class Scope : uint8_t { right_side, function };
 
 class Lowering {
  public:
-  Lowering(const ast::Equation& equation, EquationEnvironment& environment)
-      : equation_(equation), table_(equation, environment) {
-    for (int l = 0; l < table_.n_result(); ++l) result_.insert(l);
-  }
+  Lowering(const ast::Equation& equation, const IndexTable& table)
+      : equation_(equation),
+        table_(table),
+        result_(table.result()),
+        held_(united(result_, table.reduced())) {}
 
-  NodeRef lower(const NodeRef& old) {
+  NodeRef lower() {
     read_guard();
     const Reduction reduction = projection();
     Part value;
     if (reduction == Reduction::sum) {
-      value = sum(*equation_.rhs, result_, Scope::right_side);
+      value = sum(*equation_.rhs, held_, Scope::right_side);
+      if (!table_.reduced().empty()) value = project(repeated(value, table_.reduced()), reduction);
     } else {
-      const Labels all = united(table_.labels_in(*equation_.rhs), result_);
-      value = project(sum(*equation_.rhs, all, Scope::right_side), reduction);
+      held_ = united(table_.labels_in(*equation_.rhs), held_);
+      value = project(sum(*equation_.rhs, held_, Scope::right_side), reduction);
     }
-    value = apply_result_guard(std::move(value), reduction);
-    NodeRef node = complete(value);
-    if (equation_.projection == ast::Projection::sum && old) node = graph::binary(Op::add, old, node);
-    return node;
+    return complete(apply_result_guard(std::move(value), reduction));
   }
 
  private:
@@ -183,8 +182,18 @@ class Lowering {
     }
   }
 
+  /// All 0, as large as `access` reads it.
+  NodeRef nothing_yet(const Access& access) const {
+    Shape shape;
+    for (const auto& axis : access.axes) {
+      const bool is_whole = axis.shifted_label() >= 0 && axis.offset == 0;
+      shape.push_back(is_whole ? table_.size(axis.shifted_label(), access.index->span) : 1);
+    }
+    return graph::full(shape, 0);
+  }
+
   graph::Operand operand(const Access& access) const {
-    graph::Operand out{access.tensor, {}};
+    graph::Operand out{access.tensor ? access.tensor : nothing_yet(access), {}};
     for (const auto& axis : access.axes) {
       graph::Operand::Axis to{{}, axis.offset, axis.divisor};
       for (const auto& [label, c] : axis.coefficients) to.terms.push_back({label, c});
@@ -251,16 +260,8 @@ class Lowering {
   }
 
   /// Without any index name or tensor: evaluated by the interpreter as it stands.
-  bool is_plain_number(const ast::Expr& e) const { return table_.labels_in(e).empty() && !holds_access(e); }
-
-  bool holds_access(const ast::Expr& e) const {
-    if (const auto* index = ast::if_is<ast::Index>(&e)) return table_.access(*index) != nullptr;
-    if (const auto* b = ast::if_is<ast::Binary>(&e)) return holds_access(*b->left) || holds_access(*b->right);
-    if (const auto* u = ast::if_is<ast::Unary>(&e)) return holds_access(*u->operand);
-    if (const auto* c = ast::if_is<ast::Call>(&e))
-      return std::any_of(c->arguments.begin(), c->arguments.end(),
-                         [&](const auto& a) { return holds_access(*a.value); });
-    return e.kind == ExprKind::reduce;
+  bool is_plain_number(const ast::Expr& e) const {
+    return !table_.mentions_index(e) && !table_.holds_access(e);
   }
 
   /// What a product gathers before it is multiplied out.
@@ -461,8 +462,7 @@ class Lowering {
         return {contract({operand(access)}, kept, Reduction::sum, e.span), kept};
       }
       case ExprKind::name: {
-        const int label = table_.label_of(as<ast::Name>(e));
-        return {graph::iota(table_.size(label, e.span)), {label}};
+        return values(table_.value_of(as<ast::Name>(e)), e.span);
       }
       case ExprKind::call:
         return call(as<ast::Call>(e), needed);
@@ -488,6 +488,18 @@ class Lowering {
       default:
         fail(e.span, "this cannot stand in an equation");
     }
+  }
+
+  /// An index name as a number: 0, 1, 2 … along its axis.
+  Part values(const Affine& affine, Span span) const {
+    Part total{nullptr, {}, static_cast<double>(affine.offset), true};
+    for (const auto& [label, c] : affine.coefficients) {
+      Part term{graph::iota(table_.size(label, span)), {label}};
+      if (c != 1) term = apply(Op::mul, term, {nullptr, {}, static_cast<double>(c), true}, span);
+      const bool is_first = !total.node && total.number == 0;
+      total = is_first ? term : apply(Op::add, total, term, span);
+    }
+    return total;
   }
 
   Part operation(const ast::Binary& e, const Labels& needed, Scope scope) {
@@ -526,7 +538,11 @@ class Lowering {
     Part x = sum(*e.arguments[0].value, needed, Scope::function);
     if (takes == 2)
       return apply(function->op, x, sum(*e.arguments[1].value, needed, Scope::function), e.span);
-    if (function->op == Op::greater) return apply(Op::greater, x, {nullptr, {}, 0, true}, e.span);
+    if (function->op == Op::greater) {
+      x = apply(Op::greater, x, {nullptr, {}, 0, true}, e.span);
+      x.node = graph::cast(x.node, DType::f32);
+      return x;
+    }
     x.node = at(e.span, [&] { return graph::unary(function->op, as_node(x)); });
     return x;
   }
@@ -534,7 +550,7 @@ class Lowering {
   void check_ambiguous(const ast::Expr& argument, const Labels& needed, Span span) const {
     const Labels single = single_labels(argument);
     for (const int l : table_.labels_in(argument))
-      if (!single.count(l) && needed.count(l) && !result_.count(l) && !guard_labels_.count(l))
+      if (!single.count(l) && needed.count(l) && !held_.count(l) && !guard_labels_.count(l))
         fail(span,
              fmt::format("the index `{}` would be summed both inside this function and outside it",
                          table_.name(l)),
@@ -586,11 +602,14 @@ class Lowering {
     Labels away;
     for (const auto& name : e.indices) {
       const int label = label_named(*name);
-      if (needed.count(label) && result_.count(label))
+      if (table_.is_on_left(label))
         fail(name->span, fmt::format("`{}` is on the left side, so it cannot be reduced", name->text));
       away.insert(label);
     }
+    const Labels outer = held_;
+    held_ = united(held_, away);
     const Part body = sum(*e.body, united(needed, away), Scope::function);
+    held_ = outer;
     for (const int l : away)
       if (!body.labels.count(l)) fail(e.span, fmt::format("`{}` does not occur inside", table_.name(l)));
     return reduced(body, away, reduction_of(e.op), e.span);
@@ -613,6 +632,7 @@ class Lowering {
 
   void read_guard() {
     if (equation_.where) read_condition(*equation_.where);
+    for (const Affine& range : table_.ranges()) add_affine(range);
     for (const auto& guard : guards_) guard_labels_ = united(guard_labels_, guard.labels);
   }
 
@@ -621,12 +641,15 @@ class Lowering {
     if (!a || !b || a->divisor != 1 || b->divisor != 1)
       return guards_.push_back({std::nullopt, &whole, table_.labels_in(whole)});
     Affine difference = *b;
-    for (const auto& [label, c] : a->coefficients) difference.coefficients[label] -= c;
-    std::erase_if(difference.coefficients, [](const auto& term) { return term.second == 0; });
-    difference.offset += slack - a->offset;
+    difference.add(*a, -1);
+    difference.offset += slack;
+    add_affine(std::move(difference));
+  }
+
+  void add_affine(Affine condition) {
     Labels labels;
-    for (const auto& [label, c] : difference.coefficients) labels.insert(label);
-    guards_.push_back({std::move(difference), nullptr, std::move(labels)});
+    for (const auto& [label, c] : condition.coefficients) labels.insert(label);
+    guards_.push_back({std::move(condition), nullptr, std::move(labels)});
   }
 
   void read_condition(const ast::Expr& e) {
@@ -672,6 +695,8 @@ class Lowering {
   }
 
   NodeRef affine_mask(const Guard& guard, const Labels& labels, Span span) const {
+    if (guard.labels.empty())  // a step decides it
+      return graph::cast(graph::scalar_int(guard.affine->offset >= 0), DType::boolean);
     AffineMaskAttrs attrs;
     Params params;
     for (const int l : labels) {
@@ -710,7 +735,16 @@ class Lowering {
             labels};
   }
 
-  /// max=, min=, avg= over everything that is not on the left.
+  /// The part with all of `labels`, repeated along those that it does not have.
+  Part repeated(const Part& part, const Labels& labels) const {
+    const Labels all = united(part.labels, labels);
+    if (all == part.labels) return part;
+    Shape shape;
+    for (const int l : all) shape.push_back(table_.size(l, equation_.span));
+    return {graph::broadcast_to(part.node ? aligned(part, all) : as_node(part), shape), all};
+  }
+
+  /// What falls on one place of the result, reduced.
   Part project(Part value, Reduction reduction) {
     Labels away;
     for (const int l : value.labels)
@@ -748,13 +782,17 @@ class Lowering {
   NodeRef complete(const Part& value) {
     Shape shape;
     for (const int l : result_) shape.push_back(table_.size(l, equation_.lhs_span));
-    NodeRef node = value.node ? aligned(value, result_) : as_node(value);
+    const NodeRef& old = table_.old();
+    const NodeRef node = value.node ? aligned(value, result_)
+                         : old      ? number_like(value, old)
+                                    : as_node(value);
     return graph::broadcast_to(node, shape);
   }
 
   const ast::Equation& equation_;
-  IndexTable table_;
-  Labels result_;
+  const IndexTable& table_;
+  const Labels result_;  ///< of the result
+  Labels held_;          ///< what is reduced by the left side or an explicit reduction, if at all
   std::vector<Guard> guards_;
   Labels guard_labels_;
   bool guard_used_ = false;
@@ -762,10 +800,10 @@ class Lowering {
 
 }  // namespace
 
-}  // namespace equation
-
-NodeRef lower_equation(const ast::Equation& equation, EquationEnvironment& environment, const NodeRef& old) {
-  return equation::Lowering(equation, environment).lower(old);
+NodeRef lower_right_side(const ast::Equation& equation, const IndexTable& table) {
+  return Lowering(equation, table).lower();
 }
+
+}  // namespace equation
 
 }  // namespace tl::lang

@@ -109,7 +109,12 @@ void Interpreter::Run::set_globals() {
     if (module->ast->globals.empty()) continue;
     Activation activation(*this, module->ast->n_slots);
     activation.enter(kTopLevel, {});
-    for (const StmtPtr& s : module->ast->globals) exec(*s, nullptr);
+    for (const GlobalStep& step : module->ast->order) {
+      if (step.is_together)
+        exec_together(step);
+      else
+        exec(*step.statements[0], nullptr);
+    }
   }
 }
 

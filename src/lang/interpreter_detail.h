@@ -67,6 +67,10 @@ class Interpreter::Run final : public EquationEnvironment {
 
   /// EquationEnvironment
   Value evaluate(const ast::Expr& expression) override { return eval(expression); }
+  void compute_step(const graph::NodeRef& node, Span span) override {
+    count_step(span);
+    host_.evaluate(node);
+  }
 
  private:
   /// A frame for the life of this object: slots, call record, scope name. Entered by enter().
@@ -103,7 +107,11 @@ class Interpreter::Run final : public EquationEnvironment {
   Flow exec_block(const ast::Block& block, Value* last);
   void exec_let(const ast::Let& s, Value* last);
   void exec_assign(const ast::Assign& s, Value* last);
+  Value without_value(const ast::Type& type) const;
+  Value read_tensor(const std::string& path, const ast::Type& type, Span span);
   void exec_equation(const ast::Equation& s, Value* last);
+  void exec_together(const ast::GlobalStep& step);
+  graph::NodeRef before(const ast::Equation& s);
   bool set_element(const ast::Equation& s);
   Flow exec_conditional(const ast::Conditional& s, Value* last);
   Flow exec_for(const ast::For& s);

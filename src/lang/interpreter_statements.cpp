@@ -2,6 +2,7 @@
 #include <fmt/format.h>
 
 #include "graph/builder.h"
+#include "lang/csv.h"
 #include "lang/interpreter_detail.h"
 
 namespace tl::lang {
@@ -68,11 +69,32 @@ void Interpreter::Run::label(const Value& value, std::string_view name) {
   if (value.is_tensor()) graph::set_label(value.tensor(), name);
 }
 
+/// What a tensor holds that is declared without a value: 0, or nothing as long as its shape is open.
+Value Interpreter::Run::without_value(const Type& type) const {
+  Shape shape;
+  for (const Dim& d : type.dims) {
+    if (d.kind != Dim::Kind::fixed) return {};
+    shape.push_back(d.size);
+  }
+  return Value(guarded(type.span, [&] { return graph::full(shape, 0, type.dtype.value_or(DType::f32)); }));
+}
+
+/// A file of numbers as a tensor of a declared type.
+Value Interpreter::Run::read_tensor(const std::string& path, const Type& type, Span span) {
+  std::vector<int64_t> extents;
+  for (const Dim& d : type.dims) extents.push_back(d.kind == Dim::Kind::fixed ? d.size : -1);
+  if (!type.has_shape) extents = {-1, -1};
+  const Value read(guarded(
+      span, [&] { return graph::constant(read_csv(path, type.dtype.value_or(DType::f32), extents)); }));
+  return convert(read, type, span);
+}
+
 void Interpreter::Run::exec_let(const Let& s, Value* last) {
-  Value value = eval(*s.value);
-  if (s.is_tensor) {
+  Value value = s.value ? eval(*s.value) : without_value(s.type);
+  if (s.is_tensor && value.is(ValueKind::string)) value = read_tensor(value.string(), s.type, s.value->span);
+  if (s.is_tensor && s.value) {
     value = convert(value, s.type, s.value->span);
-  } else if (s.type.kind != TypeKind::any) {
+  } else if (s.value && s.type.kind != TypeKind::any) {
     check_value(value, s.type, s.value->span, fmt::format("'{}'", s.names[0]->text));
   }
   if (last) *last = value;
@@ -109,6 +131,11 @@ void Interpreter::Run::update(Value& target, AssignOp op, Value value, Span span
 
 void Interpreter::Run::exec_assign(const Assign& s, Value* last) {
   Value value = eval(*s.value);
+  if (const auto* file = if_is<String>(s.target.get())) {
+    guarded(s.span, [&] { write_csv(file->value, host_.evaluate(to_tensor(value))); });
+    return;
+  }
+  if (s.reads_as) value = read_tensor(value.string(), *s.reads_as, s.value->span);
   if (const auto* name = if_is<Name>(s.target.get())) {
     Value& target = variable(*name);
     if (s.op == AssignOp::set) {
@@ -181,14 +208,32 @@ bool Interpreter::Run::set_element(const Equation& s) {
   return true;
 }
 
+/// The target's value as a tensor, or null if it has none.
+graph::NodeRef Interpreter::Run::before(const Equation& s) {
+  if (s.declares) return nullptr;
+  const Value& value = variable(*s.target);
+  if (!value.is_tensor() && !value.is_number() && !value.is(ValueKind::list)) return nullptr;
+  return guarded(s.lhs_span, [&] { return to_tensor(value); });
+}
+
+/// Equations at top level that define their targets from earlier steps of one another.
+void Interpreter::Run::exec_together(const GlobalStep& step) {
+  std::vector<StepDefinition> definitions;
+  for (const Stmt* s : step.statements) {
+    const auto& equation = ast::as<Equation>(*s);
+    definitions.push_back({&equation, before(equation)});
+  }
+  const auto nodes = guarded(step.statements[0]->span, [&] { return lower_steps(definitions, *this); });
+  for (size_t i = 0; i < nodes.size(); ++i) {
+    const Name& target = *definitions[i].equation->target;
+    label(Value(nodes[i]), target.text);
+    variable(target) = Value(nodes[i]);
+  }
+}
+
 void Interpreter::Run::exec_equation(const Equation& s, Value* last) {
   if (!(s.may_set_element && set_element(s))) {
-    graph::NodeRef old;
-    if (!s.declares) {
-      const Value& before = variable(*s.target);
-      const bool is_number = before.is_tensor() || before.is_number() || before.is(ValueKind::list);
-      if (is_number) old = guarded(s.lhs_span, [&] { return to_tensor(before); });
-    }
+    const graph::NodeRef old = before(s);
     Value value(guarded(s.span, [&] { return lower_equation(s, *this, old); }));
     label(value, s.target->text);
     variable(*s.target) = std::move(value);

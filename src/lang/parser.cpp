@@ -156,6 +156,7 @@ bool Parser::starts_declaration() const {
 ParseResult Parser::parse_module() {
   auto module = std::make_unique<Module>();
   module->source = &source_;
+  module->is_declarative = !options_.statements_at_top_level;
   while (!is(TokenKind::end)) {
     const size_t start = at_;
     try {
@@ -205,17 +206,35 @@ void Parser::declaration(Module& module) {
   }
   if (is(TokenKind::right_brace)) fail_here("this '}' closes nothing");
   const Span span = span_of(peek());
-  if (is(TokenKind::name) &&
-      (peek(1).kind == TokenKind::left_paren || peek(1).kind == TokenKind::left_bracket)) {
-    const StmtPtr parsed = statement();  // reports what is wrong inside it, and rules
-    const bool is_equation = parsed->kind == StmtKind::equation;
-    if (is_equation)
-      not_yet(parsed->span, "equations at top level", "write them inside main { … } or a function");
-    fail(parsed->span, "a statement stands inside main { … } or a function");
+  if (starts_equation()) {
+    StmtPtr parsed = statement();  // reports what is wrong inside it, and rules
+    if (!is_global(*parsed)) fail(parsed->span, "a statement stands inside main { … } or a function");
+    module.globals.push_back(std::move(parsed));
+    return finish_statement();
   }
-  fail(span, fmt::format("expected a declaration, found {}", found()),
-       "a file holds import, fn, let, tensor, main { … } and test \"name\" { … }; statements stand inside "
-       "main");
+  fail(
+      span, fmt::format("expected a declaration, found {}", found()),
+      "a file holds import, fn, let, tensor, equations, main { … } and test \"name\" { … }; statements stand "
+      "inside main");
+}
+
+/// Whether what comes may be an equation, a question, or tensor data from or to a file.
+bool Parser::starts_equation() const {
+  const TokenKind next = peek(1).kind;
+  if (is(TokenKind::string)) return next == TokenKind::equal;
+  if (!is(TokenKind::name)) return false;
+  return next == TokenKind::left_paren || next == TokenKind::left_bracket || next == TokenKind::equal ||
+         next == TokenKind::colon_equal || next == TokenKind::plus_equal || next == TokenKind::question ||
+         at_projection(1);
+}
+
+/// Whether a statement may stand at top level. What an assignment is, is known once names are.
+bool Parser::is_global(const Stmt& s) {
+  if (s.kind == StmtKind::equation) return true;
+  if (s.kind == StmtKind::expression) return ast::as<Expression>(s).value->kind == ExprKind::ask;
+  if (s.kind != StmtKind::assign) return false;
+  const ExprKind target = ast::as<Assign>(s).target->kind;
+  return target == ExprKind::name || target == ExprKind::string;
 }
 
 void Parser::import(Module& module) {
@@ -441,8 +460,11 @@ StmtPtr Parser::tensor() {
   node->names.push_back(name("the tensor's name"));
   if (accept(TokenKind::colon)) node->type = type();
   if (is_name("learnable")) not_yet(span_of(peek()), "learnable tensors");
-  if (!accept(TokenKind::colon_equal)) expect(TokenKind::equal, "and a value for the tensor");
-  node->value = expression();
+  const bool has_value = accept(TokenKind::colon_equal) || accept(TokenKind::equal);
+  if (has_value) node->value = expression();
+  if (!has_value && !node->type.has_shape)
+    fail_here("expected '=' and a value for the tensor, found " + found(),
+              "only a tensor with a shape may come without a value");
   node->span = span_from(begin);
   return node;
 }
@@ -580,7 +602,8 @@ StmtPtr Parser::assignment(ExprPtr target, AssignOp op, uint32_t begin) {
     case ExprKind::call:
       not_yet(target->span, "relations on the left of '='");
     case ExprKind::string:
-      not_yet(target->span, "assignments to a file", "write_text writes one");
+      if (op != AssignOp::set) fail(target->span, "a file is written as a whole", "\"file.csv\" = x");
+      break;
     default:
       fail(target->span, "this cannot be assigned to", "a name, x[i] or r.field stands left of '='");
   }

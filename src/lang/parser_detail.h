@@ -58,6 +58,8 @@ class Parser {
 
   // Declarations
   void declaration(ast::Module& module);
+  bool starts_equation() const;
+  static bool is_global(const ast::Stmt& s);
   void import(ast::Module& module);
   std::unique_ptr<ast::Function> function();
   void signature(ast::Function& f);
