@@ -73,7 +73,7 @@ void Interpreter::Run::exec_let(const Let& s, Value* last) {
   if (s.is_tensor) {
     value = convert(value, s.type, s.value->span);
   } else if (s.type.kind != TypeKind::any) {
-    check_value(value, s.type, s.value->span, fmt::format("'{}'", s.names[0]->text));
+    check_value(value, s.type, s.value->span, {Subject::Kind::variable, s.names[0]->text, {}});
   }
   if (last) *last = value;
   if (!s.is_tuple) {
@@ -189,7 +189,7 @@ void Interpreter::Run::exec_equation(const Equation& s, Value* last) {
       const bool is_number = before.is_tensor() || before.is_number() || before.is(ValueKind::list);
       if (is_number) old = guarded(s.lhs_span, [&] { return to_tensor(before); });
     }
-    Value value(guarded(s.span, [&] { return lower_equation(s, *this, old); }));
+    Value value(guarded(s.span, [&] { return equations_.lower(s, *this, old); }));
     label(value, s.target->text);
     variable(*s.target) = std::move(value);
   }
