@@ -4,6 +4,8 @@
 
 #include <fmt/format.h>
 
+#include "base/block_pool.h"
+
 namespace tl::graph {
 
 std::string Node::path() const {
@@ -46,32 +48,54 @@ static void convert_operands(Op op, std::vector<NodeRef>& inputs) {
   for (size_t i = first; i < count; ++i) inputs[i] = cast(inputs[i], dtype);
 }
 
+namespace {
+thread_local uint64_t node_counter = 0;
+
+NodeRef new_node() { return std::allocate_shared<Node>(PoolAllocator<Node>()); }
+
+/// Where a new node comes from.
+void place(Node& node) {
+  node.number = node_counter++;
+  node.scope = Scope::current();
+  node.span = current_span();
+}
+}  // namespace
+
+uint64_t next_node_number() { return node_counter; }
+
 NodeRef make(Op op, std::vector<NodeRef> inputs, Attrs attrs, Params params) {
   convert_operands(op, inputs);
-  std::vector<TensorType> types;
-  types.reserve(inputs.size());
-  int depth = 0;
-  for (const auto& input : inputs) {
-    types.push_back(input->type);
-    if (!input->value) depth = std::max(depth, input->depth + 1);
-  }
-  auto node = std::make_shared<Node>();
+  static thread_local std::vector<TensorType> types;  // memory that stays
+  types.clear();
+  for (const auto& input : inputs) types.push_back(input->type);
+  NodeRef node = new_node();
   node->type = infer(op, types, attrs, params);
   node->op = op;
   node->inputs = std::move(inputs);
   node->attrs = std::move(attrs);
   node->params = std::move(params);
-  node->depth = depth;
-  node->scope = Scope::current();
-  node->span = current_span();
+  place(*node);
+  return node;
+}
+
+NodeRef make_like(const Node& pattern, std::vector<NodeRef> inputs) {
+  NodeRef node = new_node();
+  node->type = pattern.type;
+  node->op = pattern.op;
+  node->inputs = std::move(inputs);
+  node->attrs = pattern.attrs;
+  node->params = pattern.params;
+  node->label = pattern.label;
+  place(*node);
   return node;
 }
 
 NodeRef constant(Tensor value, bool is_weight) {
-  auto node = std::make_shared<Node>();
+  NodeRef node = new_node();
   node->type = {value.dtype(), value.shape()};
   node->value = std::move(value);
   node->is_weight = is_weight;
+  node->number = node_counter++;
   node->scope = Scope::current();
   return node;
 }

@@ -13,6 +13,10 @@ namespace tl::graph {
 
 /// Any op of the table.
 NodeRef make(Op op, std::vector<NodeRef> inputs, Attrs attrs = {}, Params params = {});
+/// The operation that `pattern` is, of inputs that have the types which the pattern's inputs had.
+NodeRef make_like(const Node& pattern, std::vector<NodeRef> inputs);
+/// The number of the next node that this thread makes.
+uint64_t next_node_number();
 
 /// A tensor that is there. `is_weight`: it belongs to a model file.
 NodeRef constant(Tensor value, bool is_weight = false);

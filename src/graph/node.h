@@ -25,10 +25,10 @@ struct Node {
   TensorType type = {};
   Tensor value = {};       ///< set for constants, and by the executor
   bool is_weight = false;  ///< a constant of a model file: its shape and stored type are structure
-  int depth = 0;           ///< longest chain of uncomputed inputs below
   ScopeRef scope = {};
   std::string label = {};  ///< the variable it was assigned to, or empty
   Span span = {};          ///< the expression that made it
+  uint64_t number = 0;     ///< counts up as nodes are made on a thread
   uint64_t visit = 0;      ///< trace() marks: the number of the last trace that met this node …
   int index = -1;          ///< … and its place there
 

@@ -33,9 +33,9 @@ Trace trace(std::span<const NodeRef> roots) {
       stack.pop_back();
       node->index = static_cast<int>(t.values.size());
       t.values.push_back(node);
-      auto& inputs = t.inputs.emplace_back();
       if (!node->value)
-        for (const auto& input : node->inputs) inputs.push_back(input->index);
+        for (const auto& input : node->inputs) t.inputs.add(input->index);
+      t.inputs.end_list();
     }
     t.roots.push_back(root->index);
     t.keep_alive.push_back(root);
@@ -66,7 +66,8 @@ std::vector<int64_t> structure(const Trace& t) {
       continue;
     }
     words.push_back(static_cast<int64_t>(node.op));
-    words.insert(words.end(), t.inputs[v].begin(), t.inputs[v].end());
+    const auto inputs = t.inputs[v];
+    words.insert(words.end(), inputs.begin(), inputs.end());
     append_words(node.attrs, words);
     if (info(node.op).kind == OpKind::binary)
       words.push_back(node.inputs[0]->shape() == node.inputs[1]->shape());
@@ -103,7 +104,9 @@ Plan plan(const Trace& t, const PassOptions& options) {
   for (size_t v = 0; v < t.values.size(); ++v) {
     const Node& node = *t.values[v];
     if (node.value) continue;
-    plan.steps.push_back({node.op, t.inputs[v], static_cast<int>(v), node.attrs, {static_cast<int>(v)}});
+    const auto inputs = t.inputs[v];
+    plan.steps.push_back(
+        {node.op, {inputs.begin(), inputs.end()}, static_cast<int>(v), node.attrs, {static_cast<int>(v)}});
   }
   if (options.fuse_attention) fuse_attention(plan, t);
   if (options.fuse_swiglu) fuse_swiglu(plan, t);

@@ -13,10 +13,27 @@
 
 namespace tl::graph {
 
+/// A list of inputs for each value, one after another in the same memory.
+class InputLists {
+ public:
+  std::span<const int> operator[](size_t value) const {
+    return std::span(places_).subspan(begins_[value], begins_[value + 1] - begins_[value]);
+  }
+  /// All inputs of all values.
+  std::span<const int> all() const { return places_; }
+  void add(int place) { places_.push_back(place); }
+  /// Ends the list of the current value.
+  void end_list() { begins_.push_back(places_.size()); }
+
+ private:
+  std::vector<size_t> begins_ = {0};
+  std::vector<int> places_;
+};
+
 /// The uncomputed nodes below some roots, inputs before users, and the leaves they start from.
 struct Trace {
-  std::vector<Node*> values;             ///< a value is named by its place here
-  std::vector<std::vector<int>> inputs;  ///< per value
+  std::vector<Node*> values;  ///< a value is named by its place here
+  InputLists inputs;          ///< per value
   std::vector<int> roots;
   std::vector<NodeRef> keep_alive;  ///< the roots themselves
 };

@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <cstdio>
 #include <new>
+#include <numeric>
 
 #include <fmt/format.h>
 
@@ -67,7 +68,10 @@ class Interpreter::Run::Activation {
     frame_.slots = run.stack_.push(n_slots);
   }
   ~Activation() {
-    if (entered_) run_.calls_.pop_back();
+    if (entered_) {
+      run_.calls_.pop_back();
+      run_.dims_.resize(frame_.dims);
+    }
     run_.frame_ = outer_;
     run_.stack_.pop(frame_.slots, n_slots_);
   }
@@ -77,7 +81,8 @@ class Interpreter::Run::Activation {
     run_.check_depth(call);
     run_.calls_.push_back({&f, call});
     entered_ = true;
-    if (f.n_dims > 0) frame_.dims.resize(f.n_dims);
+    frame_.dims = run_.dims_.size();
+    run_.dims_.resize(frame_.dims + f.n_dims);
     run_.frame_ = &frame_;
   }
   Value* slots() const { return frame_.slots; }
@@ -185,7 +190,7 @@ Value Interpreter::Run::run_body(const Function& f, const Call* call) {
   Value value = flow == Flow::return_value ? std::move(result_) : std::move(last);
   if (f.result.kind != TypeKind::any) {
     const Span span = result_span_ ? result_span_ : f.name_span;
-    check_value(value, f.result, span, fmt::format("the result of {}", f.name));
+    check_value(value, f.result, span, {Subject::Kind::result, {}, f.name});
   }
   return value;
 }
@@ -224,23 +229,40 @@ Value Interpreter::Run::call_user(const Function& f, std::span<const Value> argu
   return run_body(f, nullptr);
 }
 
-/// The values of a native call: one per parameter, then what a variadic one takes.
-static std::vector<Value> native_defaults(const NativeFunction& f, size_t at_least) {
-  std::vector<Value> values;
-  values.reserve(std::max(at_least, f.parameters.size()));
-  for (const NativeParameter& p : f.parameters)
-    if (!p.is_variadic) values.push_back(p.default_value);
-  return values;
-}
+/// The values of a native call, on the stack: one per parameter, then what a variadic one takes.
+class Interpreter::Run::NativeArguments {
+ public:
+  NativeArguments(Run& run, const NativeFunction& f, std::span<const uint32_t> plan)
+      : run_(run), f_(f), plan_(plan), n_fixed_(f.parameters.size()) {
+    if (n_fixed_ > 0 && f.parameters.back().is_variadic) --n_fixed_;
+    size_ = n_fixed_;
+    for (const uint32_t at : plan) size_ = std::max<size_t>(size_, at + 1);
+    values_ = run_.stack_.push(size_);
+  }
+  ~NativeArguments() { run_.stack_.pop(values_, size_); }
+  NativeArguments(const NativeArguments&) = delete;
+
+  Value& operator[](uint32_t at) { return values_[at]; }
+  /// All of them, once those in the plan are set.
+  std::span<Value> complete() {
+    for (uint32_t i = 0; i < n_fixed_ && plan_.size() < f_.parameters.size(); ++i)
+      if (std::find(plan_.begin(), plan_.end(), i) == plan_.end())
+        values_[i] = f_.parameters[i].default_value;
+    return {values_, size_};
+  }
+
+ private:
+  Run& run_;
+  const NativeFunction& f_;
+  std::span<const uint32_t> plan_;
+  size_t n_fixed_, size_ = 0;
+  Value* values_ = nullptr;
+};
 
 Value Interpreter::Run::call_planned(const NativeFunction& f, const Call& call) {
-  std::vector<Value> values = native_defaults(f, call.arguments.size());
-  for (size_t i = 0; i < call.arguments.size(); ++i) {
-    const uint32_t at = call.plan[i];
-    if (at >= values.size()) values.resize(at + 1);
-    values[at] = eval(*call.arguments[i].value);
-  }
-  return invoke(f, values, &call);
+  NativeArguments arguments(*this, f, call.plan);
+  for (size_t i = 0; i < call.arguments.size(); ++i) arguments[call.plan[i]] = eval(*call.arguments[i].value);
+  return invoke(f, arguments.complete(), &call);
 }
 
 Value Interpreter::Run::call_native(const NativeFunction& f, std::span<const Value> arguments) {
@@ -250,10 +272,11 @@ Value Interpreter::Run::call_native(const NativeFunction& f, std::span<const Val
   for (size_t i = arguments.size(); i < f.parameters.size(); ++i)
     if (f.parameters[i].is_required)
       throw Error(fmt::format("{} needs an argument '{}'", f.name, f.parameters[i].name));
-  std::vector<Value> values = native_defaults(f, arguments.size());
-  values.resize(std::max(values.size(), arguments.size()));
-  std::copy(arguments.begin(), arguments.end(), values.begin());
-  return invoke(f, values, nullptr);
+  std::vector<uint32_t> plan(arguments.size());
+  std::iota(plan.begin(), plan.end(), 0u);
+  NativeArguments values(*this, f, plan);
+  for (const uint32_t at : plan) values[at] = arguments[at];
+  return invoke(f, values.complete(), nullptr);
 }
 
 Value Interpreter::Run::invoke(const NativeFunction& f, std::span<Value> values, const Call* call) {
@@ -274,19 +297,15 @@ Value Interpreter::Run::call_dynamic(const Value& callee, const Call& call) {
   planned.span = call.span;
   if (const auto failure = match_arguments(name, parameters, call.arguments, planned.plan))
     fail(failure->span ? failure->span : call.span, failure->message, failure->help);
-  std::vector<Value> values;
   if (function.native) {
-    values = native_defaults(*function.native, call.arguments.size());
-  } else {
-    values.resize(parameters.size());
+    NativeArguments arguments(*this, *function.native, planned.plan);
+    for (size_t i = 0; i < call.arguments.size(); ++i)
+      arguments[planned.plan[i]] = eval(*call.arguments[i].value);
+    return invoke(*function.native, arguments.complete(), &planned);
   }
-  for (size_t i = 0; i < call.arguments.size(); ++i) {
-    if (planned.plan[i] >= values.size()) values.resize(planned.plan[i] + 1);
-    values[planned.plan[i]] = eval(*call.arguments[i].value);
-  }
-  if (function.native) return invoke(*function.native, values, &planned);
   Activation activation(*this, function.user->n_slots);
-  std::move(values.begin(), values.end(), activation.slots());
+  for (size_t i = 0; i < call.arguments.size(); ++i)
+    activation.slots()[planned.plan[i]] = eval(*call.arguments[i].value);
   activation.enter(*function.user, call.span);
   const graph::Scope scope(function.user->name);
   fill_defaults(*function.user, planned.plan);

@@ -8,7 +8,7 @@
 #include <vector>
 
 #include "graph/scope.h"
-#include "lang/equations.h"
+#include "lang/equation_memo.h"
 #include "lang/interpreter.h"
 
 namespace tl::lang {
@@ -40,7 +40,15 @@ struct DimBinding {
 /// One activation of a function.
 struct Frame {
   Value* slots = nullptr;
-  std::vector<DimBinding> dims;
+  size_t dims = 0;  ///< where its symbolic dimensions begin among those of all active functions
+};
+
+/// What a value that is checked against a type is called in messages; spelled only when one is needed.
+struct Subject {
+  enum class Kind : uint8_t { argument, result, variable, value };
+  Kind kind = Kind::value;
+  std::string_view name = {}, function = {};
+  std::string text() const;
 };
 
 /// How a statement ended.
@@ -75,6 +83,7 @@ class Interpreter::Run final : public EquationEnvironment {
  private:
   /// A frame for the life of this object: slots, call record, scope name. Entered by enter().
   class Activation;
+  class NativeArguments;
   struct CallRecord {
     const ast::Function* function;
     Span call;
@@ -97,8 +106,8 @@ class Interpreter::Run final : public EquationEnvironment {
 
   // Types (interpreter_types.cpp)
   void check_parameters(const ast::Function& f, const ast::Call* call);
-  void check_value(Value& value, const ast::Type& type, Span span, const std::string& subject);
-  void check_shape(const Value& value, const ast::Type& type, Span span, const std::string& subject);
+  void check_value(Value& value, const ast::Type& type, Span span, const Subject& subject);
+  void check_shape(const Value& value, const ast::Type& type, Span span, const Subject& subject);
   Value convert(const Value& value, const ast::Type& type, Span span);
   Value scalar_of(const Value& tensor);
 
@@ -126,6 +135,7 @@ class Interpreter::Run final : public EquationEnvironment {
 
   // Expressions (interpreter_expressions.cpp)
   Value eval(const ast::Expr& e);
+  const Value& operand(const ast::Expr& e, Value& scratch);
   Value eval_name(const ast::Name& n);
   Value eval_unary(const ast::Unary& e);
   Value eval_binary(const ast::Binary& e);
@@ -148,7 +158,9 @@ class Interpreter::Run final : public EquationEnvironment {
   std::vector<Value> globals_;
   ValueStack stack_;
   Frame* frame_ = nullptr;
+  std::vector<DimBinding> dims_;
   std::vector<CallRecord> calls_;
+  EquationMemo equations_;
   uint64_t steps_ = 0;
   Value result_;      ///< of the function that is returning
   Span result_span_;  ///< where it was given

@@ -60,6 +60,13 @@ Value Interpreter::Run::eval(const Expr& e) {
   fail(e.span, "this belongs inside an equation");
 }
 
+/// A variable where it stands, or what `e` gives in `scratch`. Valid while the expression around it is
+/// evaluated: expressions do not assign, and slots do not move.
+const Value& Interpreter::Run::operand(const Expr& e, Value& scratch) {
+  if (const auto* n = if_is<Name>(&e); n && n->binding == Binding::local) return frame_->slots[n->slot];
+  return scratch = eval(e);
+}
+
 Value Interpreter::Run::eval_name(const Name& n) {
   switch (n.binding) {
     case Binding::local:
@@ -76,7 +83,7 @@ Value Interpreter::Run::eval_name(const Name& n) {
     case Binding::dtype:
       return Value(n.text);
     case Binding::dimension: {
-      const DimBinding& dim = frame_->dims[n.slot];
+      const DimBinding& dim = dims_[frame_->dims + n.slot];
       if (dim.size < 0) fail(n.span, fmt::format("dimension '{}' has no size yet", n.text));
       return Value(dim.size);
     }
@@ -95,8 +102,9 @@ Value Interpreter::Run::eval_unary(const Unary& e) {
 
 Value Interpreter::Run::eval_binary(const Binary& e) {
   if (e.op == BinaryOp::logical_and || e.op == BinaryOp::logical_or) return eval_logical(e);
-  const Value a = eval(*e.left);
-  const Value b = eval(*e.right);
+  Value left, right;
+  const Value& a = operand(*e.left, left);
+  const Value& b = operand(*e.right, right);
   if (a.is_int() && b.is_int()) {  // the common case of loops and indices
     int64_t r = 0;
     const int64_t x = a.integer(), y = b.integer();
@@ -173,7 +181,8 @@ Value Interpreter::Run::eval_call(const Call& e) {
 }
 
 Value Interpreter::Run::eval_member(const Member& e) {
-  const Value object = eval(*e.object);
+  Value scratch;
+  const Value& object = operand(*e.object, scratch);
   if (object.is(ValueKind::object))
     return guarded(e.name_span, [&] { return object.object().get(interpreter_, e.name); });
   if (!object.is(ValueKind::record))
@@ -190,7 +199,8 @@ Value Interpreter::Run::eval_member(const Member& e) {
 // ------------------------------------------------------------------------------------------------- indexing
 
 Value Interpreter::Run::eval_index(const Index& e) {
-  const Value base = eval(*e.base);
+  Value scratch;
+  const Value& base = operand(*e.base, scratch);
   switch (base.kind()) {
     case ValueKind::list:
       return index_list(e, base);

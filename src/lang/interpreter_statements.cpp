@@ -95,7 +95,7 @@ void Interpreter::Run::exec_let(const Let& s, Value* last) {
   if (s.is_tensor && s.value) {
     value = convert(value, s.type, s.value->span);
   } else if (s.value && s.type.kind != TypeKind::any) {
-    check_value(value, s.type, s.value->span, fmt::format("'{}'", s.names[0]->text));
+    check_value(value, s.type, s.value->span, {Subject::Kind::variable, s.names[0]->text, {}});
   }
   if (last) *last = value;
   if (!s.is_tuple) {
@@ -234,7 +234,7 @@ void Interpreter::Run::exec_together(const GlobalStep& step) {
 void Interpreter::Run::exec_equation(const Equation& s, Value* last) {
   if (!(s.may_set_element && set_element(s))) {
     const graph::NodeRef old = before(s);
-    Value value(guarded(s.span, [&] { return lower_equation(s, *this, old); }));
+    Value value(guarded(s.span, [&] { return equations_.lower(s, *this, old); }));
     label(value, s.target->text);
     variable(*s.target) = std::move(value);
   }

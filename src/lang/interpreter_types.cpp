@@ -11,6 +11,49 @@ namespace tl::lang {
 
 using namespace ast;
 
+std::string Subject::text() const {
+  switch (kind) {
+    case Kind::argument:
+      return fmt::format("argument '{}' of {}", name, function);
+    case Kind::result:
+      return fmt::format("the result of {}", function);
+    case Kind::variable:
+      return fmt::format("'{}'", name);
+    case Kind::value:
+      break;
+  }
+  return "the value";
+}
+
+/// Whether nothing needs to be looked at or converted.
+static bool is_already(const Value& value, const Type& type) {
+  switch (type.kind) {
+    case TypeKind::any:
+      return true;
+    case TypeKind::boolean:
+      return value.is(ValueKind::boolean);
+    case TypeKind::integer:
+      return value.is_int();
+    case TypeKind::floating:
+      return value.is(ValueKind::floating);
+    case TypeKind::string:
+      return value.is(ValueKind::string);
+    case TypeKind::list:
+      return value.is(ValueKind::list);
+    case TypeKind::record:
+      return value.is(ValueKind::record);
+    case TypeKind::function:
+      return value.is(ValueKind::function);
+    case TypeKind::nothing:
+      return value.is_nothing();
+    case TypeKind::object:
+      return value.is(ValueKind::object) && value.object().type_name() == type.name;
+    case TypeKind::tensor:
+      return value.is_tensor() && !type.dtype && !type.has_shape;
+  }
+  return false;
+}
+
 static std::string type_text(const Type& t) {
   if (t.kind == TypeKind::object) return "a " + t.name;
   if (t.kind != TypeKind::tensor || !t.span) return std::string(describe(t.kind));
@@ -20,12 +63,12 @@ static std::string type_text(const Type& t) {
 void Interpreter::Run::check_parameters(const Function& f, const Call* call) {
   for (uint32_t i = 0; i < f.parameters.size(); ++i) {
     const Parameter& p = f.parameters[i];
-    if (p.type.kind == TypeKind::any) continue;
+    if (is_already(frame_->slots[i], p.type)) continue;
     Span span = p.span;
     if (call)
       for (size_t a = 0; a < call->plan.size() && a < call->arguments.size(); ++a)
         if (call->plan[a] == i) span = call->arguments[a].value->span;
-    check_value(frame_->slots[i], p.type, span, fmt::format("argument '{}' of {}", p.name, f.name));
+    check_value(frame_->slots[i], p.type, span, {Subject::Kind::argument, p.name, f.name});
   }
 }
 
@@ -39,9 +82,10 @@ Value Interpreter::Run::scalar_of(const Value& tensor) {
 
 /// Checks `value` against a declared type and makes it that: an int where a float is declared becomes one, a
 /// list of numbers a tensor, a rank-0 tensor a number.
-void Interpreter::Run::check_value(Value& value, const Type& type, Span span, const std::string& subject) {
+void Interpreter::Run::check_value(Value& value, const Type& type, Span span, const Subject& subject) {
+  if (is_already(value, type)) return;
   const auto refuse = [&] {
-    fail(span, fmt::format("{} must be {}, not {}", subject, type_text(type), value.describe()), {},
+    fail(span, fmt::format("{} must be {}, not {}", subject.text(), type_text(type), value.describe()), {},
          {{type.span, "it is declared here"}});
   };
   const bool wants_scalar =
@@ -49,27 +93,11 @@ void Interpreter::Run::check_value(Value& value, const Type& type, Span span, co
   if (wants_scalar && value.is_tensor() && value.tensor()->shape().rank() == 0)
     value = guarded(span, [&] { return scalar_of(value); });
   switch (type.kind) {
-    case TypeKind::any:
-      return;
-    case TypeKind::boolean:
-      return value.is(ValueKind::boolean) ? void() : refuse();
-    case TypeKind::integer:
-      return value.is_int() ? void() : refuse();
     case TypeKind::floating:
       if (value.is_int()) value = Value(value.number());
-      return value.is(ValueKind::floating) ? void() : refuse();
-    case TypeKind::string:
-      return value.is(ValueKind::string) ? void() : refuse();
-    case TypeKind::list:
-      return value.is(ValueKind::list) ? void() : refuse();
-    case TypeKind::record:
-      return value.is(ValueKind::record) ? void() : refuse();
-    case TypeKind::function:
-      return value.is(ValueKind::function) ? void() : refuse();
-    case TypeKind::nothing:
-      return value.is_nothing() ? void() : refuse();
-    case TypeKind::object:
-      return value.is(ValueKind::object) && value.object().type_name() == type.name ? void() : refuse();
+      [[fallthrough]];
+    default:
+      return is_already(value, type) ? void() : refuse();
     case TypeKind::tensor:
       break;
   }
@@ -85,14 +113,13 @@ void Interpreter::Run::check_value(Value& value, const Type& type, Span span, co
 }
 
 /// Compares extents, binding symbolic dimensions at their first use.
-void Interpreter::Run::check_shape(const Value& value, const Type& type, Span span,
-                                   const std::string& subject) {
+void Interpreter::Run::check_shape(const Value& value, const Type& type, Span span, const Subject& subject) {
   if (!type.has_shape) return;
   const Shape& shape = value.tensor()->shape();
   const auto refuse = [&](std::string why, std::vector<Diagnostic::Note> notes) {
     notes.push_back({type.span, "it is declared here"});
     fail(span,
-         fmt::format("{} must be {}, not {}{}", subject, type_text(type), value.describe(),
+         fmt::format("{} must be {}, not {}{}", subject.text(), type_text(type), value.describe(),
                      why.empty() ? "" : ": " + why),
          {}, std::move(notes));
   };
@@ -113,7 +140,7 @@ void Interpreter::Run::check_shape(const Value& value, const Type& type, Span sp
       if (size != dim.size) refuse({}, {});
       continue;
     }
-    DimBinding& bound = frame_->dims[dim.slot];
+    DimBinding& bound = dims_[frame_->dims + dim.slot];
     if (bound.size < 0) {
       bound = {size, span};
     } else if (bound.size != size) {
@@ -159,7 +186,7 @@ Value Interpreter::Run::convert(const Value& value, const Type& type, Span span)
     case TypeKind::any:
     case TypeKind::tensor: {
       Value out(guarded(span, [&] { return to_tensor(value, type.dtype); }));
-      check_shape(out, type, span, "the value");
+      check_shape(out, type, span, {});
       return out;
     }
     default:

@@ -7,6 +7,7 @@
 #include <utility>
 #include <vector>
 
+#include "base/block_pool.h"
 #include "graph/node.h"
 
 namespace tl::lang {
@@ -170,6 +171,8 @@ struct FunctionObject : HeapObject {
 };
 struct TensorObject : HeapObject {
   graph::NodeRef node;
+  static void* operator new(size_t) { return BlockPool<sizeof(TensorObject)>::take(); }
+  static void operator delete(void* memory) { BlockPool<sizeof(TensorObject)>::give(memory); }
 };
 
 inline const std::string& Value::string() const { return static_cast<StringObject*>(heap_)->value; }

@@ -1,6 +1,7 @@
 #include "library/model_objects.h"
 
 #include <algorithm>
+#include <unordered_map>
 
 #include <fmt/format.h>
 
@@ -24,22 +25,36 @@ namespace {
 /// m.config: hyperparameters read from the file.
 class ConfigObject : public lang::NativeObject {
  public:
-  explicit ConfigObject(std::shared_ptr<const Model> model) : model_(std::move(model)) {}
+  explicit ConfigObject(const HyperParameters& c)
+      : fields_{{"architecture", Value(c.architecture)},
+                {"n_layers", Value(c.n_layers)},
+                {"hidden_dim", Value(c.hidden_dim)},
+                {"ffn_dim", Value(c.ffn_dim)},
+                {"n_heads", Value(c.n_heads)},
+                {"n_kv_heads", Value(c.n_kv_heads)},
+                {"head_dim", Value(c.head_dim)},
+                {"vocab_size", Value(c.vocab_size)},
+                {"context_length", Value(c.context_length)},
+                {"rms_eps", Value(c.rms_eps)},
+                {"rope_base", Value(c.rope_base)},
+                {"rope_dims", Value(c.rope_dims)},
+                {"rope_scale", Value(c.rope_scale)},
+                {"rope_style", Value(c.rope_style == RopeStyle::norm ? "norm" : "neox")}} {}
   std::string_view type_name() const override { return "config"; }
 
   Value get(Interpreter&, std::string_view name) const override {
-    for (const auto& [field, value] : fields())
+    for (const auto& [field, value] : fields_)
       if (field == name) return value;
     std::vector<std::string> known;
-    for (const auto& [field, value] : fields()) known.push_back(field);
+    for (const auto& [field, value] : fields_) known.emplace_back(field);
     no_member("config", name, known);
   }
 
   std::string text() const override {
     std::string out = "config {";
-    for (const auto& [field, value] : fields()) {
+    for (const auto& [field, value] : fields_) {
       if (out.back() != '{') out += ',';
-      out += ' ' + field + ": ";
+      out += fmt::format(" {}: ", field);
       out += value.is_int()      ? fmt::format("{}", value.integer())
              : value.is_number() ? fmt::format("{}", value.number())
                                  : value.string();
@@ -48,24 +63,7 @@ class ConfigObject : public lang::NativeObject {
   }
 
  private:
-  std::vector<std::pair<std::string, Value>> fields() const {
-    const HyperParameters& c = model_->config();
-    return {{"architecture", Value(c.architecture)},
-            {"n_layers", Value(c.n_layers)},
-            {"hidden_dim", Value(c.hidden_dim)},
-            {"ffn_dim", Value(c.ffn_dim)},
-            {"n_heads", Value(c.n_heads)},
-            {"n_kv_heads", Value(c.n_kv_heads)},
-            {"head_dim", Value(c.head_dim)},
-            {"vocab_size", Value(c.vocab_size)},
-            {"context_length", Value(c.context_length)},
-            {"rms_eps", Value(c.rms_eps)},
-            {"rope_base", Value(c.rope_base)},
-            {"rope_dims", Value(c.rope_dims)},
-            {"rope_scale", Value(c.rope_scale)},
-            {"rope_style", Value(c.rope_style == RopeStyle::norm ? "norm" : "neox")}};
-  }
-  std::shared_ptr<const Model> model_;
+  std::vector<std::pair<std::string_view, Value>> fields_;
 };
 
 /// m.metadata["general.name"]
@@ -104,7 +102,8 @@ class MetadataObject : public lang::NativeObject {
   std::shared_ptr<const Model> model_;
 };
 
-/// A prefix of tensor names: m.blk, m.blk[3], m.blk[3].attn_q
+/// A prefix of tensor names: m.blk, m.blk[3], m.blk[3].attn_q. What has been asked for is remembered, so that
+/// a model program finds its weights without building their names again.
 class WeightsObject : public lang::NativeObject {
  public:
   WeightsObject(std::shared_ptr<const Model> model, std::string prefix)
@@ -113,17 +112,24 @@ class WeightsObject : public lang::NativeObject {
   std::string text() const override { return fmt::format("weights {}", prefix_); }
 
   Value get(Interpreter&, std::string_view name) const override {
-    return below(fmt::format("{}.{}", prefix_, name));
+    for (const auto& [known, value] : members_)
+      if (known == name) return value;
+    Value value = below(prefix_.empty() ? std::string(name) : fmt::format("{}.{}", prefix_, name));
+    members_.emplace_back(name, value);
+    return value;
   }
 
   Value index(Interpreter&, const Value& key) const override {
     if (!key.is_int()) throw Error(fmt::format("`{}` is read by an int, not by {}", prefix_, key.describe()));
+    if (const auto found = elements_.find(key.integer()); found != elements_.end()) return found->second;
     if (prefix_ == "blk" && (key.integer() < 0 || key.integer() >= model_->config().n_layers))
       throw Error(fmt::format("the model has {} layers, and blk[{}] was asked for", model_->config().n_layers,
                               key.integer()));
-    return below(fmt::format("{}.{}", prefix_, key.integer()));
+    return elements_.emplace(key.integer(), below(fmt::format("{}.{}", prefix_, key.integer())))
+        .first->second;
   }
 
+ private:
   /// The tensor of that name, or the names below it.
   Value below(const std::string& name) const {
     if (model_->has_weight(name) || name == "output.weight") return Value(model_->weight(name));
@@ -144,21 +150,27 @@ class WeightsObject : public lang::NativeObject {
                             near.empty() ? "" : fmt::format("; did you mean `{}`?", near)));
   }
 
- private:
   std::shared_ptr<const Model> model_;
   std::string prefix_;
+  mutable std::vector<std::pair<std::string, Value>> members_;
+  mutable std::unordered_map<int64_t, Value> elements_;
 };
 
 }  // namespace
 
-Value ModelObject::get(Interpreter&, std::string_view name) const {
-  if (name == "config") return Value(new ConfigObject(model_));
+ModelObject::ModelObject(std::shared_ptr<const Model> model)
+    : model_(std::move(model)),
+      config_(new ConfigObject(model_->config())),
+      weights_(new WeightsObject(model_, "")) {}
+
+Value ModelObject::get(Interpreter& interpreter, std::string_view name) const {
+  if (name == "config") return config_;
   if (name == "n_layers") return Value(model_->n_layers());
   if (name == "metadata") return Value(new MetadataObject(model_));
   if (name == "tokenizer") return Value(new TokenizerObject(model_->tokenizer()));
   if (name == "rope_factors") return model_->rope_factors() ? Value(model_->rope_factors()) : Value();
   if (name == "path") return Value(model_->file().path());
-  return WeightsObject(model_, "").below(std::string(name));
+  return weights_.object().get(interpreter, name);
 }
 
 std::string ModelObject::text() const {

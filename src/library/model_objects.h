@@ -15,7 +15,7 @@ namespace tl {
 class ModelObject : public lang::NativeObject {
  public:
   static constexpr std::string_view kTypeName = "model";
-  explicit ModelObject(std::shared_ptr<const Model> model) : model_(std::move(model)) {}
+  explicit ModelObject(std::shared_ptr<const Model> model);
   std::string_view type_name() const override { return kTypeName; }
   lang::Value get(lang::Interpreter& interpreter, std::string_view name) const override;
   std::string text() const override;
@@ -24,6 +24,7 @@ class ModelObject : public lang::NativeObject {
 
  private:
   std::shared_ptr<const Model> model_;
+  lang::Value config_, weights_;  ///< made once: programs read them at every layer of every step
 };
 
 class TokenizerObject : public lang::NativeObject {

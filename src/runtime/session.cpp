@@ -97,8 +97,7 @@ struct Session::Run {
   void find_own_memory() {
     own_memory.assign(values.size(), false);
     std::vector<long> readers(values.size());
-    for (const auto& inputs : trace.inputs)
-      for (const int v : inputs) ++readers[static_cast<size_t>(v)];
+    for (const int v : trace.inputs.all()) ++readers[static_cast<size_t>(v)];
     std::vector<const graph::NodeRef*> owner(values.size());
     for (size_t v = 0; v < values.size(); ++v) {
       if (trace.values[v]->value) continue;
@@ -178,8 +177,8 @@ struct Session::Run {
   }
 
   void call(const Step& step, const Kernel& kernel) {
-    std::vector<Tensor> in;
-    in.reserve(step.inputs.size());
+    std::vector<Tensor>& in = session.operands_;
+    in.clear();
     for (size_t i = 0; i < step.inputs.size(); ++i) {
       Tensor operand = value(step.inputs[i]);
       if (!reads_stored(step.op, i)) {
@@ -196,8 +195,10 @@ struct Session::Run {
     const bool direct =
         !is_float(out.dtype()) || out.dtype() == kernel.compute || step.op == Op::cache_append;
     const Tensor target = direct ? out : Tensor(kernel.compute, out.shape());
-    const Params numbers = params(step);
+    const Params fused = step.bind != nullptr ? params(step) : Params();
+    const Params& numbers = step.bind != nullptr ? fused : node(step.output).params;
     kernel.run({in, target, step.attrs, numbers, session.pool_, session.options_.activations});
+    in.clear();
     if (!direct) {
       const Tensor rounded = converted(target, out.dtype());
       std::copy_n(rounded.bytes(), bytes_of(out.dtype(), out.elements()), out.bytes());

@@ -68,6 +68,7 @@ class Session {
   Statistics statistics_;
   std::unordered_map<size_t, std::vector<std::unique_ptr<CachedPlan>>> plans_;
   std::vector<std::shared_ptr<Storage>> slots_;
+  std::vector<Tensor> operands_;  ///< of the running kernel
   std::vector<std::string> noticed_;
 };
 
