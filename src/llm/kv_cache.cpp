@@ -15,9 +15,11 @@ KvCache::KvCache(const HyperParameters& config, int64_t capacity, DType dtype)
     throw Error(fmt::format("a KV cache holds float16, float32 or float64, not {}", name(dtype)));
   const Shape shape{capacity, config.n_kv_heads, config.head_dim};
   layers_.resize(static_cast<size_t>(config.n_layers));
-  for (auto& layer : layers_) {
-    layer.k = graph::constant(Tensor(dtype, shape));
-    layer.v = graph::constant(Tensor(dtype, shape));
+  for (size_t i = 0; i < layers_.size(); ++i) {
+    layers_[i].k = graph::constant(Tensor(dtype, shape));
+    layers_[i].v = graph::constant(Tensor(dtype, shape));
+    graph::set_label(layers_[i].k, fmt::format("cache.{}.k", i));
+    graph::set_label(layers_[i].v, fmt::format("cache.{}.v", i));
   }
 }
 
