@@ -23,7 +23,7 @@ ROOMS = {
     "runtime": {"tensor", "ops", "graph", "backend"},
     "lang": {"tensor", "ops", "graph", "runtime"},
     "llm": {"tensor", "ops", "graph", "runtime", "formats", "text"},
-    "inspect": {"tensor", "ops", "graph", "runtime", "formats", "text"},
+    "inspect": {"tensor", "ops", "graph", "backend", "runtime", "formats", "text"},
     "logic": {"tensor", "ops", "graph", "runtime"},
 }
 ROOMS["library"] = {"lang", "llm", "inspect", "logic"} | ROOMS["lang"] | ROOMS["llm"] | ROOMS["inspect"] | ROOMS["logic"]

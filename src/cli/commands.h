@@ -9,8 +9,10 @@ class App;
 
 namespace tl::cli {
 
+void add_audit(CLI::App& app);
 void add_chat(CLI::App& app);
 void add_check(CLI::App& app);
+void add_compare(CLI::App& app);
 void add_generate(CLI::App& app);
 void add_inspect(CLI::App& app);
 void add_logits(CLI::App& app);
@@ -21,5 +23,6 @@ void add_quantize(CLI::App& app);
 void add_run(CLI::App& app);
 void add_synth(CLI::App& app);
 void add_tokenize(CLI::App& app);
+void add_trace(CLI::App& app);
 
 }  // namespace tl::cli

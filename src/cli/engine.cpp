@@ -18,6 +18,7 @@ class ProgramEngine : public Engine {
         host_(*session_, host_options(options)),
         runner_(host_.open_model(options.model), host_) {}
 
+  Session& session() override { return *session_; }
   const ModelFile& file() const override { return runner_.model().file(); }
   const Tokenizer& tokenizer() const override { return runner_.model().tokenizer(); }
   int64_t n_vocab() const override { return runner_.model().config().vocab_size; }

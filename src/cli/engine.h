@@ -8,6 +8,7 @@
 
 #include "cli/options.h"
 #include "formats/model_file.h"
+#include "runtime/session.h"
 #include "text/tokenizer.h"
 
 namespace tl::cli {
@@ -20,6 +21,8 @@ class Engine {
   static std::unique_ptr<Engine> open(const ModelOptions& options);
   virtual ~Engine() = default;
 
+  /// What it is computed in.
+  virtual Session& session() = 0;
   virtual const ModelFile& file() const = 0;
   virtual const Tokenizer& tokenizer() const = 0;
   /// Logits per row.

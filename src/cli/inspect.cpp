@@ -14,7 +14,7 @@
 #include "cli/progress.h"
 #include "formats/model_file.h"
 #include "formats/registry.h"
-#include "formats/statistics.h"
+#include "tensor/statistics.h"
 
 namespace tl::cli {
 

@@ -2,6 +2,7 @@
 //   0    done
 //   1    an error in a file, a program or a request ("tl: error: …", or diagnostics with source lines)
 //   2    a wrong command line
+//   3    `tl compare` or `tl audit` found something wrong, and printed it
 //   130  Ctrl-C
 #include <fmt/format.h>
 
@@ -83,6 +84,9 @@ void add_commands(CLI::App& app) {
   add_generate(app);
   add_run(app);
   add_check(app);
+  add_trace(app);
+  add_compare(app);
+  add_audit(app);
   add_tokenize(app);
   add_logits(app);
   add_perplexity(app);
@@ -122,6 +126,9 @@ int main(int argc, char** argv) {
   install_signal_handlers();
   try {
     return run(argc, argv);
+  } catch (const tl::cli::Found&) {
+    tl::cli::flush_output();
+    return 3;
   } catch (const tl::Interrupted&) {
     std::fflush(stdout);
     return 130;

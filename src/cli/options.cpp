@@ -50,6 +50,9 @@ void add_model_options(CLI::App& command, ModelOptions& o) {
       ->check(CLI::IsMember({"q8", "float32"}))
       ->group(kGroup);
   command.add_flag("--dump-graph", o.dump_graph, "Show each plan on standard error")->group(kGroup);
+  command
+      .add_flag("--unfused", o.unfused, "Run every operation by itself: fused kernels show nothing of their inside")
+      ->group(kGroup);
 }
 
 void add_sampling_options(CLI::App& command, SamplingOptions& o) {

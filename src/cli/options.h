@@ -29,10 +29,11 @@ struct ModelOptions {
   std::string cache_type = "f32";  ///< "f32" or "f16"
   std::string activations = "q8";  ///< "q8" or "float32", where weights are quantised
   bool dump_graph = false;         ///< show each plan on standard error
+  bool unfused = false;            ///< every operation of the program by itself
 };
 
-/// Adds --device, -t, -c, -b, --layers, --program, --models, --no-mmap, --cache-type, --activations and
-/// --dump-graph.
+/// Adds --device, -t, -c, -b, --layers, --program, --models, --no-mmap, --cache-type, --activations,
+/// --dump-graph and --unfused.
 void add_model_options(CLI::App& command, ModelOptions& options);
 
 /// Adds --temp, --top-k, --top-p, --min-p, --repeat-penalty and so on.

@@ -14,6 +14,9 @@ bool is_terminal(int descriptor);
 /// TERM not "dumb".
 bool use_colour(int descriptor);
 
+/// Thrown by commands that judge, once they have printed what is wrong: ends the program with status 3.
+struct Found {};
+
 /// 1536 -> "1.50 KiB".
 std::string format_size(uint64_t bytes);
 

@@ -12,6 +12,7 @@ std::unique_ptr<Session> make_session(const ModelOptions& options) {
   session.n_threads = options.threads;
   session.activations = options.activations == "float32" ? Activations::float32 : Activations::q8;
   session.notice = [](const std::string& text) { say("note: " + text); };
+  if (options.unfused) session.passes = graph::PassOptions::none();
   if (options.dump_graph) {
     session.dump_graph = [](const std::string& text) { fmt::print(stderr, "{}\n", text); };
   }

@@ -170,6 +170,7 @@ class Interpreter::Run final : public EquationEnvironment {
 
 template <class Body>
 auto Interpreter::Run::guarded(Span span, Body body) const -> decltype(body()) {
+  graph::current_span() = span;  // what is made here and fails later can be traced to it
   try {
     return body();
   } catch (const RuntimeFailure&) {

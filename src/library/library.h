@@ -12,5 +12,7 @@ void add_tensor_functions(lang::Library& library);
 void add_neural_functions(lang::Library& library);
 /// Choosing tokens from logits: temperature_sample, top_k, sample …
 void add_sampling_functions(lang::Library& library);
+/// Names for traces and checks of values: probe, check_finite.
+void add_inspection_functions(lang::Library& library);
 
 }  // namespace tl

@@ -6,7 +6,7 @@
 #include <fmt/format.h>
 
 #include "base/source.h"
-#include "formats/statistics.h"
+#include "tensor/statistics.h"
 
 namespace tl {
 

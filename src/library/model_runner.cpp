@@ -49,7 +49,9 @@ std::span<const float> ModelRunner::step(std::span<const int32_t> ids, bool all_
   std::copy(ids.begin(), ids.end(), input.data<int64_t>());
   const int64_t before = cache().length();
   try {
-    const lang::Value arguments[] = {model_value_, lang::Value(graph::constant(input)), cache_value_};
+    const graph::NodeRef tokens = graph::constant(input);
+    graph::set_label(tokens, "ids");
+    const lang::Value arguments[] = {model_value_, lang::Value(tokens), cache_value_};
     const lang::Value result = interpreter_->call("forward", arguments);
     if (!result.is_tensor() || result.tensor()->shape().rank() != 2 || result.tensor()->shape()[0] != n)
       throw Error(

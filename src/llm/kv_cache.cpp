@@ -16,9 +16,11 @@ KvCache::KvCache(const HyperParameters& config, int64_t capacity, DType dtype)
   const Shape shape{capacity, config.n_kv_heads, config.head_dim};
   layers_.resize(static_cast<size_t>(config.n_layers));
   try {
-    for (auto& layer : layers_) {
-      layer.k = graph::constant(Tensor(dtype, shape));
-      layer.v = graph::constant(Tensor(dtype, shape));
+    for (size_t i = 0; i < layers_.size(); ++i) {
+      layers_[i].k = graph::constant(Tensor(dtype, shape));
+      layers_[i].v = graph::constant(Tensor(dtype, shape));
+      graph::set_label(layers_[i].k, fmt::format("cache.{}.k", i));
+      graph::set_label(layers_[i].v, fmt::format("cache.{}.v", i));
     }
   } catch (const Error&) {
     throw Error(fmt::format("there is not enough memory for a KV cache of {} tokens: ask for fewer with -c",

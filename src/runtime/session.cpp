@@ -83,13 +83,20 @@ struct Session::Run {
       if (trace.values[v]->value) values[v] = trace.values[v]->value;
     find_own_memory();
     const auto& steps = cached.plan.steps;
+    if (session.observer_ != nullptr) session.observer_->on_run(cached.plan, trace);
     for (size_t s = 0; s < steps.size(); ++s) {
       check_interrupt();
       run_step(steps[s], cached.kernels[s]);
-      if (session.observer_ != nullptr)
-        session.observer_->on_step(steps[s], node(steps[s].output), value(steps[s].output));
+      if (session.observer_ != nullptr) show(steps[s]);
     }
     hand_over();
+  }
+
+  void show(const Step& step) {
+    std::vector<Tensor> inputs;
+    inputs.reserve(step.inputs.size());
+    for (const int v : step.inputs) inputs.push_back(value(v));
+    session.observer_->on_step({step, trace, node(step.output), inputs, params(step), value(step.output)});
   }
 
   /// A node with more owners than readers in this trace is held by the program (a variable) and may be asked

@@ -3,6 +3,7 @@
 
 #include <functional>
 #include <memory>
+#include <span>
 #include <string>
 #include <unordered_map>
 #include <vector>
@@ -12,12 +13,24 @@
 
 namespace tl {
 
-/// Watches a run. Called after each step, on the thread that runs the session.
+/// One executed step, as an observer sees it. Everything it refers to is valid during the call only.
+struct ExecutedStep {
+  const graph::Step& step;
+  const graph::Trace& trace;       ///< of the run: trace.values[step.inputs[i]] is the node of input i
+  const graph::Node& node;         ///< of the output
+  std::span<const Tensor> inputs;  ///< as the run holds them: strided, in their own types
+  const Params& params;            ///< those the kernel was given
+  const Tensor& output;
+};
+
+/// Watches runs, on the thread that runs the session. A run without an observer pays one comparison a step.
 class Observer {
  public:
   virtual ~Observer() = default;
-  /// `value` is what `step` made for `node`; fused steps are seen as one. Copy what should outlive the call.
-  virtual void on_step(const graph::Step& step, const graph::Node& node, const Tensor& value) = 0;
+  /// Before the first step of a run. Plan and trace live until its end.
+  virtual void on_run(const graph::Plan& plan, const graph::Trace& trace) { (void)plan, (void)trace; }
+  /// After each step; fused steps are seen as one, views too. Copy what should outlive the call.
+  virtual void on_step(const ExecutedStep& step) = 0;
 };
 
 /// How programs are run, from the command line or the language.

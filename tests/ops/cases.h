@@ -3,7 +3,7 @@
 
 #include <vector>
 
-#include "ops/run_op.h"
+#include "inspect/operation.h"
 #include "ops/values.h"
 
 namespace tl::test {
@@ -31,10 +31,10 @@ class Cases {
     random_ = Random(++seed_);
     return random_;
   }
-  void add(Op op, std::string what, std::vector<Tensor> in, Attrs attrs = {}, Params params = {},
+  void add(Op op, const std::string& what, std::vector<Tensor> in, Attrs attrs = {}, Params params = {},
            Activations activations = Activations::float32) {
-    all.push_back(
-        {op, std::move(what), std::move(in), std::move(attrs), std::move(params), activations, seed_});
+    all.push_back({op, what + " seed " + std::to_string(seed_), std::move(in), std::move(attrs),
+                   std::move(params), activations});
   }
   std::vector<Case> all;
 

@@ -9,11 +9,11 @@
 #include <fmt/format.h>
 #include <gtest/gtest.h>
 
+#include "inspect/bounds.h"
+#include "inspect/operation.h"
 #include "ops/backends.h"
-#include "ops/bounds.h"
 #include "ops/cases.h"
 #include "ops/definitions.h"
-#include "ops/run_op.h"
 
 namespace tl::test {
 
@@ -80,7 +80,7 @@ std::string describe(const Backend& backend, const Case& c) {
   for (const int64_t i : c.params.ints) text += fmt::format(" {}", i);
   text += "  floats";
   for (const double f : c.params.floats) text += fmt::format(" {}", f);
-  return text + fmt::format("  seed {}", c.seed);
+  return text;
 }
 
 /// What comparing one result found.
@@ -99,7 +99,8 @@ Comparison compare(const Case& c, const Backend& backend, const Tensor& result,
   const DType stored = result.dtype();
   const std::vector<long double> actual = numbers(result);
   std::vector<double> expected(exact.begin(), exact.end());
-  const std::vector<double> bounds = error_bound(c, arithmetic_of(backend), stored, expected);
+  const std::vector<double> bounds =
+      error_bound(c, arithmetic_of(backend), stored, expected, reference_backend());
   Comparison comparison;
   comparison.exact = bounds.empty();
   size_t worst = 0, counted = 0;
@@ -142,7 +143,7 @@ Comparison compare(const Case& c, const Backend& backend, const Tensor& result,
 std::string check_determinism(const Backend& backend, const Case& c, const Tensor& once) {
   const auto bytes = static_cast<size_t>(bytes_of(once.dtype(), once.elements()));
   for (ThreadPool* pool : {pools()[1], pools()[2], pools()[2]}) {
-    const Tensor again = run_op(backend, c, *pool);
+    const Tensor again = run(backend, c, *pool);
     if (std::memcmp(once.bytes(), again.bytes(), bytes) != 0)
       return fmt::format("{}\n  other bits with {} threads", describe(backend, c), pool->size());
   }
@@ -199,11 +200,11 @@ class Conformance : public testing::Test {
  private:
   Comparison run(const Case& c) {
     try {
-      const Tensor result = run_op(backend_, c, *pools()[0]);
+      const Tensor result = inspect::run(backend_, c, *pools()[0]);
       const bool is_reference = backend_.name() == "reference";
       Comparison comparison =
           compare(c, backend_, result,
-                  is_reference ? define(c) : numbers(run_op(reference_backend(), c, *pools()[0])));
+                  is_reference ? define(c) : numbers(inspect::run(reference_backend(), c, *pools()[0])));
       if (comparison.failure.empty()) comparison.failure = check_determinism(backend_, c, result);
       return comparison;
     } catch (const std::exception& e) {

@@ -3,7 +3,7 @@
 
 #include <vector>
 
-#include "ops/run_op.h"
+#include "ops/values.h"
 
 namespace tl::test {
 

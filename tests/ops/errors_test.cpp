@@ -4,8 +4,8 @@
 
 #include <gtest/gtest.h>
 
+#include "inspect/operation.h"
 #include "ops/backends.h"
-#include "ops/run_op.h"
 #include "ops/values.h"
 
 namespace tl::test {
@@ -30,7 +30,7 @@ void expect_error(const Case& c, const std::string& message) {
   for (const Backend* backend : backends())
     for (ThreadPool* pool : pools()) {
       try {
-        run_op(*backend, c, *pool);
+        run(*backend, c, *pool);
         ADD_FAILURE() << name(c.op) << " on " << backend->name()
                       << " accepted what it should refuse: " << message;
       } catch (const Error& e) {
@@ -63,7 +63,7 @@ TEST(KernelErrors, Cast) {
   expect_error(cast(-129, DType::i8), "[cast] -129 does not fit int8");
   for (const Backend* backend : backends())
     for (const auto& [x, to] : {std::pair{0x1p63f, DType::i64}, std::pair{0x1p31f, DType::i32}})
-      EXPECT_THROW(run_op(*backend, cast(x, to), *pools()[0]), Error) << backend->name() << " " << name(to);
+      EXPECT_THROW(run(*backend, cast(x, to), *pools()[0]), Error) << backend->name() << " " << name(to);
 }
 
 TEST(KernelErrors, IndicesOutOfRange) {
@@ -115,7 +115,7 @@ TEST(KernelErrors, NanAndInfinityAreNotHidden) {
   Random random(2);
   for (const Backend* backend : backends()) {
     const auto nan_rows = [&](const Case& c) {
-      const Tensor y = run_op(*backend, c, *pools()[0]);
+      const Tensor y = run(*backend, c, *pools()[0]);
       std::vector<bool> rows;
       for (int64_t r = 0; r < y.shape()[0]; ++r) {
         bool nan = false;
@@ -135,9 +135,9 @@ TEST(KernelErrors, NanAndInfinityAreNotHidden) {
       EXPECT_EQ(nan_rows({Op::layer_norm, "", {x}, {}, {.floats = {1e-5}}}), second) << backend->name();
       for (const DType type : {DType::f32, DType::f16, DType::q4_0, DType::q8_0})
         for (const Activations activations : {Activations::q8, Activations::float32}) {
-          const Tensor y = run_op(
-              *backend, {Op::linear, "", {x, random_weights(random, type, {5, 64})}, {}, {}, activations},
-              *pools()[0]);
+          const Tensor y =
+              run(*backend, {Op::linear, "", {x, random_weights(random, type, {5, 64})}, {}, {}, activations},
+                  *pools()[0]);
           for (int64_t i = 0; i < y.elements(); ++i)
             EXPECT_EQ(std::isfinite(load_double(y, i)), i / 5 != 1) << backend->name() << " " << name(type);
         }

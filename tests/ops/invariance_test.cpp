@@ -6,25 +6,13 @@
 #include <fmt/format.h>
 #include <gtest/gtest.h>
 
+#include "inspect/operation.h"
 #include "ops/backends.h"
 #include "ops/cases.h"
-#include "ops/run_op.h"
 
 namespace tl::test {
 
 namespace {
-
-/// Rows [first, first + n) of a contiguous tensor.
-Tensor rows(const Tensor& t, int64_t first, int64_t n) {
-  Shape shape = t.shape();
-  shape[0] = n;
-  return t.view(shape, t.strides(), first * t.strides()[0]);
-}
-
-bool same_bits(const Tensor& a, const Tensor& b) {
-  return a.shape() == b.shape() &&
-         std::memcmp(a.bytes(), b.bytes(), static_cast<size_t>(bytes_of(a.dtype(), a.elements()))) == 0;
-}
 
 /// Runs a case on all rows of its first input at once, then in pieces of 1, 2, 3 and 5 rows.
 /// `adapt(piece, first row)` changes what else depends on the rows.
@@ -33,13 +21,13 @@ void expect_rows_independent(const Case& whole, Adapt adapt) {
   const int64_t n = whole.in[0].shape()[0];
   for (const Backend* backend : backends())
     for (ThreadPool* pool : pools()) {
-      const Tensor at_once = run_op(*backend, whole, *pool);
+      const Tensor at_once = run(*backend, whole, *pool);
       for (const int64_t size : {1, 2, 3, 5})
         for (int64_t first = 0; first + size <= n; first += size) {
           Case piece = whole;
           piece.in[0] = rows(whole.in[0], first, size);
           adapt(piece, first);
-          ASSERT_TRUE(same_bits(rows(at_once, first, size), run_op(*backend, piece, *pool)))
+          ASSERT_TRUE(same_bits(rows(at_once, first, size), run(*backend, piece, *pool)))
               << name(whole.op) << " on " << backend->name() << ": " << whole.what << ": rows " << first
               << " to " << first + size - 1 << " of " << n << " differ when computed apart, with "
               << pool->size() << " threads";

@@ -1,4 +1,4 @@
-// Random tensors in every element type and memory layout.
+// Random tensors in every element type.
 #pragma once
 
 #include <cstdint>
@@ -6,9 +6,14 @@
 #include <string>
 #include <vector>
 
+#include "inspect/operation.h"
+#include "inspect/values.h"
 #include "tensor/tensor.h"
 
 namespace tl::test {
+
+using namespace inspect;  // one mechanism for the tests and for the audit of a run
+using Case = Operation;
 
 /// SplitMix64 (G. Steele, D. Lea, C. Flood, 2014). Independent of the generator under test.
 class Random {
@@ -34,18 +39,6 @@ class Random {
   uint64_t state_;
 };
 
-/// How a tensor's elements lie in memory.
-enum class Layout { contiguous, permuted, sliced, reversed };
-constexpr Layout kLayouts[] = {Layout::contiguous, Layout::permuted, Layout::sliced, Layout::reversed};
-std::string to_string(Layout layout);
-
-/// The same values in another layout. Memory between the elements holds NaN (or 0xff), so that a kernel that
-/// ignores strides is found.
-Tensor laid_out(const Tensor& t, Layout layout);
-
-/// `t` read as `shape` with strides 0 along the repeated axes.
-Tensor broadcast_view(const Tensor& t, const Shape& shape);
-
 /// Values of Random::value(); integers in [-100, 100] (small enough for int8), bools.
 Tensor random_tensor(Random& random, DType dtype, const Shape& shape);
 /// Uniform floats.
@@ -54,14 +47,5 @@ Tensor uniform_tensor(Random& random, DType dtype, const Shape& shape, double lo
 Tensor integer_tensor(Random& random, DType dtype, const Shape& shape, int64_t low, int64_t high);
 /// Weights of any type, quantised ones with every bit of the quants and scales random but of moderate size.
 Tensor random_weights(Random& random, DType dtype, const Shape& shape);
-
-/// The elements in row-major order, whatever the type (quantised ones decoded exactly) and strides.
-std::vector<double> values_of(const Tensor& t);
-
-/// `x` rounded to `dtype`.
-double rounded(DType dtype, double x);
-/// Half a unit in the last place of 1, and half the smallest positive number.
-double unit_roundoff(DType dtype);
-double half_smallest(DType dtype);
 
 }  // namespace tl::test

@@ -8,7 +8,7 @@
 #include "base/file.h"
 #include "formats/gguf.h"
 #include "formats/safetensors.h"
-#include "formats/statistics.h"
+#include "tensor/statistics.h"
 #include "formats/synth.h"
 #include "tensor/blocks.h"
 #include "unit/formats/gguf_builder.h"

@@ -19,6 +19,7 @@ inline const lang::Library& builtins() {
     add_tensor_functions(*all);
     add_neural_functions(*all);
     add_sampling_functions(*all);
+    add_inspection_functions(*all);
     return all;
   }();
   return *library;

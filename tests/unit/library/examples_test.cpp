@@ -20,6 +20,7 @@ std::vector<std::string> names() {
   add_tensor_functions(library);
   add_neural_functions(library);
   add_sampling_functions(library);
+  add_inspection_functions(library);
   return library.names();
 }
 

@@ -213,9 +213,15 @@ TEST(Execution, HalfTensorsAreComputedInFloat32AndRoundedOnce) {
 }
 
 struct Watcher : Observer {
-  void on_step(const graph::Step& step, const graph::Node& node, const Tensor& value) override {
-    seen.push_back(std::string(name(step.op)) + " " + node.path() + " " + to_string(value.shape()));
+  void on_run(const graph::Plan& plan, const graph::Trace&) override { steps += plan.steps.size(); }
+  void on_step(const ExecutedStep& s) override {
+    seen.push_back(std::string(name(s.step.op)) + " " + s.node.path() + " " + to_string(s.output.shape()));
+    inputs.assign(s.inputs.begin(), s.inputs.end());
+    params = s.params;
   }
+  size_t steps = 0;
+  std::vector<Tensor> inputs;
+  Params params;
   std::vector<std::string> seen;
 };
 
@@ -228,6 +234,10 @@ TEST(Observer, SeesFusedStepsAsOneAndBitsStayTheSame) {
   const Tensor watched = cpu.value(attend(a, false, false, false));
   ASSERT_EQ(watcher.seen.size(), 1u);
   EXPECT_EQ(watcher.seen[0], "attention #contract [3, 6, 16]");
+  EXPECT_EQ(watcher.steps, 1u);
+  ASSERT_EQ(watcher.inputs.size(), 3u);
+  EXPECT_EQ(watcher.inputs[0].bytes(), a.q->value.bytes());
+  EXPECT_EQ(watcher.params.floats[0], 0.25);  // bound from the division by sqrt(16)
   EXPECT_EQ(std::memcmp(plain.bytes(), watched.bytes(), static_cast<size_t>(plain.elements()) * 4), 0);
 }
 

@@ -1,4 +1,4 @@
-#include "ops/run_op.h"
+#include "inspect/operation.h"
 
 #include <algorithm>
 #include <cstring>
@@ -6,7 +6,7 @@
 
 #include "tensor/blocks.h"
 
-namespace tl::test {
+namespace tl::inspect {
 
 namespace {
 
@@ -34,10 +34,10 @@ struct Guarded {
   }
 };
 
-Tensor operand(const Case& c, size_t i, const Kernel& kernel) {
+Tensor operand(const Operation& c, size_t i, const Kernel& kernel) {
   const Tensor& t = c.in[i];
   if (reads_stored(c.op, i)) return t;
-  const bool convert = is_float(t.dtype()) && t.dtype() != kernel.compute;
+  const bool convert = is_quantised(t.dtype()) || (is_float(t.dtype()) && t.dtype() != kernel.compute);
   if (convert || (kernel.contiguous && !t.is_contiguous()))
     return converted(t, convert ? kernel.compute : t.dtype());
   return t;
@@ -45,13 +45,18 @@ Tensor operand(const Case& c, size_t i, const Kernel& kernel) {
 
 }  // namespace
 
-TensorType result_type(const Case& c) {
+Operation operation_of(const ExecutedStep& step, const Session& session) {
+  return {step.step.op,    step.node.path(), {step.inputs.begin(), step.inputs.end()},
+          step.step.attrs, step.params,      session.options().activations};
+}
+
+TensorType result_type(const Operation& c) {
   std::vector<TensorType> types;
   for (const Tensor& t : c.in) types.push_back({t.dtype(), t.shape()});
   return infer(c.op, types, c.attrs, c.params);
 }
 
-Tensor run_op(const Backend& backend, const Case& c, ThreadPool& pool) {
+Tensor run(const Backend& backend, const Operation& c, ThreadPool& pool) {
   const TensorType type = result_type(c);
   const DType stored = backend.storage(type.dtype);
   const Kernel& kernel = backend.kernels()[static_cast<size_t>(c.op)];
@@ -76,4 +81,4 @@ Tensor run_op(const Backend& backend, const Case& c, ThreadPool& pool) {
   return target == stored ? out.tensor : converted(out.tensor, stored);
 }
 
-}  // namespace tl::test
+}  // namespace tl::inspect

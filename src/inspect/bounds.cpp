@@ -5,16 +5,16 @@
 //  3, and
 //    the bound is kSigmas standard deviations (one element in 5e8 exceeds six if the model holds). Sums take
 //    the smaller of the two, since the worst case is vacuous for long ones.
-#include "ops/bounds.h"
+#include "inspect/bounds.h"
 
 #include <algorithm>
 #include <cmath>
 #include <limits>
 
-#include "ops/values.h"
+#include "inspect/values.h"
 #include "tensor/blocks.h"
 
-namespace tl::test {
+namespace tl::inspect {
 
 namespace {
 
@@ -22,14 +22,14 @@ constexpr double kSigmas = 6;
 
 /// The result of the same operation on inputs mapped by `f`: sums of magnitudes or squares of its terms.
 template <class F>
-std::vector<double> with_inputs(Case c, F f) {
+std::vector<double> with_inputs(const Backend& oracle, Operation c, F f) {
   for (size_t i = 0; i < c.in.size(); ++i) {
     std::vector<double> values = values_of(c.in[i]);
     for (double& v : values) v = f(v);
     c.in[i] = Tensor::from<double>(DType::f64, c.in[i].shape(), values);
   }
   ThreadPool pool(1);
-  return values_of(run_op(reference_backend(), c, pool));
+  return values_of(run(oracle, c, pool));
 }
 
 /// The error of a sum of n terms t, themselves products that were rounded `roundings` times, in L lanes.
@@ -61,7 +61,7 @@ double product_error(double u, double n) {
 }
 
 /// The result of an exact operation.
-bool is_exact(const Case& c, DType result) {
+bool is_exact(const Operation& c, DType result) {
   switch (c.op) {
     case Op::neg:
     case Op::abs:
@@ -138,9 +138,10 @@ double unary_error(Op op, double u, double x, double y) {
 }
 
 struct Bound {
-  const Case& c;
+  const Operation& c;
   const Arithmetic& a;
   const std::vector<double>& y;
+  const Backend& oracle;
   std::vector<double> error = std::vector<double>(y.size());
 
   double u() const { return unit_roundoff(a.type); }
@@ -160,8 +161,8 @@ struct Bound {
 
   /// Sums of products of inputs; `n` terms each rounded `roundings` times, in `lanes`.
   void sums(int64_t n, int lanes, int roundings) {
-    const std::vector<double> magnitudes = with_inputs(c, [](double v) { return std::fabs(v); });
-    const std::vector<double> squares = with_inputs(c, [](double v) { return v * v; });
+    const std::vector<double> magnitudes = with_inputs(oracle, c, [](double v) { return std::fabs(v); });
+    const std::vector<double> squares = with_inputs(oracle, c, [](double v) { return v * v; });
     each([&](size_t i, double) {
       return sum_error(u(), n, lanes, roundings, y[i], magnitudes[i], squares[i]);
     });
@@ -173,11 +174,11 @@ struct Bound {
       return each([&](size_t, double size) { return product_error(u(), static_cast<double>(n)) * size; });
     if (c.op == Op::reduce_sum) return sums(n, a.sum_lanes, 0);
     // The mean: a sum, scaled by 1 / n with one rounding.
-    Case sum = c;
+    Operation sum = c;
     sum.op = Op::reduce_sum;
     std::vector<double> totals = y;
     for (double& t : totals) t *= static_cast<double>(n);
-    Bound of_sum{sum, a, totals};
+    Bound of_sum{sum, a, totals, oracle};
     of_sum.sums(n, a.sum_lanes, 0);
     each([&](size_t i, double size) { return of_sum.error[i] / static_cast<double>(n) + u() * size; });
   }
@@ -196,11 +197,11 @@ struct Bound {
           return product_error(u(), static_cast<double>(n * (products + 1))) * size;
         });
       case Reduction::mean: {
-        Case sum = c;
+        Operation sum = c;
         std::get<ContractAttrs>(sum.attrs).reduction = Reduction::sum;
         std::vector<double> totals = y;
         for (double& t : totals) t *= static_cast<double>(n);
-        Bound of_sum{sum, a, totals};
+        Bound of_sum{sum, a, totals, oracle};
         of_sum.sums(n, 1, products);
         return each(
             [&](size_t i, double size) { return of_sum.error[i] / static_cast<double>(n) + 2 * u() * size; });
@@ -236,7 +237,7 @@ void each_line(const Shape& shape, int axis, Visit visit) {
 }
 
 void Bound::linear() {
-  Case products = c;
+  Operation products = c;
   if (products.in.size() == 3) products.in.pop_back();
   const int64_t n = c.in[1].shape()[1];
   std::vector<double> exact = y;  // without the bias
@@ -244,7 +245,7 @@ void Bound::linear() {
     const std::vector<double> bias = input(2);
     for (size_t i = 0; i < exact.size(); ++i) exact[i] -= bias[i];
   }
-  Bound of_sum{products, a, exact};
+  Bound of_sum{products, a, exact, oracle};
   // A quantised weight is rounded once when it is decoded to float32, and so is its product with x.
   const bool quantised = is_quantised(c.in[1].dtype());
   of_sum.sums(n, a.dot_lanes, quantised ? 2 : 1);
@@ -259,10 +260,10 @@ void Bound::linear() {
       for (size_t i = b; i < b + 32; ++i) largest = std::max(largest, std::fabs(x[i]));
       std::fill_n(x.begin() + static_cast<int64_t>(b), 32, largest / 127);
     }
-    Case steps = products;
+    Operation steps = products;
     steps.in[0] = Tensor::from<double>(DType::f64, c.in[0].shape(), x);
-    const std::vector<double> squares = with_inputs(steps, [](double v) { return v * v; });
-    const std::vector<double> magnitudes = with_inputs(steps, [](double v) { return std::fabs(v); });
+    const std::vector<double> squares = with_inputs(oracle, steps, [](double v) { return v * v; });
+    const std::vector<double> magnitudes = with_inputs(oracle, steps, [](double v) { return std::fabs(v); });
     each([&](size_t i, double) {
       return error[i] + std::min(magnitudes[i] / 2, kSigmas * std::sqrt(squares[i] / 12));
     });
@@ -485,10 +486,10 @@ Arithmetic arithmetic_of(const Backend& backend) {
   return {DType::f32, 32, 8, 16, true};
 }
 
-std::vector<double> error_bound(const Case& c, const Arithmetic& arithmetic, DType stored,
-                                const std::vector<double>& expected) {
+std::vector<double> error_bound(const Operation& c, const Arithmetic& arithmetic, DType stored,
+                                const std::vector<double>& expected, const Backend& oracle) {
   if (is_exact(c, result_type(c).dtype)) return {};
-  Bound bound{c, arithmetic, expected};
+  Bound bound{c, arithmetic, expected, oracle};
   bound.run();
   // Results below the smallest normal number err absolutely; those kept in a narrower type are rounded once
   // more.
@@ -501,4 +502,4 @@ std::vector<double> error_bound(const Case& c, const Arithmetic& arithmetic, DTy
   return bound.error;
 }
 
-}  // namespace tl::test
+}  // namespace tl::inspect

@@ -3,9 +3,9 @@
 
 #include <vector>
 
-#include "ops/run_op.h"
+#include "inspect/operation.h"
 
-namespace tl::test {
+namespace tl::inspect {
 
 /// A backend's arithmetic, as far as error bounds depend on it. Sums run in `lanes` interleaved partial sums
 /// that are added pairwise at the end; 1 means one after another.
@@ -20,8 +20,9 @@ Arithmetic arithmetic_of(const Backend& backend);
 
 /// The largest permitted |actual - expected| per element, for a result kept in `stored`. Empty where the
 /// operation is exact: then the result is `expected` rounded to `stored`, bit for bit. `expected` is the
-/// exact result.
-std::vector<double> error_bound(const Case& c, const Arithmetic& arithmetic, DType stored,
-                                const std::vector<double>& expected);
+/// exact result. Sums of magnitudes and squares that the bound needs are computed by `oracle`, the
+/// reference backend.
+std::vector<double> error_bound(const Operation& c, const Arithmetic& arithmetic, DType stored,
+                                const std::vector<double>& expected, const Backend& oracle);
 
-}  // namespace tl::test
+}  // namespace tl::inspect
