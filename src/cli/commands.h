@@ -13,6 +13,7 @@ void add_audit(CLI::App& app);
 void add_chat(CLI::App& app);
 void add_check(CLI::App& app);
 void add_compare(CLI::App& app);
+void add_doc(CLI::App& app);
 void add_generate(CLI::App& app);
 void add_inspect(CLI::App& app);
 void add_logits(CLI::App& app);
@@ -22,6 +23,7 @@ void add_pull(CLI::App& app);
 void add_quantize(CLI::App& app);
 void add_run(CLI::App& app);
 void add_synth(CLI::App& app);
+void add_test(CLI::App& app);
 void add_tokenize(CLI::App& app);
 void add_trace(CLI::App& app);
 

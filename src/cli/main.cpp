@@ -87,6 +87,8 @@ void add_commands(CLI::App& app) {
   add_trace(app);
   add_compare(app);
   add_audit(app);
+  add_test(app);
+  add_doc(app);
   add_tokenize(app);
   add_logits(app);
   add_perplexity(app);
@@ -113,6 +115,9 @@ int run(int argc, char** argv) {
     app.exit(success);
     tl::cli::flush_output();
     return 0;
+  } catch (const CLI::RuntimeError& status) {  // a command that has said itself what is wrong
+    tl::cli::flush_output();
+    return status.get_exit_code();
   } catch (const CLI::ParseError& error) {
     return usage_error(app, error.what());
   } catch (const tl::UsageError& error) {

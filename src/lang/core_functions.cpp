@@ -253,40 +253,214 @@ Value time(Interpreter&, Args&) {
   return Value(std::chrono::duration<double>(now).count());
 }
 
-constexpr NativeRow kRows[] = {
-    {"print(values...)",
-     "Prints values with blanks between; a first string may hold {} places for the others.", &print},
-    {"str(value) -> string", "The text that print shows for a value.", &str},
-    {"int(value) -> int", "A number, bool, string or one-element tensor as int; floats are cut towards zero.",
+constexpr NativeRow kConversionRows[] = {
+    {"print(values...)", R"(Prints values with blanks between them, and ends the line.
+
+A first string that holds places {} is filled with the values that follow; what is left over comes after it.
+Floats are the shortest text that reads back the same, whole ones without a point; tensors are shown as NumPy
+shows them, with four decimals and, above 1,000 elements, with their middle left out.
+
+shapes: tensors of any shape
+dtypes: anything
+example:
+> print("n =", 3, [1, 2], true)
+n = 3 [1, 2] true
+> print("{} of {}", 2, 5)
+2 of 5
+source: Python's print; the places are Rust's
+see: str)",
+     &print},
+    {"str(value) -> string", R"(The text that print shows for a value.
+
+dtypes: anything
+shapes: tensors of any shape
+example:
+> "loss " + str(0.5)
+loss 0.5
+source: Python's str
+see: print, int, float)",
+     &str},
+    {"int(value) -> int", R"(A number, bool, string or tensor of one element as an int.
+
+Floats are cut towards zero; a string must hold a whole number and nothing else but blanks around it.
+
+shapes: a tensor must have exactly one element
+dtypes: any tensor type; a float that does not fit 64 bits is an error
+example:
+> [int(-2.9), int("42"), int(true)]
+[-2, 42, 1]
+source: Python's int
+see: float, floor, round)",
      &to_int},
-    {"float(value) -> float", "A number, bool, string or one-element tensor as float.", &to_float},
-    {"type(value) -> string", "The name of a value's type, for tensors with its shape: float32[2, 3].",
+    {"float(value) -> float", R"(A number, bool, string or tensor of one element as a float.
+
+shapes: a tensor must have exactly one element
+dtypes: any tensor type; the float has 64 bits
+example:
+> float("2.5") + float(3)
+5.5
+source: Python's float
+see: int)",
+     &to_float},
+    {"type(value) -> string", R"(The name of a value's type; of a tensor, with its shape.
+
+shapes: tensors of any shape
+dtypes: anything
+example:
+> type(zeros([2, 3]))
+float32[2, 3]
+> [type(1), type(0.5), type([1]), type("a")]
+["int", "float", "list", "string"]
+source: Python's type, in the spelling of the language's own types
+see: shape, rank)",
      &type},
-    {"len(value) -> int", "Elements of a list, characters of a string, fields of a record, rows of a tensor.",
+};
+
+constexpr NativeRow kListRows[] = {
+    {"len(value) -> int",
+     R"(How many elements a list, characters a string, fields a record, or rows a tensor has.
+
+shapes: x[n, …] gives n; a tensor of rank 0 has no length
+dtypes: any tensor type
+example:
+> [len([1, 2, 3]), len("grün"), len({a: 1}), len(zeros([4, 2]))]
+[3, 4, 1, 4]
+source: Python's len; a string is counted in code points
+see: shape)",
      &len},
-    {"append(items: list, value) -> list",
-     "The list with one more element at its end; xs += [v] does so in place.", &append},
-    {"keys(fields: record) -> list", "The names of a record's fields, in order.", &keys},
-    {"range(begin: int, end: int = void) -> list", "The ints from begin (or 0) to end, which is excluded.",
+    {"append(items: list, value) -> list", R"(The list with one more element at its end.
+
+The list itself stays as it is; `xs += [value]` changes it in place, without copying.
+
+example:
+> append([1, 2], 3)
+[1, 2, 3]
+source: Go's append
+see: concat)",
+     &append},
+    {"keys(fields: record) -> list", R"(The names of a record's fields, in the order they were given.
+
+example:
+> keys({n_heads: 32, eps: 1e-5})
+["n_heads", "eps"]
+source: Python's dict.keys
+see: len)",
+     &keys},
+    {"range(begin: int, end: int = void) -> list",
+     R"(The ints from begin on, below end; range(n) counts from 0.
+
+`begin..end` is the same list, and a loop over either makes none.
+
+example:
+> range(2, 5)
+[2, 3, 4]
+source: Python's range
+see: arange)",
      &range},
-    {"assert(condition, message = void)", "Fails, with the message, unless the condition holds.",
+};
+
+constexpr NativeRow kAssertionRows[] = {
+    {"assert(condition, message = void)", R"(Fails, with the message, unless the condition holds.
+
+shapes: a tensor must have exactly one element; `all` and `any` reduce others
+dtypes: bool
+example:
+> assert(all(exp([1.0, 2.0]) > 2.0), "exp is too small")
+source: Python's assert
+see: assert_eq, assert_close, all)",
      &assert_that},
     {"assert_eq(actual, expected, message = void)",
-     "Fails unless both are equal; tensors element by element.", &assert_eq},
+     R"(Fails unless both are equal; tensors element by element.
+
+NaN counts as equal to NaN, so that a test can expect it. The message names the first element that differs.
+
+shapes: both the same
+dtypes: any; a list of numbers stands for a tensor
+example:
+> assert_eq(cumsum([1, 2, 3]), [1, 3, 6])
+source: numpy.testing.assert_array_equal
+see: assert_close)",
+     &assert_eq},
     {"assert_close(actual, expected, rtol: number = 1e-5, atol: number = 1e-8, message = void)",
-     "Fails unless |actual - expected| <= atol + rtol * |expected| everywhere.", &assert_close},
-    {"panic(values...)", "Ends the program with a message.", &panic},
+     R"(Fails unless two numbers or tensors agree up to a tolerance.
+
+shapes: both the same
+dtypes: any; compared in float64
+formula: |actual - expected| <= atol + rtol * |expected|, for every element
+example:
+> assert_close(softmax([0.0, 1.0]), [0.268941, 0.731059])
+source: numpy.testing.assert_allclose, with the tolerances of numpy.isclose
+see: assert_eq)",
+     &assert_close},
+    {"panic(values...)", R"(Ends the program with a message, which is put together as print does it.
+
+example:
+> if 2 + 2 != 4 { panic("arithmetic is broken: {}", 2 + 2) }
+source: Rust's panic!
+see: assert)",
+     &panic},
+};
+
+constexpr NativeRow kSystemRows[] = {
     {"env(name: string, default = void)",
-     "An environment variable; an error if it is not set and has no default.", &env},
-    {"input(prompt: string = \"\") -> string", "A line that the user types.", &input},
-    {"read_text(path: string) -> string", "The content of a text file.", &read_text},
-    {"write_text(path: string, text: string)", "Writes a text file, replacing it once it is whole.",
+     R"(An environment variable; an error if it is not set and has no default.
+
+example:
+> env("TL_DOC_EXAMPLE", "not set")
+not set
+source: POSIX getenv
+see: input)",
+     &env},
+    {"input(prompt: string = \"\") -> string", R"(A line that the user types, without its end.
+
+example:
+> let name = input("Your name: ")
+> print("Hello", name)
+Hello Ada
+source: Python's input
+see: read_text)",
+     &input},
+    {"read_text(path: string) -> string", R"(The content of a text file.
+
+example:
+> write_text("greeting.txt", "hello")
+> read_text("greeting.txt")
+hello
+source: Python's pathlib.Path.read_text
+see: write_text)",
+     &read_text},
+    {"write_text(path: string, text: string)", R"(Writes a text file, replacing what was there.
+
+The file appears under its name only when it is whole: a failure leaves the old one.
+
+example:
+> write_text("greeting.txt", "hello")
+> len(read_text("greeting.txt"))
+5
+source: Python's pathlib.Path.write_text
+see: read_text)",
      &write_text},
-    {"time() -> float", "Seconds from a clock that only moves forward.", &time},
+    {"time() -> float",
+     R"(Seconds from a clock that only moves forward, for measuring how long something takes.
+
+Tensors are computed when they are needed: print or read the result before the second call.
+
+example:
+> let start = time()
+> let y = sum(rand([100, 100], seed: 1))
+> print("the sum is a number:", float(y) > 0, "- time passed:", time() - start > 0)
+the sum is a number: true - time passed: true
+source: Python's time.perf_counter)",
+     &time},
 };
 
 }  // namespace
 
-void add_core_functions(Library& library) { library.add(kRows); }
+void add_core_functions(Library& library) {
+  library.add("Printing and conversion", kConversionRows);
+  library.add("Lists and records", kListRows);
+  library.add("Assertions", kAssertionRows);
+  library.add("System", kSystemRows);
+}
 
 }  // namespace tl::lang

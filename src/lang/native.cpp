@@ -46,17 +46,24 @@ Value literal(const ast::Expr& e) {
 
 }  // namespace
 
-void Library::add(std::span<const NativeRow> rows) {
-  for (const NativeRow& row : rows) add(row);
+void Library::add(std::string_view group, std::span<const NativeRow> rows) {
+  for (const NativeRow& row : rows) add(group, row);
 }
 
-void Library::add(const NativeRow& row) {
-  const Source& source = signatures_.emplace_back("<signature>", std::string(row.signature));
-  const auto parsed = parse_signature(source);
+void Library::add(std::string_view group, const NativeRow& row) {
   NativeFunction& f = functions_.emplace_back();
-  f.name = parsed->name;
   f.signature = row.signature;
-  f.doc = row.doc;
+  while (f.signature.find('|') < f.signature.find('(')) {  // "concat|cat(tensors)": cat is an alias
+    const size_t begin = f.signature.rfind('|', f.signature.find('('));
+    const size_t end = f.signature.find('(');
+    f.aliases.insert(f.aliases.begin(), f.signature.substr(begin + 1, end - begin - 1));
+    f.signature.erase(begin, end - begin);
+  }
+  const Source& source = signatures_.emplace_back("<signature>", f.signature);
+  const auto parsed = parse_signature(source);
+  f.name = parsed->name;
+  f.group = group;
+  f.doc = parse_documentation(row.doc);
   f.call = row.call;
   f.result = parsed->result.kind;
   for (ast::Parameter& p : parsed->parameters) {
@@ -70,6 +77,7 @@ void Library::add(const NativeRow& row) {
     if (p.default_value) out.default_value = literal(*p.default_value);
   }
   by_name_[f.name] = &f;
+  for (const std::string& alias : f.aliases) by_name_[alias] = &f;
 }
 
 const NativeFunction* Library::find(std::string_view name) const {
@@ -81,6 +89,13 @@ std::vector<std::string> Library::names() const {
   std::vector<std::string> out;
   for (const auto& [name, f] : by_name_) out.push_back(name);
   std::sort(out.begin(), out.end());
+  return out;
+}
+
+std::vector<const NativeFunction*> Library::functions() const {
+  std::vector<const NativeFunction*> out;
+  for (const NativeFunction& f : functions_)
+    if (find(f.name) == &f) out.push_back(&f);
   return out;
 }
 

@@ -11,6 +11,7 @@
 #include <vector>
 
 #include "lang/ast.h"
+#include "lang/documentation.h"
 #include "lang/value.h"
 
 namespace tl::lang {
@@ -20,11 +21,13 @@ class Args;
 
 using NativeCall = Value (*)(Interpreter&, Args&);
 
-/// A row as rooms write it. The signature is in the language's own syntax:
-///   {"softmax(x: tensor, axis|dim: int = -1) -> tensor", "e^x over its sum along an axis.", &softmax}
-/// Parameters without a type take anything; `number` is int or float; `shape` a list of ints; `tensor` also
-/// takes a number or a list of numbers. `axis|dim` can be passed under either keyword. `values...` takes the
-/// remaining positional arguments. A parameter with a default of `void` may be left out.
+/// A row as rooms write it. The signature is in the language's own syntax, the documentation in the layout of
+/// documentation.h:
+///   {"layer_norm|lnorm(x: tensor, axis|dim: int = -1) -> tensor", R"(Shifts and scales … )", &layer_norm}
+/// `layer_norm|lnorm` is one function under two names; the first is the one in messages. Parameters without a
+/// type take anything; `number` is int or float; `shape` a list of ints; `tensor` also takes a number or a
+/// list of numbers. `axis|dim` can be passed under either keyword. `values...` takes the remaining positional
+/// arguments. A parameter with a default of `void` may be left out.
 struct NativeRow {
   std::string_view signature;
   std::string_view doc;
@@ -41,8 +44,10 @@ struct NativeParameter {
 
 struct NativeFunction {
   std::string name;
-  std::string signature;
-  std::string doc;
+  std::vector<std::string> aliases;  ///< other names of it
+  std::string group;                 ///< the subject it is listed under
+  std::string signature;             ///< with `name` alone
+  Documentation doc;
   std::vector<NativeParameter> parameters;
   NativeCall call = nullptr;
   ast::TypeKind result = ast::TypeKind::any;
@@ -51,14 +56,17 @@ struct NativeFunction {
 /// A table of native functions.
 class Library {
  public:
-  /// Adds rows; a name that is there already is replaced. A malformed signature is a bug (TL_CHECK).
-  void add(std::span<const NativeRow> rows);
+  /// Adds rows of one subject; a name that is there already is replaced. A malformed signature is a bug
+  /// (TL_CHECK).
+  void add(std::string_view group, std::span<const NativeRow> rows);
   const NativeFunction* find(std::string_view name) const;
   /// All names, sorted.
   std::vector<std::string> names() const;
+  /// All functions, in the order they were added.
+  std::vector<const NativeFunction*> functions() const;
 
  private:
-  void add(const NativeRow& row);
+  void add(std::string_view group, const NativeRow& row);
   std::deque<NativeFunction> functions_;  // addresses stay valid
   std::deque<Source> signatures_;
   std::unordered_map<std::string, const NativeFunction*> by_name_;

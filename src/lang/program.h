@@ -57,6 +57,8 @@ class Program {
   const ast::Function* main() const { return root_->ast->main.get(); }
   const std::vector<std::unique_ptr<ast::Function>>& tests() const { return root_->ast->tests; }
   const std::string& name() const { return root_->source->name(); }
+  /// The text of the file itself, not of what it imports.
+  const Source& source() const { return *root_->source; }
   /// The files in the order their globals are set: imports before importers.
   const std::vector<LoadedModule*>& modules() const { return order_; }
   uint32_t n_globals() const { return n_globals_; }

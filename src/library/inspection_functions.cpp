@@ -59,19 +59,34 @@ Value check_finite(Interpreter& interpreter, Args& args) {
 }
 
 constexpr auto kRows = std::to_array<NativeRow>({
-    {"probe(name: string, x: tensor) -> tensor",
-     "x itself, under that name in traces (tl trace). Inside what a fused kernel computes, a probe keeps the "
-     "operations apart.\n"
-     "Example: probe(\"scores\", [1.0, 2.0])  // [1.0000, 2.0000]",
+    {"probe(name: string, x: tensor) -> tensor", R"(x itself, under a name of its own in traces.
+
+`tl trace` records it as `name`. Inside what a fused kernel computes, a probe keeps the operations apart.
+
+shapes: x[…] -> the same
+dtypes: any
+example:
+> probe("scores", [1.0, 2.0])
+[1.0000, 2.0000]
+source: TensorLogic's own, for tl trace
+see: check_finite)",
      &probe},
-    {"check_finite(x: tensor) -> tensor",
-     "x itself; fails, saying where, if it holds NaN or infinity.\n"
-     "Example: check_finite([1.0, 2.0])  // [1.0000, 2.0000]",
+    {"check_finite(x: tensor) -> tensor", R"(x itself, if all its elements are finite; otherwise an error.
+
+The error says how many are NaN or infinite, and where the first of them stands.
+
+shapes: x[…] -> the same
+dtypes: any
+example:
+> check_finite([1.0, 2.0])
+[1.0000, 2.0000]
+source: NumPy's asarray_chkfinite
+see: probe, assert_close)",
      &check_finite},
 });
 
 }  // namespace
 
-void add_inspection_functions(lang::Library& library) { library.add(kRows); }
+void add_inspection_functions(lang::Library& library) { library.add("Inspection", kRows); }
 
 }  // namespace tl

@@ -1,5 +1,5 @@
-// The built-in functions of the language, by subject: rows of signature, documentation and pointer. Each
-// documentation ends in a line "Example: EXPRESSION // WHAT IT PRINTS", which the tests run.
+// The built-in functions of the language, by subject: rows of signature, documentation and pointer. The
+// tests run the examples in the documentation.
 #pragma once
 
 #include "lang/native.h"
@@ -8,7 +8,7 @@ namespace tl {
 
 /// Making, shaping, computing and reducing tensors: zeros, reshape, exp, sum …
 void add_tensor_functions(lang::Library& library);
-/// Layers, activations, attention, masks and losses: linear, softmax, rope, apply_mask, mse …
+/// Layers, attention, masks, losses, graphs: linear, softmax, rope, apply_mask, mse, transe_score …
 void add_neural_functions(lang::Library& library);
 /// Choosing tokens from logits: temperature_sample, top_k, sample …
 void add_sampling_functions(lang::Library& library);

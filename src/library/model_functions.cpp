@@ -159,49 +159,158 @@ Value generate_text(Interpreter& interpreter, Args& args) {
 }
 
 constexpr lang::NativeRow kRows[] = {
-    {"load_model(path: string) -> model",
-     "Opens a GGUF or safetensors model (a path, or a name that `tl models` lists). Weights stay in the "
-     "mapped file.\n"
-     "Example: let m = load_model(\"tinyllama.Q4_0.gguf\")",
+    {"load_model(path: string) -> model", R"(Opens a model in a GGUF or safetensors file.
+
+`path` is a file, a folder of safetensors, or a name that `tl models` lists. Weights stay in the mapped file until
+they are used. `m.config` holds the hyperparameters, `m.blk[0].attn_q.weight` is a weight, `m.tokenizer` the
+tokenizer, `m.metadata["general.name"]` any key of the file, `m.n_layers`, `m.rope_factors` and `m.path` the rest.
+The examples of this subject open a model that is made by
+`tl synth tiny.gguf --layers 2 --hidden 64 --ffn 96 --heads 4 --kv-heads 2 --vocab 300 --type q8_0`.
+
+example:
+> let m = load_model("tiny.gguf")
+> print(m)
+> [m.config.n_layers, m.config.n_heads, m.config.head_dim]
+> shape(load_model("tiny.gguf").blk[0].attn_k.weight)
+source: the file formats of ggml and Hugging Face
+see: get_tensor, tokenize, generate)",
      load_model},
-    {"load_tokenizer(path: string) -> tokenizer",
-     "The tokenizer of a model (as load_model names it), or a Hugging Face tokenizer.json.\nExample: let t = "
-     "load_tokenizer(\"model.gguf\")",
+    {"load_tokenizer(path: string) -> tokenizer", R"(The tokenizer of a model file, or of a tokenizer.json.
+
+`path` names a model as for load_model, or a Hugging Face tokenizer.json. `t.vocab_size`, `t.bos` and `t.eos` are
+its members.
+
+example:
+> let t = load_tokenizer("tiny.gguf")
+> t.vocab_size
+source: Hugging Face's tokenizers for tokenizer.json, llama.cpp for GGUF
+see: tokenize, detokenize)",
      load_tokenizer},
-    {"get_tensor(m: model, name: string) -> tensor",
-     "A weight by its name in the file, dimensions outermost first: [out, in].\nExample: get_tensor(m, "
-     "\"blk.0.attn_q.weight\")",
+    {"get_tensor(m: model, name: string) -> tensor", R"(A weight by its name in the file.
+
+Quantised weights are read by `linear` and `embedding`; `as float32` decodes them.
+
+shapes: dimensions outermost first: a matrix is [out, in]
+dtypes: as stored
+example:
+> let m = load_model("tiny.gguf")
+> let w = get_tensor(m, "blk.0.attn_k.weight")
+> [type(w), type(w as float32)]
+source: the tensor names of GGUF
+see: has_tensor, load_model, linear)",
      get_tensor},
-    {"has_tensor(m: model, name: string) -> bool", "Whether the model has a weight of that name.",
+    {"has_tensor(m: model, name: string) -> bool", R"(Whether a model has a weight of that name.
+
+example:
+> let m = load_model("tiny.gguf")
+> [has_tensor(m, "output.weight"), has_tensor(m, "blk.0.attn_q.bias")]
+source: the tensor names of GGUF
+see: get_tensor)",
      has_tensor},
-    {"layers(m: model, range: any) -> model",
-     "The model with its first layers only; norm and output follow them. layers(m, 0) is embedding, norm, "
-     "output.\n"
-     "Example: forward(m.layers(0..2), ids, cache)",
+    {"layers(m: model, range: any) -> model", R"(The model with its first layers only.
+
+The final norm and the output follow the last of them, so layers(m, 0) is embedding, norm and output. For finding
+the layer where numbers go wrong.
+
+example:
+> let m = load_model("tiny.gguf")
+> [m.n_layers, m.layers(0..1).n_layers, layers(m, 0).n_layers]
+[2, 1, 0]
+source: the option --layers of `tl run`
+see: load_model)",
      layers},
     {"tokenize(t: any, text: string, add_special: bool = true, parse_special: bool = true) -> list",
-     "Token ids of a text. `t` is a tokenizer or a model. `add_special` adds BOS where the vocabulary says "
-     "so; `parse_special` "
-     "reads control tokens such as <|im_start|> in the text.",
+     R"(The token ids of a text.
+
+`t` is a tokenizer or a model. `add_special` adds BOS where the vocabulary says so; `parse_special` reads control
+tokens such as <|im_start|> in the text.
+
+example:
+> tokenize(load_model("tiny.gguf"), "Hi!")
+source: llama.cpp's llama_tokenize
+see: detokenize, load_tokenizer)",
      tokenize},
-    {"detokenize(t: any, ids: any, skip_special: bool = true) -> string",
-     "Text of token ids (an int, a list, or a tensor).", detokenize},
+    {"detokenize(t: any, ids: any, skip_special: bool = true) -> string", R"(The text of token ids.
+
+`t` is a tokenizer or a model; `ids` an int, a list of ints, or an integer tensor. Control tokens are left out
+unless `skip_special` is false.
+
+example:
+> let t = load_tokenizer("tiny.gguf")
+> detokenize(t, tokenize(t, "Hi!"))
+Hi!
+source: llama.cpp's llama_detokenize
+see: tokenize)",
+     detokenize},
     {"chat_template(m: model, messages: list, add_generation_prompt: bool = true) -> string",
-     "The prompt of a conversation, by the model's own template.\nExample: chat_template(m, [{role: "
-     "\"user\", content: \"Hi\"}])",
+     R"(The prompt of a conversation, by the model's own template.
+
+A message is a record with `role` ("system", "user", "assistant") and `content`. A model without a template is an
+error.
+
+example:
+> let m = load_model("chat.gguf")
+> chat_template(m, [{role: "user", content: "Hi"}])
+source: Hugging Face's apply_chat_template; templates are Jinja
+see: tokenize, generate)",
      chat_template},
-    {"kv_cache(m: model, capacity: int = void) -> cache", "An empty KV cache of that many tokens.", kv_cache},
+    {"kv_cache(m: model, capacity: int = void) -> cache",
+     R"(An empty cache for the keys and values of a model.
+
+`c.length` positions of `c.capacity` are filled. Without a capacity it is the context that the command line or the
+model names, at most 4096.
+
+example:
+> let c = kv_cache(load_model("tiny.gguf"), 16)
+> [c.length, c.capacity]
+[0, 16]
+source: llama.cpp's llama_kv_cache
+see: update, truncate, attention)",
+     kv_cache},
     {"update(c: cache, layer: int, k: tensor, v: tensor) -> list",
-     "Appends keys and values [n, n_kv_heads, head_dim] of a layer and gives all rows so far of both.",
+     R"(Adds keys and values of one layer to a cache, and gives all that it holds of both.
+
+The last layer's update moves `c.length` on.
+
+shapes: k and v [n, kv_heads, head_dim] -> [k, v], each [length + n, kv_heads, head_dim]
+dtypes: floats; kept as the cache is (--cache-type)
+example:
+> let c = kv_cache(load_model("tiny.gguf"), 16)
+> let (k, v) = c.update(0, ones([3, 2, 16]), ones([3, 2, 16]))
+> [shape(k), shape(v)]
+[[3, 2, 16], [3, 2, 16]]
+source: Hugging Face's Cache.update
+see: kv_cache, truncate)",
      update},
-    {"truncate(c: cache, length: int)", "Forgets all tokens from position `length` on.", truncate},
+    {"truncate(c: cache, length: int)", R"(Forgets all that a cache holds from a position on.
+
+example:
+> let c = kv_cache(load_model("tiny.gguf"), 16)
+> for layer in 0..2 { c.update(layer, ones([3, 2, 16]), ones([3, 2, 16])) }
+> c.truncate(1)
+> c.length
+1
+source: llama.cpp's llama_kv_cache_seq_rm
+see: update)",
+     truncate},
     {"generate(m: model, prompt: any, max_tokens: int = 128, temp: float = 0.8, seed: int = 0) -> string",
-     "Continues a text (or token ids) with the model's program. temp 0 is greedy.", generate_text},
+     R"(Continues a text, or token ids, with the model's own program.
+
+Sampling is that of `tl generate`; temp 0 always takes the likeliest token. It ends at a token that ends the text,
+after `max_tokens`, or where the context is full.
+
+example:
+> let m = load_model("tiny.gguf")
+> generate(m, "Once", 8, temp: 0.0) == generate(m, "Once", 8, temp: 0.0)
+true
+source: llama.cpp's llama-cli
+see: load_model, sample, chat_template)",
+     generate_text},
 };
 
 }  // namespace
 
-void add_model_functions(lang::Library& library) { library.add(kRows); }
+void add_model_functions(lang::Library& library) { library.add("Models", kRows); }
 
 const lang::Library& standard_library() {
   static const lang::Library library = [] {

@@ -103,6 +103,32 @@ Value attention(Interpreter&, Args& args) {
   return Value(call.weighted(graph::softmax(scores, -1, mask)));
 }
 
+Value causal_mask(Interpreter&, Args& args) {
+  const int64_t queries = args.integer(0), keys = args.has(1) ? args.integer(1) : queries;
+  if (queries < 0 || keys < 0)
+    args.fail(queries < 0 ? 0 : 1, "[causal_mask] the extents must not be negative");
+  return Value(causal(queries, keys, args.integer(2)));
+}
+
+/// x with zeros above (`lower`) or below a diagonal of its last two axes.
+template <bool lower>
+Value triangle(Interpreter&, Args& args) {
+  const NodeRef x = args.tensor(0);
+  const Shape& shape = x->shape();
+  const int64_t k = args.integer(1);
+  if (shape.rank() < 2)
+    args.fail(0, fmt::format("[{}] needs a matrix [.., n, m], and got {}", args.function().name,
+                             args[0].describe()));
+  if (k <= -(int64_t{1} << 60) || k >= int64_t{1} << 60)
+    args.fail(1, fmt::format("[{}] the diagonal {} is out of range", args.function().name, k));
+  const int64_t rows = shape[shape.rank() - 2], columns = shape.back();
+  // Above the diagonal is what is below the next one, seen from the other side.
+  const NodeRef kept =
+      lower ? causal(rows, columns, k) : graph::unary(Op::logical_not, causal(rows, columns, k - 1));
+  const NodeRef zero = is_float(x->dtype()) ? graph::scalar(0, x->dtype()) : graph::scalar_int(0, x->dtype());
+  return Value(graph::make(Op::select, {kept, x, zero}));
+}
+
 Value apply_mask(Interpreter&, Args& args) {
   const auto [x, other] = operands(args, 0, 2);
   return Value(graph::make(Op::select, {mask_argument(args, 1), x, other}));
@@ -137,40 +163,137 @@ Value combine_masks(Interpreter&, Args& args) {
 constexpr auto kRows = std::to_array<NativeRow>({
     {"rope(x: tensor, position: int = 0, base: float = 10000.0, style: string = \"norm\", dims: int = 0, "
      "scale: float = 1.0, factors = void) -> tensor",
-     "Rotary position embedding (arXiv:2104.09864) of x[position, head, head_dim] or x[position, head_dim]: "
-     "pair i of row p is turned by (position + p) * scale * base^(-2i/dims) / factors[i]. Pairs are (2i, "
-     "2i+1) in style \"norm\", (i, i + dims/2) in style \"neox\"; dims 0 rotates the whole head.\n"
-     "Example: rope([[1.0, 0.0]], 1)  // [[0.5403, 0.8415]]",
+     R"(Rotary position embedding: turns pairs of elements by angles that grow with the position.
+
+Row p of x is at position + p. The style says which elements are a pair: "norm" takes neighbours (LLaMA in GGUF
+files), "neox" the two halves of a head (GPT-NeoX, Qwen). A model's own values are `m.config.rope_base`,
+`rope_style`, `rope_dims`, `rope_scale` and `m.rope_factors`.
+
+shapes: x[positions, heads, head_dim] or [positions, head_dim]; kept. factors[dims / 2]; dims 0 turns the whole head
+dtypes: floats stay, integers become float32; angles are computed in float64
+formula: angle = (position + p) * scale * base^(-2i / dims) / factors[i]
+y[a] = x[a] cos(angle) - x[b] sin(angle)
+y[b] = x[a] sin(angle) + x[b] cos(angle)
+a, b = 2i, 2i + 1 in style "norm"; i, i + dims / 2 in style "neox"
+example:
+> rope([[1.0, 0.0]], 1)
+[[0.5403, 0.8415]]
+source: arXiv:2104.09864
+see: attention, positional_encoding)",
      &rope},
     {"attention(q: tensor, k: tensor, v: tensor, mask = void, scale = void, causal: bool = false) -> tensor",
-     "softmax(scale * q k^T) v for q[queries, heads, head_dim], k and v [keys, kv_heads, head_dim] "
-     "(arXiv:1706.03762); query head h reads key head h / (heads / kv_heads) (arXiv:2305.13245). The scale "
-     "is 1/sqrt(head_dim) unless given. The mask, [queries, keys], is true where a key is seen; causal: true "
-     "hides the keys after a query, the last query being at the last key.\n"
-     "Example: attention([[[0.0]], [[0.0]]], [[[1.0]], [[1.0]]], [[[1.0]], [[3.0]]], causal: true)  // "
-     "[[[1.0000]], [[2.0000]]]",
+     R"(Scaled dot-product attention of several heads.
+
+Several query heads may share a key head. `causal: true` hides the keys after a query, the last query being at the
+last key. The scale is 1 / sqrt(head_dim) unless it is given.
+
+shapes: q[n, heads, d], k[m, kv_heads, d], v[m, kv_heads, e] -> [n, heads, e]; kv_heads divides heads; mask[n, m]
+dtypes: floats stay, integers become float32; the mask is bool, true where a key is seen
+formula: w[h, i, j.] = softmax(scale * q[i, h, d] k[j, h / group, d])
+y[i, h, e]  = w[h, i, j] v[j, h / group, e]
+example:
+> attention([[[0.0]], [[0.0]]], [[[1.0]], [[1.0]]], [[[1.0]], [[3.0]]], causal: true)
+source: arXiv:1706.03762; shared key heads arXiv:2305.13245
+see: softmax, rope, causal_mask, kv_cache)",
      &attention},
+});
+
+constexpr auto kMasks = std::to_array<NativeRow>({
+    {"causal_mask(n: int, keys = void, position: int = 0) -> tensor",
+     R"(A mask that lets each query see itself and what came before.
+
+`position` is that of the first query, where keys of earlier steps are in a cache.
+
+shapes: -> [n, keys]; `keys` is n unless it is given
+dtypes: bool
+formula: y[i, j] = j <= i + position
+example:
+> causal_mask(2, 3, position: 1)
+[[true, true, false],
+ [true, true, true]]
+source: arXiv:1706.03762, section 3.2.3; numpy.tri
+see: attention, apply_attention_mask, tril)",
+     &causal_mask},
+    {"padding_mask(lengths, width = void) -> tensor", R"(A mask of the places that each text of a batch fills.
+
+shapes: lengths[n] -> [n, width]; the width is the greatest length unless it is given
+dtypes: lengths are ints; gives bool
+formula: y[i, j] = j < lengths[i]
+example:
+> padding_mask([1, 3])
+[[true, false, false],
+ [true, true, true]]
+source: torch.nn.MultiheadAttention's key_padding_mask, with true for what is kept
+see: combine_masks, pad)",
+     &padding_mask},
+    {"combine_masks(a: tensor, b: tensor) -> tensor", R"(A mask that is true where both are.
+
+shapes: broadcast together
+dtypes: bool, or numbers that count unless they are 0; gives bool
+formula: y = a and b
+example:
+> combine_masks(causal_mask(3), [true, true, false])
+[[true, false, false],
+ [true, true, false],
+ [true, true, false]]
+source: numpy.logical_and
+see: causal_mask, padding_mask)",
+     &combine_masks},
     {"apply_mask(x: tensor, mask: tensor, value: float = 0.0) -> tensor",
-     "x where the mask is true (not 0), else `value`.\n"
-     "Example: apply_mask([1.0, 2.0], [1, 0])  // [1.0000, 0.0000]",
+     R"(x where a mask is true, another value elsewhere.
+
+shapes: broadcast together
+dtypes: x any, kept; the mask is bool, or numbers that count unless they are 0
+formula: y = x where mask, else value
+example:
+> apply_mask([1.0, 2.0, 3.0], [1, 0, 1], value: -1)
+[1.0000, -1.0000, 3.0000]
+source: torch.Tensor.masked_fill with the mask inverted
+see: select, apply_attention_mask)",
      &apply_mask},
     {"apply_attention_mask(scores: tensor, mask: tensor) -> tensor",
-     "The scores where the mask is true (not 0), else -infinity, which softmax turns into 0.\n"
-     "Example: softmax(apply_attention_mask([1.0, 1.0, 9.0], [1, 1, 0]))  // [0.5000, 0.5000, 0.0000]",
+     R"(Attention scores where a mask is true, -infinity elsewhere, so that softmax gives 0 there.
+
+shapes: broadcast together
+dtypes: floats stay, integers become float32; the mask is bool, or numbers that count unless they are 0
+formula: y = scores where mask, else -inf
+example:
+> softmax(apply_attention_mask([1.0, 1.0, 9.0], [1, 1, 0]))
+[0.5000, 0.5000, 0.0000]
+source: arXiv:1706.03762, section 3.2.3
+see: softmax, causal_mask)",
      &apply_attention_mask},
-    {"padding_mask(lengths, width = void) -> tensor",
-     "bool[n, width]: true in the first lengths[i] places of row i; the width is the greatest length unless "
-     "given.\n"
-     "Example: padding_mask([1, 2])  // [[true, false], [true, true]]",
-     &padding_mask},
-    {"combine_masks(a: tensor, b: tensor) -> tensor",
-     "True where both masks are, with broadcasting.\n"
-     "Example: combine_masks([1, 1, 0], [1, 0, 0])  // [true, false, false]",
-     &combine_masks},
+    {"tril(x: tensor, k: int = 0) -> tensor", R"(The lower triangle of a matrix; zeros above it.
+
+shapes: x[…, n, m]; kept. Diagonal k is above the main one where k > 0, below where k < 0
+dtypes: any; kept
+formula: y[…, i, j] = x[…, i, j] where j <= i + k, else 0
+example:
+> tril([[1, 2], [3, 4]])
+[[1.0000, 0.0000],
+ [3.0000, 4.0000]]
+source: numpy.tril
+see: triu, causal_mask)",
+     &triangle<true>},
+    {"triu(x: tensor, k: int = 0) -> tensor", R"(The upper triangle of a matrix; zeros below it.
+
+shapes: x[…, n, m]; kept. Diagonal k is above the main one where k > 0, below where k < 0
+dtypes: any; kept
+formula: y[…, i, j] = x[…, i, j] where j >= i + k, else 0
+example:
+> triu([[1, 2], [3, 4]])
+[[1.0000, 2.0000],
+ [0.0000, 4.0000]]
+source: numpy.triu
+see: tril)",
+     &triangle<false>},
 });
 
 }  // namespace
 
-void add_attention_functions(lang::Library& library) { library.add(kRows); }
+void add_attention_functions(lang::Library& library) {
+  library.add("Attention and positions", kRows);
+  library.add("Masks", kMasks);
+}
 
 }  // namespace tl

@@ -8,5 +8,6 @@ namespace tl {
 void add_layer_functions(lang::Library& library);
 void add_attention_functions(lang::Library& library);
 void add_loss_functions(lang::Library& library);
+void add_knowledge_functions(lang::Library& library);
 
 }  // namespace tl

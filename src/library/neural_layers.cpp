@@ -128,69 +128,170 @@ Value dropout(Interpreter&, Args& args) {
 }
 
 constexpr auto kRows = std::to_array<NativeRow>({
-    {"matmul(a: tensor, b: tensor) -> tensor",
-     "The matrix product a @ b: [.., m, k] @ [.., k, n] -> [.., m, n], leading axes broadcast; vectors as in "
-     "NumPy.\n"
-     "Example: matmul([[1, 2], [3, 4]], [1, 1])  // [3.0000, 7.0000]",
+    {"matmul(a: tensor, b: tensor) -> tensor", R"(The matrix product; the same as a @ b.
+
+shapes: a[…, m, k], b[…, k, n] -> […, m, n], leading axes broadcast; a[k] is a row, b[k] a column, and the axis
+goes again
+dtypes: floats, accumulated in float32 at least; where they differ, the wider
+formula: y[…, i, j] = a[…, i, k] b[…, k, j]
+example:
+> matmul([[1, 2], [3, 4]], [1, 1])
+[3.0000, 7.0000]
+source: numpy.matmul
+see: linear, einsum)",
      &matmul},
     {"linear(x: tensor, w: tensor, b|bias = void) -> tensor",
-     "x w^T + b: x[.., in], w[out, in], b[out] -> [.., out]. w may be quantised.\n"
-     "Example: linear([1, 2], [[1, 0], [0, 1], [1, 1]])  // [1.0000, 2.0000, 3.0000]",
+     R"(A layer of weights: x times w transposed, plus a bias.
+
+With `embedding`, the only function that reads quantised weights as they are; `w as float32` decodes them.
+
+shapes: x[…, in], w[out, in], b[out] -> […, out]
+dtypes: x float; w float or quantised, in which case x is rounded to 8 bits per block of 32 (--activations)
+formula: y[…, o] = w[o, i] x[…, i] + b[o]
+example:
+> linear([1, 2], [[1, 0], [0, 1], [1, 1]])
+[1.0000, 2.0000, 3.0000]
+source: torch.nn.functional.linear
+see: matmul, embedding, load_model)",
      &linear},
-    {"einsum(equation: string, tensors...) -> tensor",
-     "A tensor equation as a string (numpy.einsum); \"...\" stands for batch axes.\n"
-     "Example: einsum(\"ij,j->i\", [[1, 2], [3, 4]], [1, 1])  // [3.0000, 7.0000]",
+    {"einsum(equation: string, tensors...) -> tensor", R"(A tensor equation as a string.
+
+An index that the right side of the arrow leaves out is summed. Without an arrow the result has the indices that
+stand once, in alphabetic order. "..." stands for batch axes. Equations in the language itself say the same, and
+make the same plan.
+
+shapes: "ij,jk->ik" takes a[i, j] and b[j, k]; an index has one extent everywhere
+dtypes: floats; where they differ, the wider
+formula: "ij,j->i": y[i] = a[i, j] b[j]
+example:
+> einsum("ij,j->i", [[1, 2], [3, 4]], [1, 1])
+[3.0000, 7.0000]
+> einsum("ii", [[1, 2], [3, 4]])
+5
+source: numpy.einsum
+see: matmul)",
      &einsum},
-    {"embedding(table: tensor, ids) -> tensor",
-     "The rows table[id]: table[n, width], ids[..] -> [.., width]. The table may be quantised.\n"
-     "Example: embedding([[1, 2], [3, 4]], [1, 0])  // [[3.0000, 4.0000], [1.0000, 2.0000]]",
+    {"embedding(table: tensor, ids) -> tensor", R"(Rows of a table by their numbers.
+
+shapes: table[n, width], ids[…] -> […, width]; an id below 0 or from n on is an error
+dtypes: ids are ints; a quantised table gives float32, another keeps its type
+formula: y[…, d] = table[ids[…], d]
+example:
+> embedding([[1, 2], [3, 4]], [1, 0])
+[[3.0000, 4.0000],
+ [1.0000, 2.0000]]
+source: torch.nn.functional.embedding
+see: gather, one_hot, positional_encoding)",
      &embedding},
     {"softmax(x: tensor, axis|dim: int = -1, mask = void) -> tensor",
-     "e^x / sum(e^x) along an axis. Where the mask is false elements take no part and give exactly 0; a line "
-     "without any element left is an error.\n"
-     "Example: softmax([0.0, 0.0, 5.0], mask: [true, true, false])  // [0.5000, 0.5000, 0.0000]",
+     R"(Exponentials scaled so that they add up to 1 along an axis.
+
+Where the mask is false, elements take no part and give exactly 0. A line with no element left is an error, and
+NaN stays NaN.
+
+shapes: kept; the mask broadcasts with x
+dtypes: floats stay, integers become float32; the mask is bool, or numbers that count unless they are 0
+formula: y[i] = e^x[i] / sum(e^x[j])
+example:
+> softmax([0.0, 1.0])
+[0.2689, 0.7311]
+> softmax([0.0, 0.0, 5.0], mask: [true, true, false])
+[0.5000, 0.5000, 0.0000]
+source: torch.softmax; computed as e^(x - max), which cannot overflow
+see: log_softmax, apply_attention_mask, attention)",
      &softmax},
     {"log_softmax(x: tensor, axis|dim: int = -1) -> tensor",
-     "log(softmax(x)) along an axis, computed without overflow.\n"
-     "Example: log_softmax([0.0, 0.0])  // [-0.6931, -0.6931]",
+     R"(The logarithm of softmax, exact also where softmax itself would be 0.
+
+shapes: kept
+dtypes: floats stay, integers become float32
+formula: y[i] = x[i] - log(sum(e^x[j]))
+example:
+> log_softmax([0.0, 1000.0])
+[-1000.0000, 0.0000]
+source: torch.log_softmax
+see: softmax, cross_entropy)",
      &log_softmax},
     {"rms_norm(x: tensor, w|weight = void, eps: float = 1e-5) -> tensor",
-     "x / sqrt(mean(x^2) + eps) * w over the last axis (arXiv:1910.07467).\n"
-     "Example: rms_norm([3.0, 4.0], [1.0, 2.0])  // [0.8485, 2.2627]",
+     R"(Scales the last axis to a root mean square of 1, then by weights.
+
+A model's own eps is `m.config.rms_eps`.
+
+shapes: x[…, d], w[d] -> […, d]
+dtypes: floats stay, integers become float32; computed in float32 at least
+formula: y[…, i] = w[i] x[…, i] / sqrt(mean(x[…, j]^2) + eps)
+example:
+> rms_norm([3.0, 4.0], [1.0, 2.0])
+[0.8485, 2.2627]
+source: arXiv:1910.07467
+see: layer_norm, norm)",
      &rms_norm},
-    {"layer_norm(x: tensor, gamma|weight = void, beta|bias = void, eps: float = 1e-5) -> tensor",
-     "(x - mean) / sqrt(var + eps) * gamma + beta over the last axis (arXiv:1607.06450).\n"
-     "Example: layer_norm([1.0, 2.0, 3.0])  // [-1.2247, 0.0000, 1.2247]",
-     &layer_norm},
-    {"lnorm(x: tensor, gamma|weight = void, beta|bias = void, eps: float = 1e-5) -> tensor",
-     "layer_norm under its name in the paper on Tensor Logic (arXiv:2510.12269).\n"
-     "Example: lnorm([1.0, 2.0, 3.0])  // [-1.2247, 0.0000, 1.2247]",
+    {"layer_norm|lnorm(x: tensor, gamma|weight = void, beta|bias = void, eps: float = 1e-5) -> tensor",
+     R"(Shifts and scales the last axis to mean 0 and variance 1, then by weights.
+
+shapes: x[…, d], gamma[d], beta[d] -> […, d]
+dtypes: floats stay, integers become float32; computed in float32 at least
+formula: y[…, i] = gamma[i] (x[…, i] - mean) / sqrt(var + eps) + beta[i]
+example:
+> layer_norm([1.0, 2.0, 3.0])
+[-1.2247, 0.0000, 1.2247]
+source: arXiv:1607.06450; `lnorm` in the paper on Tensor Logic, arXiv:2510.12269
+see: rms_norm, batch_norm, var)",
      &layer_norm},
     {"batch_norm(x: tensor, gamma|weight = void, beta|bias = void, mean = void, var = void, eps: float = "
      "1e-5) -> tensor",
-     "(x - mean) / sqrt(var + eps) * gamma + beta for every channel of x[batch, channels, ..] "
-     "(arXiv:1502.03167); mean and variance are those given, or the batch's own.\n"
-     "Example: batch_norm([[1.0, 10.0], [3.0, 30.0]])  // [[-1.0000, -1.0000], [1.0000, 1.0000]]",
+     R"(Shifts and scales every channel to mean 0 and variance 1, then by weights.
+
+Mean and variance are those given, as in inference, or the batch's own.
+
+shapes: x[batch, channels, …]; gamma, beta, mean and var [channels]
+dtypes: floats stay, integers become float32
+formula: y[n, c, …] = gamma[c] (x[n, c, …] - mean[c]) / sqrt(var[c] + eps) + beta[c]
+example:
+> batch_norm([[1.0, 10.0], [3.0, 30.0]])
+[[-1.0000, -1.0000],
+ [1.0000, 1.0000]]
+source: arXiv:1502.03167; torch.nn.functional.batch_norm
+see: layer_norm)",
      &batch_norm},
     {"swiglu(gate: tensor, up: tensor) -> tensor",
-     "silu(gate) * up (arXiv:2002.05202).\n"
-     "Example: swiglu([1.0, -1.0], [2.0, 2.0])  // [1.4621, -0.5379]",
+     R"(The gate of a feed-forward layer in LLaMA and its relatives.
+
+shapes: broadcast together
+dtypes: floats; where they differ, the wider
+formula: y = silu(gate) * up
+example:
+> swiglu([1.0, -1.0], [2.0, 2.0])
+[1.4621, -0.5379]
+source: arXiv:2002.05202
+see: silu, linear)",
      &swiglu},
     {"dropout(x: tensor, rate|p: float = 0.0, seed = void, training: bool = false) -> tensor",
-     "x itself; with training: true each element is 0 with probability `rate` and divided by 1 - rate "
-     "otherwise, the same ones for the same seed (JMLR 15, 2014, 1929-1958).\n"
-     "Example: dropout([1.0, 2.0], 0.5)  // [1.0000, 2.0000]",
+     R"(Sets random elements to 0 while training; otherwise x itself.
+
+The same seed drops the same elements.
+
+shapes: kept
+dtypes: floats stay; with training, integers become float32
+formula: y = x / (1 - rate) with probability 1 - rate, else 0
+example:
+> dropout([1.0, 2.0, 3.0, 4.0], 0.5, seed: 2, training: true)
+> dropout([1.0, 2.0], 0.5)
+[1.0000, 2.0000]
+source: JMLR 15 (2014), 1929-1958; torch.nn.functional.dropout
+see: rand)",
      &dropout},
 });
 
 }  // namespace
 
-void add_layer_functions(lang::Library& library) { library.add(kRows); }
+void add_layer_functions(lang::Library& library) { library.add("Layers", kRows); }
 
 void add_neural_functions(lang::Library& library) {
   add_layer_functions(library);
   add_attention_functions(library);
   add_loss_functions(library);
+  add_knowledge_functions(library);
 }
 
 }  // namespace tl

@@ -81,29 +81,58 @@ Value margin_ranking_loss(Interpreter&, Args& args) {
 }
 
 constexpr auto kRows = std::to_array<NativeRow>({
-    {"mse(prediction: tensor, target: tensor) -> tensor",
-     "The mean of (prediction - target)^2.\n"
-     "Example: mse([1.0, 2.0], [1.0, 4.0])  // 2",
+    {"mse(prediction: tensor, target: tensor) -> tensor", R"(The mean squared error.
+
+shapes: both the same -> []
+dtypes: floats stay, integers become float32
+formula: y = mean((prediction - target)^2)
+example:
+> mse([1.0, 2.0], [1.0, 4.0])
+2
+source: torch.nn.functional.mse_loss
+see: cross_entropy)",
      &mse},
     {"cross_entropy(logits: tensor, target) -> tensor",
-     "The mean of -log_softmax(logits)[target]: logits [.., classes], target class ids [..] (ints), or a "
-     "float tensor of probabilities of the logits' shape.\n"
-     "Example: cross_entropy([[0.0, 1000.0]], [0])  // 1000",
+     R"(How badly logits predict classes: the mean of -log(probability of the right one).
+
+shapes: logits[…, classes]; target class ids […], or probabilities [..., classes] -> []
+dtypes: floats stay, integers become float32; ids are ints, probabilities a float tensor
+formula: y = mean(-log_softmax(logits)[target])
+y = mean(sum(-target * log_softmax(logits))) for probabilities
+example:
+> cross_entropy([[2.0, 0.0], [0.0, 1000.0]], [0, 1])
+source: torch.nn.functional.cross_entropy, with the classes last
+see: log_softmax, binary_cross_entropy)",
      &cross_entropy},
     {"binary_cross_entropy(probability: tensor, target: tensor) -> tensor",
-     "The mean of -(y log p + (1 - y) log(1 - p)) for probabilities p and targets y; the logarithms are at "
-     "least -100.\n"
-     "Example: binary_cross_entropy([1.0, 0.0], [1, 1])  // 50",
+     R"(How badly probabilities predict yes or no.
+
+Logarithms are held at -100, so that a wrong certainty costs much and not infinitely much.
+
+shapes: both the same -> []
+dtypes: floats stay, integers become float32; targets lie from 0 to 1
+formula: y = mean(-(target * log(p) + (1 - target) * log(1 - p)))
+example:
+> binary_cross_entropy([0.5, 0.9], [1.0, 1.0])
+source: torch.nn.functional.binary_cross_entropy
+see: sigmoid, cross_entropy)",
      &binary_cross_entropy},
     {"margin_ranking_loss(positive: tensor, negative: tensor, margin: float = 1.0) -> tensor",
-     "The mean of max(0, margin - positive + negative): scores of true facts should exceed those of false "
-     "ones by the margin (Bordes et al., NIPS 2013).\n"
-     "Example: margin_ranking_loss([2.0, 0.0], [0.0, 0.5])  // 0.75",
+     R"(How far true facts are from scoring better than false ones by a margin.
+
+shapes: both the same -> []
+dtypes: floats stay, integers become float32
+formula: y = mean(max(0, margin - positive + negative))
+example:
+> margin_ranking_loss([2.0, 0.0], [0.0, 0.5])
+0.75
+source: Bordes et al., Translating Embeddings for Modeling Multi-relational Data, NIPS 2013
+see: transe_score, distmult_score)",
      &margin_ranking_loss},
 });
 
 }  // namespace
 
-void add_loss_functions(lang::Library& library) { library.add(kRows); }
+void add_loss_functions(lang::Library& library) { library.add("Losses", kRows); }
 
 }  // namespace tl

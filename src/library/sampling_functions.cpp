@@ -172,39 +172,89 @@ Value print_top_k(Interpreter& interpreter, Args& args) {
 
 constexpr auto kRows = std::to_array<NativeRow>({
     {"temperature_sample(logits: tensor, temperature: float, seed = void) -> int",
-     "A token id drawn from softmax(logits / temperature); temperature 0 takes the largest logit, the first "
-     "of equals, and needs no seed. Of [rows, vocabulary] the last row counts.\n"
-     "Example: temperature_sample([[9.0, 0.0], [1.0, 2.0]], 0.0)  // 1",
+     R"(A token id drawn from softmax(logits / temperature).
+
+Temperature 0 takes the largest logit, the first of equals, and needs no seed. The same seed and logits give the
+same id: count it up from token to token.
+
+shapes: logits[vocabulary], or [rows, vocabulary] of which the last row counts
+dtypes: any number type
+formula: P(i) = e^(logits[i] / t) / sum(e^(logits[j] / t))
+example:
+> temperature_sample([[9.0, 0.0], [1.0, 2.0]], 0.0)
+1
+> temperature_sample([1.0, 2.0, 3.0], 0.7, seed: 5)
+source: llama.cpp's temperature sampler and its std::mt19937
+see: sample, argmax, top_k)",
      &temperature_sample},
     {"sample(logits: tensor, temperature|temp: float = 0.8, top_k: int = 40, top_p: float = 0.95, min_p: "
      "float = 0.05, seed = void, repeat_penalty: float = 1.0, recent: list = []) -> int",
-     "A token id drawn as llama.cpp draws it: repeat penalty on the last 64 of `recent`, top-k (0: all), "
-     "top-p, min-p, temperature. The same seed and logits give the same id.\n"
-     "Example: sample([1.0, 9.0, 2.0], top_k: 1, seed: 7)  // 1",
+     R"(A token id drawn as llama.cpp draws it.
+
+In this order: the penalty on the last 64 ids of `recent`, top-k (0: all), top-p, min-p, temperature, one draw.
+
+shapes: logits[vocabulary], or [rows, vocabulary] of which the last row counts
+dtypes: any number type
+example:
+> sample([1.0, 9.0, 2.0], top_k: 1, seed: 7)
+1
+source: llama.cpp's samplers, with its defaults
+see: temperature_sample, generate)",
      &sample},
     {"top_k(logits: tensor, k: int) -> tensor",
-     "The logits with all but the k largest of each row set to -infinity; of equal ones the first stay.\n"
-     "Example: softmax(top_k([1.0, 1.0, 0.0], 2))  // [0.5000, 0.5000, 0.0000]",
+     R"(The logits with all but the k largest of each row at -infinity.
+
+Of equal ones the first stay. `topk` gives the values and their indices.
+
+shapes: […, vocabulary]; kept
+dtypes: floats stay, integers become float32
+formula: y[i] = logits[i] if fewer than k are before it in descending order, else -inf
+example:
+> softmax(top_k([1.0, 1.0, 0.0], 2))
+[0.5000, 0.5000, 0.0000]
+source: arXiv:1805.04833; llama.cpp's top-k sampler
+see: topk, top_p, min_p)",
      &top_k},
     {"top_p(logits: tensor, p: float) -> tensor",
-     "The logits with all but the fewest largest of each row whose probabilities reach p set to -infinity "
-     "(arXiv:1904.09751).\n"
-     "Example: softmax(top_p([2.0, 2.0, 0.0], 0.7))  // [0.5000, 0.5000, 0.0000]",
+     R"(The logits with all but the likeliest, which together reach probability p, at -infinity.
+
+The likeliest always stays.
+
+shapes: […, vocabulary]; kept
+dtypes: floats stay, integers become float32
+formula: y[i] = logits[i] if those before it in descending order have less than p, else -inf
+example:
+> softmax(top_p([2.0, 2.0, 0.0], 0.7))
+[0.5000, 0.5000, 0.0000]
+source: arXiv:1904.09751; llama.cpp's top-p sampler
+see: top_k, min_p)",
      &top_p},
     {"min_p(logits: tensor, p: float) -> tensor",
-     "The logits with those less than p times as probable as the row's best set to -infinity "
-     "(arXiv:2407.01082).\n"
-     "Example: softmax(min_p([2.0, 2.0, 0.0], 0.5))  // [0.5000, 0.5000, 0.0000]",
+     R"(The logits with those less than p times as likely as the best of their row at -infinity.
+
+shapes: […, vocabulary]; kept
+dtypes: floats stay, integers become float32
+formula: y[i] = logits[i] if logits[i] >= max(logits) + log(p), else -inf
+example:
+> softmax(min_p([2.0, 2.0, 0.0], 0.5))
+[0.5000, 0.5000, 0.0000]
+source: arXiv:2407.01082; llama.cpp's min-p sampler
+see: top_k, top_p)",
      &min_p},
     {"print_top_k(logits: tensor, k: int = 10) -> void",
-     "Prints the k largest logits with their token ids and probabilities. Of [rows, vocabulary] the last row "
-     "counts.\n"
-     "Example: print_top_k([1.0, 2.0], 1)  // ()",
+     R"(Prints the k largest logits with their ids and probabilities.
+
+shapes: logits[vocabulary], or [rows, vocabulary] of which the last row counts
+dtypes: any number type
+example:
+> print_top_k([1.0, 3.0, 2.0], 2)
+source: llama.cpp's debugging output
+see: topk, softmax)",
      &print_top_k},
 });
 
 }  // namespace
 
-void add_sampling_functions(lang::Library& library) { library.add(kRows); }
+void add_sampling_functions(lang::Library& library) { library.add("Sampling", kRows); }
 
 }  // namespace tl

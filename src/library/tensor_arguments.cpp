@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <span>
 
 #include <fmt/format.h>
 
@@ -63,6 +64,19 @@ NodeRef ids_argument(const Args& args, size_t i) {
   } catch (const Error& e) {
     args.fail(i, e.what());
   }
+}
+
+NodeRef ids_below(Interpreter& interpreter, const Args& args, size_t i, int64_t n, std::string_view of_what) {
+  const NodeRef ids = ids_argument(args, i);
+  const auto& f = args.function();
+  if (!is_int(ids->dtype()))
+    args.fail(i, fmt::format("[{}] {} must be ints, and they are {}", f.name, f.parameters[i].name,
+                             args[i].describe()));
+  const Tensor values = converted(interpreter.evaluate(ids), DType::i64);
+  for (const int64_t id : std::span(values.data<int64_t>(), static_cast<size_t>(values.elements())))
+    if (id < 0 || id >= n)
+      args.fail(i, fmt::format("[{}] the id {} is out of range: there are {} {}", f.name, id, n, of_what));
+  return ids;
 }
 
 NodeRef mask_argument(const Args& args, size_t i) {

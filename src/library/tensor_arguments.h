@@ -2,6 +2,7 @@
 #pragma once
 
 #include <optional>
+#include <string_view>
 #include <utility>
 #include <vector>
 
@@ -23,6 +24,11 @@ DType plain_dtype_argument(const lang::Args& args, size_t i);
 
 /// Ids or indices: an int, a list of ints (int64), or a tensor as it is.
 graph::NodeRef ids_argument(const lang::Args& args, size_t i);
+
+/// The same, all from 0 to below n. Fails otherwise: "[one_hot] the id 5 is out of range: there are 3
+/// classes".
+graph::NodeRef ids_below(lang::Interpreter& interpreter, const lang::Args& args, size_t i, int64_t n,
+                         std::string_view of_what);
 
 /// A mask: any tensor or list; numbers are true unless they are 0. Gives bool.
 graph::NodeRef mask_argument(const lang::Args& args, size_t i);

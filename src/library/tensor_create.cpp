@@ -88,11 +88,39 @@ Value arange(Interpreter&, Args& args) {
   return Value(graph::cast(range, dtype));
 }
 
+Value linspace(Interpreter&, Args& args) {
+  const double start = args.number(0), stop = args.number(1);
+  const int64_t n = args.integer(2);
+  const DType dtype = plain_dtype_argument(args, 3);
+  if (n < 0 || n >= int64_t{1} << 40)
+    args.fail(2, fmt::format("[linspace] the number of elements must not be negative, and it is {}", n));
+  if (!is_float(dtype))
+    args.fail(3, fmt::format("[linspace] gives floats, and {} was asked for", name(dtype)));
+  Tensor values(dtype, {n});
+  const double step = n > 1 ? (stop - start) / static_cast<double>(n - 1) : 0;
+  for (int64_t i = 0; i < n; ++i)
+    store_double(values, i, i > 0 && i == n - 1 ? stop : start + static_cast<double>(i) * step);
+  return Value(graph::constant(std::move(values)));
+}
+
 Value eye(Interpreter&, Args& args) {
   const int64_t rows = args.integer(0), columns = args.has(1) ? args.integer(1) : rows;
   if (rows < 0 || columns < 0) args.fail(rows < 0 ? 0 : 1, "[eye] the extents must not be negative");
   const NodeRef i = graph::reshape(graph::iota(rows), {rows, 1}), j = graph::iota(columns);
   return Value(graph::cast(graph::binary(Op::equal, i, j), plain_dtype_argument(args, 2)));
+}
+
+Value one_hot(Interpreter& interpreter, Args& args) {
+  const int64_t n = args.integer(1);
+  if (n < 0)
+    args.fail(1, fmt::format("[one_hot] the number of classes must not be negative, and it is {}", n));
+  const NodeRef ids = ids_below(interpreter, args, 0, n, "classes");
+  if (ids->shape().rank() == kMaxRank)
+    args.fail(0, fmt::format("[one_hot] a tensor has at most {} axes, and the ids have them all", kMaxRank));
+  Shape column = ids->shape();
+  column.push_back(1);
+  const NodeRef hot = graph::binary(Op::equal, graph::reshape(ids, column), graph::iota(n));
+  return Value(graph::cast(hot, plain_dtype_argument(args, 2)));
 }
 
 template <Op op>
@@ -122,59 +150,133 @@ Value positional_encoding(Interpreter&, Args& args) {
   return Value(graph::constant(std::move(values)));
 }
 
-Value causal_mask(Interpreter&, Args& args) {
-  const int64_t queries = args.integer(0), keys = args.has(1) ? args.integer(1) : queries;
-  if (queries < 0 || keys < 0)
-    args.fail(queries < 0 ? 0 : 1, "[causal_mask] the extents must not be negative");
-  return Value(
-      graph::make(Op::affine_mask, {}, AffineMaskAttrs{{1, -1}}, {{queries, keys, args.integer(2)}, {}}));
-}
-
 constexpr auto kRows = std::to_array<NativeRow>({
-    {"zeros(shape, dtype = float32) -> tensor",
-     "A tensor of zeros. `shape` is an int or a list of ints.\n"
-     "Example: zeros([2, 3])  // [[0.0000, 0.0000, 0.0000], [0.0000, 0.0000, 0.0000]]",
+    {"zeros(shape, dtype = float32) -> tensor", R"(A tensor of zeros.
+
+shapes: `shape` is an int or a list of ints; [] makes a tensor of rank 0
+dtypes: any of float16 bfloat16 float32 float64 int8 int32 int64 bool
+example:
+> zeros([2, 3])
+[[0.0000, 0.0000, 0.0000],
+ [0.0000, 0.0000, 0.0000]]
+source: numpy.zeros, with torch.zeros' float32
+see: ones, full)",
      &zeros},
-    {"ones(shape, dtype = float32) -> tensor",
-     "A tensor of ones. `shape` is an int or a list of ints.\n"
-     "Example: ones(3, int64)  // [1, 1, 1]",
+    {"ones(shape, dtype = float32) -> tensor", R"(A tensor of ones.
+
+shapes: `shape` is an int or a list of ints; [] makes a tensor of rank 0
+dtypes: any of float16 bfloat16 float32 float64 int8 int32 int64 bool
+example:
+> ones(3, int64)
+[1, 1, 1]
+source: numpy.ones, with torch.ones' float32
+see: zeros, full)",
      &ones},
-    {"full(shape, value, dtype = void) -> tensor",
-     "A tensor of one value everywhere; without `dtype` an int gives int64, a float float32, a bool bool.\n"
-     "Example: full(2, 0.5)  // [0.5000, 0.5000]",
+    {"full(shape, value, dtype = void) -> tensor", R"(A tensor of one value everywhere.
+
+shapes: `shape` is an int or a list of ints
+dtypes: without `dtype` an int gives int64, a float float32, a bool bool; a value that does not fit is an error
+example:
+> full(2, 0.5)
+[0.5000, 0.5000]
+source: numpy.full, with torch.full's element types
+see: zeros, ones)",
      &full},
     {"arange(start, stop = void, step = 1, dtype = void) -> tensor",
-     "start, start + step … below stop; arange(n) counts from 0. int64 where all arguments are ints, else "
-     "float32.\n"
-     "Example: arange(1, 10, 3)  // [1, 4, 7]",
+     R"(Evenly spaced numbers from start on, below stop; arange(n) counts from 0.
+
+shapes: -> [n]
+dtypes: int64 where all arguments are ints, else float32; `dtype` converts
+formula: y[i] = start + i * step, n = ceil((stop - start) / step)
+example:
+> arange(1, 10, 3)
+[1, 4, 7]
+> arange(0.0, 1.0, 0.25)
+[0.0000, 0.2500, 0.5000, 0.7500]
+source: numpy.arange
+see: linspace, range)",
      &arange},
+    {"linspace(start: float, stop: float, n: int, dtype = float32) -> tensor",
+     R"(n evenly spaced numbers from start to stop, both included.
+
+shapes: -> [n]
+dtypes: float32, or the float type that is asked for; computed in float64 and rounded once
+formula: y[i] = start + i * (stop - start) / (n - 1)
+example:
+> linspace(0, 1, 5)
+[0.0000, 0.2500, 0.5000, 0.7500, 1.0000]
+source: numpy.linspace
+see: arange)",
+     &linspace},
     {"eye(n: int, m = void, dtype = float32) -> tensor",
-     "The identity matrix [n, n], or the [n, m] matrix with ones on its diagonal.\n"
-     "Example: eye(2)  // [[1.0000, 0.0000], [0.0000, 1.0000]]",
+     R"(The identity matrix, or any matrix with ones on its diagonal and zeros elsewhere.
+
+shapes: -> [n, m]; m is n unless it is given
+dtypes: any of float16 bfloat16 float32 float64 int8 int32 int64 bool
+formula: y[i, j] = 1 where i = j, else 0
+example:
+> eye(2)
+[[1.0000, 0.0000],
+ [0.0000, 1.0000]]
+source: numpy.eye
+see: tril, one_hot)",
      &eye},
-    {"rand(shape, seed: int) -> tensor",
-     "float32 numbers in [0, 1), the same for the same seed on every machine (Philox4x32-10, doi "
-     "10.1145/2063384.2063405).\n"
-     "Example: shape(rand([2, 3], seed: 1))  // [2, 3]",
+    {"one_hot(ids, n: int, dtype = float32) -> tensor",
+     R"(A row for each id, with a one at the id's place and zeros elsewhere.
+
+shapes: ids[…] -> […, n]; an id below 0 or from n on is an error
+dtypes: ids are ints; the result is of any element type
+formula: y[…, j] = 1 where ids[…] = j, else 0
+example:
+> one_hot([2, 0], 3)
+[[0.0000, 0.0000, 1.0000],
+ [1.0000, 0.0000, 0.0000]]
+source: torch.nn.functional.one_hot
+see: eye, embedding, cross_entropy)",
+     &one_hot},
+    {"rand(shape, seed: int) -> tensor", R"(Random numbers, uniform from 0 to below 1.
+
+The same seed gives the same numbers on every machine and with any number of threads: number i of the tensor
+depends on the seed and i alone.
+
+shapes: `shape` is an int or a list of ints
+dtypes: float32
+example:
+> rand(3, seed: 7)
+[0.9546, 0.7502, 0.1141]
+source: Philox4x32-10, doi:10.1145/2063384.2063405
+see: randn, dropout)",
      &random<Op::random_uniform>},
-    {"randn(shape, seed: int) -> tensor",
-     "float32 numbers of the standard normal distribution, the same for the same seed (Philox4x32-10 and "
-     "Box-Muller).\n"
-     "Example: shape(randn([2, 3], seed: 1))  // [2, 3]",
+    {"randn(shape, seed: int) -> tensor", R"(Random numbers of the standard normal distribution.
+
+The same seed gives the same numbers on every machine and with any number of threads.
+
+shapes: `shape` is an int or a list of ints
+dtypes: float32
+example:
+> randn(3, seed: 7)
+[0.5599, 1.0453, 0.2362]
+source: Philox4x32-10, doi:10.1145/2063384.2063405, and the Box-Muller transform
+see: rand)",
      &random<Op::random_normal>},
     {"positional_encoding(n: int, dim: int, base: float = 10000.0) -> tensor",
-     "float32[n, dim]: sin(p / base^(2i/dim)) in column 2i and its cosine in column 2i + 1 of row p "
-     "(arXiv:1706.03762, section 3.5).\n"
-     "Example: positional_encoding(2, 2)  // [[0.0000, 1.0000], [0.8415, 0.5403]]",
+     R"(Sines and cosines of each position, to be added to embeddings.
+
+shapes: -> [n, dim]
+dtypes: float32
+formula: y[p, 2i]     = sin(p / base^(2i / dim))
+y[p, 2i + 1] = cos(p / base^(2i / dim))
+example:
+> positional_encoding(2, 4)
+[[0.0000, 1.0000, 0.0000, 1.0000],
+ [0.8415, 0.5403, 0.0100, 0.9999]]
+source: arXiv:1706.03762, section 3.5
+see: rope, embedding)",
      &positional_encoding},
-    {"causal_mask(n: int, keys = void, position: int = 0) -> tensor",
-     "bool[n, keys]: true where query i may see key j, j <= i + position. `keys` is n unless given.\n"
-     "Example: causal_mask(2)  // [[true, false], [true, true]]",
-     &causal_mask},
 });
 
 }  // namespace
 
-void add_create_functions(lang::Library& library) { library.add(kRows); }
+void add_create_functions(lang::Library& library) { library.add("Creating tensors", kRows); }
 
 }  // namespace tl

@@ -122,35 +122,90 @@ Value pad(Interpreter&, Args& args) {
 
 constexpr auto kRows = std::to_array<NativeRow>({
     {"slice(x: tensor, axis|dim: int, start = 0, stop = void, step: int = 1) -> tensor",
-     "x[start:stop:step] along one axis; negative positions count from the end.\n"
-     "Example: slice([1.0, 2.0, 3.0, 4.0], 0, 1, 3)  // [2.0000, 3.0000]",
+     R"(x[start:stop:step] along one axis, without copying.
+
+Negative positions count from the end; without `stop` the slice goes on to the end. A negative step goes backwards.
+
+shapes: x[a, n, b], axis 1 -> [a, ceil((stop - start) / step), b]
+dtypes: any; kept
+example:
+> slice([1.0, 2.0, 3.0, 4.0], 0, 1, 3)
+[2.0000, 3.0000]
+source: Python's slices
+see: split, gather)",
      &slice},
-    {"gather(x: tensor, axis|dim: int, index) -> tensor",
-     "result[i][j] = x[index[i][j]][j] for axis 0, x[i][index[i][j]] for axis 1, and so on (torch.gather).\n"
-     "Example: gather([[1, 2], [3, 4]], 1, [[1], [0]])  // [[2.0000], [3.0000]]",
+    {"gather(x: tensor, axis|dim: int, index) -> tensor", R"(Elements of x at indices along one axis.
+
+To take whole rows, index with `embedding` or an equation.
+
+shapes: x[n, d], index[m, d'] with d' <= d -> [m, d'] for axis 0; index has the rank of x
+dtypes: x any; the index int64 or int32. An index out of range is an error
+formula: y[i, j] = x[index[i, j], j] for axis 0
+y[i, j] = x[i, index[i, j]] for axis 1, and so on
+example:
+> gather([[1, 2], [3, 4]], 1, [[1], [0]])
+[[2.0000],
+ [3.0000]]
+source: torch.gather, numpy.take_along_axis
+see: scatter, embedding, topk)",
      &gather},
     {"scatter(x: tensor, axis|dim: int, index, src: tensor) -> tensor",
-     "x with x[index[i][j]][j] = src[i][j] for axis 0, and so on; src may be a number (torch.scatter).\n"
-     "Example: scatter([0.0, 0.0, 0.0], 0, [2, 0], [5.0, 7.0])  // [7.0000, 0.0000, 5.0000]",
+     R"(x with elements of src put at indices along one axis.
+
+Where an index repeats, the last of them counts.
+
+shapes: x[n, d], index and src [m, d'] with d' <= d -> [n, d]; src may be a number
+dtypes: x and src any, the result as x; the index int64 or int32. An index out of range is an error
+formula: y = x, then y[index[i, j], j] = src[i, j] for axis 0, and so on
+example:
+> scatter([0.0, 0.0, 0.0], 0, [2, 0], [5.0, 7.0])
+[7.0000, 0.0000, 5.0000]
+source: torch.scatter, numpy.put_along_axis
+see: gather, aggregate_neighbors)",
      &scatter},
     {"repeat(x: tensor, n, axis|dim = void) -> tensor",
-     "Each element n times along an axis, or of the flattened tensor (numpy.repeat); with a list the whole "
-     "tensor so many times along every axis (numpy.tile).\n"
-     "Example: repeat([1.0, 2.0], 2)  // [1.0000, 1.0000, 2.0000, 2.0000]",
+     R"(Each element n times, or with a list the whole tensor so many times along every axis.
+
+shapes: x[a, b], n -> [a * b * n]; with axis 0 -> [a * n, b]; n = [p, q] -> [a * p, b * q]
+dtypes: any; kept
+formula: y[i] = x[i / n]; with a list y[i, j] = x[i % a, j % b]
+example:
+> repeat([1.0, 2.0], 2)
+[1.0000, 1.0000, 2.0000, 2.0000]
+> repeat([1.0, 2.0], [2])
+[1.0000, 2.0000, 1.0000, 2.0000]
+source: numpy.repeat for a number, numpy.tile for a list
+see: broadcast_to, concat)",
      &repeat},
     {"flip(x: tensor, axis|dim = void) -> tensor",
-     "The elements in reverse order along an axis, a list of axes, or all.\n"
-     "Example: flip([1.0, 2.0, 3.0])  // [3.0000, 2.0000, 1.0000]",
+     R"(The elements in reverse order along an axis, a list of axes, or all of them.
+
+shapes: kept
+dtypes: any; kept
+formula: y[i] = x[n - 1 - i]
+example:
+> flip([1.0, 2.0, 3.0])
+[3.0000, 2.0000, 1.0000]
+source: numpy.flip
+see: slice, sort)",
      &flip},
-    {"pad(x: tensor, widths, value: float = 0.0) -> tensor",
-     "With `value` added around it: widths are an int, [before, after], or a pair for every axis "
-     "(numpy.pad).\n"
-     "Example: pad([1.0, 2.0], [1, 2])  // [0.0000, 1.0000, 2.0000, 0.0000, 0.0000]",
+    {"pad(x: tensor, widths, value: float = 0.0) -> tensor", R"(With elements of one value added around it.
+
+shapes: widths w -> every axis n + 2w; [before, after] -> n + before + after; or such a pair for every axis
+dtypes: any; kept
+example:
+> pad([1.0, 2.0], [1, 2])
+[0.0000, 1.0000, 2.0000, 0.0000, 0.0000]
+> pad([[1, 2]], [[0, 1], [1, 0]], value: 9)
+[[9.0000, 1.0000, 2.0000],
+ [9.0000, 9.0000, 9.0000]]
+source: numpy.pad
+see: concat, padding_mask)",
      &pad},
 });
 
 }  // namespace
 
-void add_index_functions(lang::Library& library) { library.add(kRows); }
+void add_index_functions(lang::Library& library) { library.add("Choosing and rearranging elements", kRows); }
 
 }  // namespace tl

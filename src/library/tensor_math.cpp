@@ -115,127 +115,338 @@ Value select(Interpreter&, Args& args) {
 }
 
 constexpr auto kRows = std::to_array<NativeRow>({
-    {"neg(x: tensor)",
-     "-x, elementwise.\n"
-     "Example: neg(3)  // -3",
+    {"neg(x: tensor)", R"(The negative, elementwise; the same as unary minus.
+
+shapes: kept
+dtypes: any number type; kept
+formula: y = -x
+example:
+> neg([1.0, -2.0])
+[-1.0000, 2.0000]
+source: numpy.negative
+see: abs, sign)",
      &unary<Op::neg>},
-    {"abs(x: tensor)",
-     "|x|, elementwise; an int stays an int.\n"
-     "Example: abs(-3)  // 3",
+    {"abs(x: tensor)", R"(The absolute value, elementwise.
+
+shapes: kept
+dtypes: any number type; kept: an int gives an int
+formula: y = |x|
+example:
+> abs([-1.5, 2.0])
+[1.5000, 2.0000]
+> abs(-3)
+3
+source: numpy.abs
+see: sign, norm)",
      &unary<Op::abs>},
-    {"sign(x: tensor)",
-     "-1, 0 or 1, elementwise; NaN stays NaN.\n"
-     "Example: sign([-2.0, 0.0, 5.0])  // [-1.0000, 0.0000, 1.0000]",
+    {"sign(x: tensor)", R"(Whether elements are negative, zero or positive: -1, 0 or 1.
+
+shapes: kept
+dtypes: any number type; kept. NaN stays NaN
+formula: y = -1 where x < 0, 1 where x > 0, else x
+example:
+> sign([-2.0, 0.0, 5.0])
+[-1.0000, 0.0000, 1.0000]
+source: numpy.sign
+see: abs)",
      &unary<Op::sign>},
-    {"exp(x: tensor)",
-     "e^x, elementwise.\n"
-     "Example: exp(0)  // 1",
+    {"exp(x: tensor)", R"(The exponential function, elementwise.
+
+shapes: kept
+dtypes: floats stay, integers become float32; a plain number gives a float
+formula: y = e^x
+example:
+> exp([0.0, 1.0])
+[1.0000, 2.7183]
+source: numpy.exp
+see: log, softmax)",
      &unary<Op::exp>},
-    {"log(x: tensor)",
-     "The natural logarithm, elementwise.\n"
-     "Example: log([1.0, 10.0])  // [0.0000, 2.3026]",
+    {"log(x: tensor)", R"(The natural logarithm, elementwise.
+
+shapes: kept
+dtypes: floats stay, integers become float32; a plain number gives a float. log(0) is -inf, of a negative number NaN
+formula: y = ln x
+example:
+> log([1.0, 10.0])
+[0.0000, 2.3026]
+source: numpy.log
+see: exp, log_softmax)",
      &unary<Op::log>},
-    {"sqrt(x: tensor)",
-     "The square root, elementwise; always a float.\n"
-     "Example: sqrt(64)  // 8",
+    {"sqrt(x: tensor)", R"(The square root, elementwise.
+
+shapes: kept
+dtypes: floats stay, integers become float32; a plain number gives a float. Of a negative number NaN
+formula: y = x^(1/2)
+example:
+> sqrt([2.0, 9.0])
+[1.4142, 3.0000]
+> sqrt(64)
+8
+source: numpy.sqrt
+see: rsqrt, pow, norm)",
      &unary<Op::sqrt>},
-    {"rsqrt(x: tensor)",
-     "1 / sqrt(x), elementwise.\n"
-     "Example: rsqrt(4)  // 0.5",
+    {"rsqrt(x: tensor)", R"(One over the square root, elementwise, in one step.
+
+shapes: kept
+dtypes: floats stay, integers become float32; a plain number gives a float
+formula: y = 1 / sqrt(x)
+example:
+> rsqrt(4)
+0.5
+source: torch.rsqrt
+see: sqrt, reciprocal, rms_norm)",
      &unary<Op::rsqrt>},
-    {"reciprocal(x: tensor)",
-     "1 / x, elementwise.\n"
-     "Example: reciprocal(4)  // 0.25",
+    {"reciprocal(x: tensor)", R"(One over x, elementwise.
+
+shapes: kept
+dtypes: floats stay, integers become float32; a plain number gives a float
+formula: y = 1 / x
+example:
+> reciprocal([2.0, 4.0])
+[0.5000, 0.2500]
+source: torch.reciprocal
+see: rsqrt)",
      &unary<Op::reciprocal>},
-    {"sin(x: tensor)",
-     "The sine of x radians, elementwise.\n"
-     "Example: sin([0.0, 1.0])  // [0.0000, 0.8415]",
+    {"sin(x: tensor)", R"(The sine of an angle in radians, elementwise.
+
+shapes: kept
+dtypes: floats stay, integers become float32; a plain number gives a float
+formula: y = sin x
+example:
+> sin([0.0, 1.0])
+[0.0000, 0.8415]
+source: numpy.sin
+see: cos, tan)",
      &unary<Op::sin>},
-    {"cos(x: tensor)",
-     "The cosine of x radians, elementwise.\n"
-     "Example: cos([0.0, 1.0])  // [1.0000, 0.5403]",
+    {"cos(x: tensor)", R"(The cosine of an angle in radians, elementwise.
+
+shapes: kept
+dtypes: floats stay, integers become float32; a plain number gives a float
+formula: y = cos x
+example:
+> cos([0.0, 1.0])
+[1.0000, 0.5403]
+source: numpy.cos
+see: sin, tan)",
      &unary<Op::cos>},
-    {"tan(x: tensor)",
-     "The tangent of x radians, elementwise.\n"
-     "Example: tan([0.0, 1.0])  // [0.0000, 1.5574]",
+    {"tan(x: tensor)", R"(The tangent of an angle in radians, elementwise.
+
+shapes: kept
+dtypes: floats stay, integers become float32; a plain number gives a float
+formula: y = sin x / cos x
+example:
+> tan([0.0, 1.0])
+[0.0000, 1.5574]
+source: numpy.tan
+see: sin, cos)",
      &unary<Op::tan>},
-    {"tanh(x: tensor)",
-     "The hyperbolic tangent, elementwise.\n"
-     "Example: tanh([0.0, 1.0])  // [0.0000, 0.7616]",
-     &unary<Op::tanh>},
-    {"erf(x: tensor)",
-     "The error function, elementwise.\n"
-     "Example: erf([0.0, 1.0])  // [0.0000, 0.8427]",
+    {"erf(x: tensor)", R"(The error function, elementwise.
+
+shapes: kept
+dtypes: floats stay, integers become float32; a plain number gives a float
+formula: y = 2 / sqrt(pi) * integral of e^(-t^2) from 0 to x
+example:
+> erf([0.0, 1.0])
+[0.0000, 0.8427]
+source: C's erf, scipy.special.erf
+see: gelu)",
      &unary<Op::erf>},
-    {"floor(x: tensor)",
-     "The largest whole number <= x, elementwise; a float stays a float (int(x) makes an int).\n"
-     "Example: floor(-1.5)  // -2",
+    {"floor(x: tensor)", R"(The largest whole number that is not above x, elementwise.
+
+shapes: kept
+dtypes: any number type; kept: a float stays a float, and `int` makes an int of it
+formula: y <= x < y + 1
+example:
+> floor([-1.5, 2.7])
+[-2.0000, 2.0000]
+source: numpy.floor
+see: ceil, round, int)",
      &unary<Op::floor>},
-    {"ceil(x: tensor)",
-     "The smallest whole number >= x, elementwise; a float stays a float.\n"
-     "Example: ceil(-1.5)  // -1",
+    {"ceil(x: tensor)", R"(The smallest whole number that is not below x, elementwise.
+
+shapes: kept
+dtypes: any number type; kept: a float stays a float, and `int` makes an int of it
+formula: y - 1 < x <= y
+example:
+> ceil([-1.5, 2.7])
+[-1.0000, 3.0000]
+source: numpy.ceil
+see: floor, round, int)",
      &unary<Op::ceil>},
-    {"round(x: tensor)",
-     "The nearest whole number, halves to even, elementwise; a float stays a float.\n"
-     "Example: round([0.5, 1.5, 2.6])  // [0.0000, 2.0000, 3.0000]",
+    {"round(x: tensor)", R"(The nearest whole number, elementwise; halves go to the even one.
+
+shapes: kept
+dtypes: any number type; kept: a float stays a float, and `int` makes an int of it
+formula: |x - y| <= 1/2
+example:
+> round([0.5, 1.5, 2.6])
+[0.0000, 2.0000, 3.0000]
+source: numpy.round, IEEE 754's roundToIntegralTiesToEven
+see: floor, ceil)",
      &unary<Op::round>},
-    {"relu(x: tensor)",
-     "max(x, 0), elementwise; NaN stays NaN.\n"
-     "Example: relu([-1.0, 2.0])  // [0.0000, 2.0000]",
-     &unary<Op::relu>},
-    {"gelu(x: tensor)",
-     "x * (1 + erf(x / sqrt(2))) / 2, elementwise (arXiv:1606.08415).\n"
-     "Example: gelu([-1.0, 1.0])  // [-0.1587, 0.8413]",
-     &unary<Op::gelu>},
-    {"silu(x: tensor)",
-     "x / (1 + e^-x), elementwise (arXiv:1702.03118).\n"
-     "Example: silu([-1.0, 1.0])  // [-0.2689, 0.7311]",
-     &unary<Op::silu>},
-    {"sigmoid(x: tensor)",
-     "1 / (1 + e^-x), elementwise.\n"
-     "Example: sigmoid([0.0, 1.0])  // [0.5000, 0.7311]",
-     &unary<Op::sigmoid>},
-    {"sig(x: tensor)",
-     "sigmoid under its name in the paper on Tensor Logic (arXiv:2510.12269).\n"
-     "Example: sig(0)  // 0.5",
-     &unary<Op::sigmoid>},
-    {"pow(x: tensor, y: tensor)",
-     "x^y, elementwise with broadcasting; an int to a power >= 0 is an int.\n"
-     "Example: pow(2, 10)  // 1024",
+    {"pow(x: tensor, y: tensor)", R"(x to the power y, elementwise; the same as x ** y.
+
+shapes: broadcast together
+dtypes: the wider of both; an int to a power from 0 on is an int (an error where it does not fit), else a float
+formula: z = x^y
+example:
+> pow(2, 10)
+1024
+> pow([1.0, 4.0], 0.5)
+[1.0000, 2.0000]
+source: numpy.power
+see: exp, sqrt)",
      &pow},
-    {"clamp(x: tensor, min = void, max = void)",
-     "x held between `min` and `max`, elementwise; either may be left out.\n"
-     "Example: clamp([-2.0, 0.5, 3.0], 0, 1)  // [0.0000, 0.5000, 1.0000]",
+    {"clamp(x: tensor, min = void, max = void)", R"(x held between a least and a largest value, elementwise.
+
+Either may be left out, but not both.
+
+shapes: the bounds are numbers, or broadcast with x
+dtypes: any number type; a number as a bound does not widen x
+formula: y = min(max(x, least), largest)
+example:
+> clamp([-2.0, 0.5, 3.0], 0, 1)
+[0.0000, 0.5000, 1.0000]
+source: torch.clamp, numpy.clip
+see: maximum, minimum, relu)",
      &clamp},
-    {"maximum(a: tensor, b: tensor)",
-     "The larger of a and b, elementwise with broadcasting; NaN if either is NaN.\n"
-     "Example: maximum([1.0, 5.0], 3)  // [3.0000, 5.0000]",
+    {"maximum(a: tensor, b: tensor)", R"(The larger of two, elementwise.
+
+shapes: broadcast together
+dtypes: the wider of both; a number does not widen a tensor. NaN if either is NaN
+formula: y = a if a > b, else b
+example:
+> maximum([1.0, 5.0], 3)
+[3.0000, 5.0000]
+source: numpy.maximum
+see: max, minimum, clamp)",
      &binary_extremum<Op::maximum>},
-    {"minimum(a: tensor, b: tensor)",
-     "The smaller of a and b, elementwise with broadcasting; NaN if either is NaN.\n"
-     "Example: minimum([1.0, 5.0], 3)  // [1.0000, 3.0000]",
+    {"minimum(a: tensor, b: tensor)", R"(The smaller of two, elementwise.
+
+shapes: broadcast together
+dtypes: the wider of both; a number does not widen a tensor. NaN if either is NaN
+formula: y = a if a < b, else b
+example:
+> minimum([1.0, 5.0], 3)
+[1.0000, 3.0000]
+source: numpy.minimum
+see: min, maximum, clamp)",
      &binary_extremum<Op::minimum>},
+    {"select(condition: tensor, a: tensor, b: tensor) -> tensor", R"(a where a condition holds, else b.
+
+shapes: all three broadcast together
+dtypes: the condition is bool, or a number that counts unless it is 0; the result is the wider of a and b
+formula: y = a where condition, else b
+example:
+> let x = [-1.0, 4.0]
+> select(x > 0, sqrt(x), 0.0)
+source: numpy.where
+see: apply_mask)",
+     &select},
+});
+
+constexpr auto kExtrema = std::to_array<NativeRow>({
     {"max(x: tensor, other = void, axis|dim = void, keepdim: bool = false)",
-     "The largest element of x, or along an axis: max(x, 1) is max(x, axis: 1). Of two numbers or tensors "
-     "the larger, elementwise (an int after a tensor is an axis; `maximum` takes numbers too). NaN if any is "
-     "NaN.\n"
-     "Example: max([[1, 5], [4, 2]], axis: 0)  // [4.0000, 5.0000]",
+     R"(The largest element, of all or along axes; or the larger of two values.
+
+max(x, 1) is max(x, axis: 1): an int after a tensor or a list is an axis. Any other second argument is compared
+elementwise, and `maximum` compares with an int.
+
+shapes: x[a, b] -> []; with axis 1 -> [a], or [a, 1] with keepdim; two values broadcast together
+dtypes: any number type; kept. NaN if any element is NaN. Of a list or a number it gives a plain number
+formula: y[i] = max over j of x[i, j]
+example:
+> max([[1, 5], [4, 2]], axis: 0)
+[4.0000, 5.0000]
+> [max([3, 9, 4]), max(2, 2.5)]
+[9, 2.5]
+source: numpy.max, numpy.maximum
+see: maximum, min, argmax, topk)",
      &largest<Op::reduce_max, Op::maximum>},
     {"min(x: tensor, other = void, axis|dim = void, keepdim: bool = false)",
-     "The smallest element of x, or along an axis: min(x, 1) is min(x, axis: 1). Of two numbers or tensors "
-     "the smaller, elementwise (an int after a tensor is an axis; `minimum` takes numbers too). NaN if any "
-     "is NaN.\n"
-     "Example: min(3, 2)  // 2",
+     R"(The smallest element, of all or along axes; or the smaller of two values.
+
+min(x, 1) is min(x, axis: 1): an int after a tensor or a list is an axis. Any other second argument is compared
+elementwise, and `minimum` compares with an int.
+
+shapes: x[a, b] -> []; with axis 1 -> [a], or [a, 1] with keepdim; two values broadcast together
+dtypes: any number type; kept. NaN if any element is NaN. Of a list or a number it gives a plain number
+formula: y[i] = min over j of x[i, j]
+example:
+> min([[1, 5], [4, 2]], axis: 1)
+[1.0000, 2.0000]
+> min(3, 2)
+2
+source: numpy.min, numpy.minimum
+see: minimum, max, argmin)",
      &largest<Op::reduce_min, Op::minimum>},
-    {"select(condition: tensor, a: tensor, b: tensor) -> tensor",
-     "a where the condition is true, else b, with broadcasting.\n"
-     "Example: select([true, false], 1.0, [5.0, 6.0])  // [1.0000, 6.0000]",
-     &select},
+});
+
+constexpr auto kActivations = std::to_array<NativeRow>({
+    {"relu(x: tensor)", R"(What is positive; 0 for the rest.
+
+shapes: kept
+dtypes: any number type; kept. NaN stays NaN
+formula: y = max(x, 0)
+example:
+> relu([-1.0, 2.0])
+[0.0000, 2.0000]
+source: torch.relu
+see: gelu, silu, clamp)",
+     &unary<Op::relu>},
+    {"gelu(x: tensor)", R"(The Gaussian error linear unit, in its exact form.
+
+shapes: kept
+dtypes: floats stay, integers become float32; a plain number gives a float
+formula: y = x * (1 + erf(x / sqrt(2))) / 2
+example:
+> gelu([-1.0, 1.0])
+[-0.1587, 0.8413]
+source: arXiv:1606.08415; torch.nn.functional.gelu
+see: silu, erf)",
+     &unary<Op::gelu>},
+    {"silu(x: tensor)", R"(The sigmoid linear unit, also known as swish.
+
+shapes: kept
+dtypes: floats stay, integers become float32; a plain number gives a float
+formula: y = x / (1 + e^-x)
+example:
+> silu([-1.0, 1.0])
+[-0.2689, 0.7311]
+source: arXiv:1702.03118; torch.nn.functional.silu
+see: swiglu, sigmoid, gelu)",
+     &unary<Op::silu>},
+    {"sigmoid|sig(x: tensor)", R"(The logistic function, from any number to between 0 and 1.
+
+shapes: kept
+dtypes: floats stay, integers become float32; a plain number gives a float
+formula: y = 1 / (1 + e^-x)
+example:
+> sigmoid([-1.0, 0.0, 1.0])
+[0.2689, 0.5000, 0.7311]
+source: torch.sigmoid; `sig` in the paper on Tensor Logic, arXiv:2510.12269
+see: softmax, tanh, binary_cross_entropy)",
+     &unary<Op::sigmoid>},
+    {"tanh(x: tensor)", R"(The hyperbolic tangent, from any number to between -1 and 1.
+
+shapes: kept
+dtypes: floats stay, integers become float32; a plain number gives a float
+formula: y = (e^x - e^-x) / (e^x + e^-x)
+example:
+> tanh([-1.0, 0.0, 1.0])
+[-0.7616, 0.0000, 0.7616]
+source: numpy.tanh
+see: sigmoid)",
+     &unary<Op::tanh>},
 });
 
 }  // namespace
 
-void add_math_functions(lang::Library& library) { library.add(kRows); }
+void add_math_functions(lang::Library& library) {
+  library.add("Elementwise mathematics", kRows);
+  library.add("Activations", kActivations);
+  library.add("Reductions and order", kExtrema);
+}
 
 void add_tensor_functions(lang::Library& library) {
   add_create_functions(library);

@@ -136,68 +136,192 @@ Value topk(Interpreter&, Args& args) {
 }
 
 constexpr auto kRows = std::to_array<NativeRow>({
-    {"sum(x: tensor, axis|dim = void, keepdim: bool = false)",
-     "The sum of all elements, or along an axis or a list of axes; integers give int64.\n"
-     "Example: sum([[1, 2], [3, 4]], 0)  // [4.0000, 6.0000]",
+    {"sum(x: tensor, axis|dim = void, keepdim: bool = false)", R"(The sum, of all elements or along axes.
+
+shapes: x[a, b] -> []; with axis 1 -> [a], or [a, 1] with keepdim; `axis` is an int or a list of ints
+dtypes: floats stay (float16 is accumulated in float32), integers give int64. Of a list or a number it gives a
+plain number
+formula: y[i] = x[i, 0] + x[i, 1] + …
+example:
+> sum([[1, 2], [3, 4]], 0)
+[4.0000, 6.0000]
+> sum([1, 2, 3])
+6
+source: numpy.sum
+see: mean, cumsum, prod)",
      &reduce<Op::reduce_sum>},
     {"mean(x: tensor, axis|dim = void, keepdim: bool = false)",
-     "The arithmetic mean of all elements, or along an axis or a list of axes; always a float.\n"
-     "Example: mean([1, 2, 4, 5])  // 3",
+     R"(The arithmetic mean, of all elements or along axes.
+
+shapes: x[a, b] -> []; with axis 1 -> [a], or [a, 1] with keepdim; `axis` is an int or a list of ints
+dtypes: floats stay, integers give float32. Of a list or a number it gives a plain float
+formula: y[i] = sum(x[i, j]) / n
+example:
+> mean([[1, 2], [3, 6]], axis: 1)
+[1.5000, 4.5000]
+source: numpy.mean
+see: sum, var, std)",
      &reduce<Op::reduce_mean>},
     {"prod(x: tensor, axis|dim = void, keepdim: bool = false)",
-     "The product of all elements, or along an axis or a list of axes; integers give int64.\n"
-     "Example: prod([2, 3, 4])  // 24",
+     R"(The product, of all elements or along axes.
+
+shapes: x[a, b] -> []; with axis 1 -> [a], or [a, 1] with keepdim; `axis` is an int or a list of ints
+dtypes: floats stay, integers give int64. Of a list or a number it gives a plain number
+formula: y[i] = x[i, 0] * x[i, 1] * …
+example:
+> prod([2, 3, 4])
+24
+source: numpy.prod
+see: sum)",
      &reduce<Op::reduce_prod>},
     {"var(x: tensor, axis|dim = void, keepdim: bool = false, correction: int = 0)",
-     "The variance sum((x - mean)^2) / (n - correction), of all elements or along axes; correction 1 gives "
-     "the sample variance.\n"
-     "Example: var([1.0, 2.0, 3.0, 4.0])  // 1.25",
+     R"(The variance, of all elements or along axes.
+
+Correction 1 gives the estimate from a sample.
+
+shapes: x[a, b] -> []; with axis 1 -> [a], or [a, 1] with keepdim; `axis` is an int or a list of ints
+dtypes: floats stay (float16 is computed in float32), integers give float32. Of a list it gives a plain float
+formula: y = sum((x - mean(x))^2) / (n - correction)
+example:
+> var([1.0, 2.0, 3.0, 4.0])
+1.25
+> var([1.0, 3.0], correction: 1)
+2
+source: numpy.var, whose ddof is the correction
+see: std, mean, layer_norm)",
      &var},
     {"std(x: tensor, axis|dim = void, keepdim: bool = false, correction: int = 0)",
-     "The standard deviation, the square root of var.\n"
-     "Example: std([1.0, 3.0])  // 1",
+     R"(The standard deviation, of all elements or along axes.
+
+shapes: x[a, b] -> []; with axis 1 -> [a], or [a, 1] with keepdim; `axis` is an int or a list of ints
+dtypes: floats stay (float16 is computed in float32), integers give float32. Of a list it gives a plain float
+formula: y = sqrt(var(x))
+example:
+> std([1.0, 3.0])
+1
+source: numpy.std, whose ddof is the correction
+see: var)",
      &std},
     {"norm(x: tensor, axis|dim = void, keepdim: bool = false, p: float = 2.0)",
-     "The p-norm sum(|x|^p)^(1/p) of all elements, or along axes.\n"
-     "Example: norm([3.0, 4.0])  // 5",
+     R"(The length of vectors: the p-norm, of all elements or along axes.
+
+shapes: x[a, b] -> []; with axis 1 -> [a], or [a, 1] with keepdim; `axis` is an int or a list of ints
+dtypes: floats stay, integers give float32. Of a list it gives a plain float
+formula: y = sum(|x|^p)^(1/p)
+example:
+> norm([3.0, 4.0])
+5
+> norm([[3.0, 4.0], [1.0, 0.0]], 1, p: 1.0)
+[7.0000, 1.0000]
+source: numpy.linalg.norm for vectors
+see: rms_norm, transe_score)",
      &norm},
     {"any(x: tensor, axis|dim = void, keepdim: bool = false)",
-     "Whether any element is not 0, of all elements or along axes.\n"
-     "Example: any([0, 0, 2])  // true",
+     R"(Whether an element is true, of all elements or along axes.
+
+shapes: x[a, b] -> []; with axis 1 -> [a], or [a, 1] with keepdim; `axis` is an int or a list of ints
+dtypes: bool, or numbers, which are true unless they are 0; gives bool. Of a list it gives a plain bool
+formula: y[i] = x[i, 0] or x[i, 1] or …
+example:
+> any([0, 0, 2])
+true
+source: numpy.any
+see: all)",
      &reduce<Op::reduce_any>},
     {"all(x: tensor, axis|dim = void, keepdim: bool = false)",
-     "Whether no element is 0, of all elements or along axes.\n"
-     "Example: all([1, 0, 2])  // false",
+     R"(Whether every element is true, of all elements or along axes.
+
+shapes: x[a, b] -> []; with axis 1 -> [a], or [a, 1] with keepdim; `axis` is an int or a list of ints
+dtypes: bool, or numbers, which are true unless they are 0; gives bool. Of a list it gives a plain bool
+formula: y[i] = x[i, 0] and x[i, 1] and …
+example:
+> all([[1.0, 2.0], [3.0, 0.0]] > 0.5, axis: 1)
+[true, false]
+source: numpy.all
+see: any, assert)",
      &reduce<Op::reduce_all>},
     {"argmax(x: tensor, axis|dim = void, keepdim: bool = false)",
-     "The index of the first largest element: an int, or an int64 tensor along an axis of a matrix. Without "
-     "an axis the elements are counted row by row. NaN counts as largest.\n"
-     "Example: argmax([1.0, 7.0, 3.0])  // 1",
+     R"(The index of the largest element, the first of equals.
+
+shapes: x[a, b] -> an int that counts row by row; with axis 1 -> [a], or [a, 1] with keepdim
+dtypes: any number type; gives int64, a plain int where one index is left. NaN counts as largest
+formula: y[i] = the least j with x[i, j] = max over k of x[i, k]
+example:
+> argmax([1.0, 7.0, 3.0])
+1
+> argmax([[1, 5], [4, 2]], 0)
+[1, 0]
+source: numpy.argmax
+see: max, topk, temperature_sample)",
      &arg_extremum<Op::argmax>},
     {"argmin(x: tensor, axis|dim = void, keepdim: bool = false)",
-     "The index of the first smallest element, as argmax. NaN counts as smallest.\n"
-     "Example: argmin([[3, 1], [0, 5]], 1)  // [1, 0]",
+     R"(The index of the smallest element, the first of equals.
+
+shapes: x[a, b] -> an int that counts row by row; with axis 1 -> [a], or [a, 1] with keepdim
+dtypes: any number type; gives int64, a plain int where one index is left. NaN counts as smallest
+formula: y[i] = the least j with x[i, j] = min over k of x[i, k]
+example:
+> argmin([[3, 1], [0, 5]], 1)
+[1, 0]
+source: numpy.argmin
+see: min, argsort)",
      &arg_extremum<Op::argmin>},
-    {"cumsum(x: tensor, axis|dim: int = -1) -> tensor",
-     "The running sum along an axis.\n"
-     "Example: cumsum([1, 2, 3])  // [1.0000, 3.0000, 6.0000]",
+    {"cumsum(x: tensor, axis|dim: int = -1) -> tensor", R"(The running sum along an axis.
+
+shapes: kept
+dtypes: floats stay, integers give int64
+formula: y[i] = x[0] + x[1] + … + x[i]
+example:
+> cumsum([1, 2, 3])
+[1.0000, 3.0000, 6.0000]
+source: numpy.cumsum
+see: sum)",
      &cumsum},
     {"sort(x: tensor, axis|dim: int = -1, descending: bool = false) -> tensor",
-     "The elements in order along an axis; equal ones keep their order, NaN goes last.\n"
-     "Example: sort([3.0, 1.0, 2.0])  // [1.0000, 2.0000, 3.0000]",
+     R"(The elements in order along an axis.
+
+Equal elements keep their order, and NaN goes last.
+
+shapes: kept
+dtypes: any number type; kept
+formula: y[i] <= y[i + 1]
+example:
+> sort([3.0, 1.0, 2.0])
+[1.0000, 2.0000, 3.0000]
+source: numpy.sort with a stable kind
+see: argsort, topk)",
      &sort<Op::sort>},
     {"argsort(x: tensor, axis|dim: int = -1, descending: bool = false) -> tensor",
-     "The int64 indices that `sort` takes the elements from.\n"
-     "Example: argsort([3.0, 1.0, 2.0])  // [1, 2, 0]",
+     R"(The indices that sorting takes the elements from.
+
+shapes: kept
+dtypes: any number type; gives int64
+formula: gather(x, axis, argsort(x, axis)) = sort(x, axis)
+example:
+> argsort([3.0, 1.0, 2.0])
+[1, 2, 0]
+source: numpy.argsort with a stable kind
+see: sort, gather)",
      &sort<Op::argsort>},
     {"topk(x: tensor, k: int, axis|dim: int = -1, largest: bool = true) -> list",
-     "The k largest (or smallest) elements along an axis in order, and their indices: [values, indices].\n"
-     "Example: topk([1.0, 9.0, 5.0], 2)[1]  // [1, 2]",
+     R"(The k largest elements along an axis, in order, and their indices.
+
+With `largest: false` the k smallest. `top_k` keeps them in place and is for sampling.
+
+shapes: x[a, b] -> [values[a, k], indices[a, k]]
+dtypes: any number type; values keep it, indices are int64
+formula: indices = argsort(x, descending: true)[.., :k]
+example:
+> let (values, indices) = topk([1.0, 9.0, 5.0], 2)
+> [values, indices]
+[[9.0000, 5.0000], [1, 2]]
+source: torch.topk
+see: sort, top_k, argmax)",
      &topk},
 });
 
 }  // namespace
 
-void add_reduce_functions(lang::Library& library) { library.add(kRows); }
+void add_reduce_functions(lang::Library& library) { library.add("Reductions and order", kRows); }
 
 }  // namespace tl

@@ -216,69 +216,158 @@ Value chunk(Interpreter&, Args& args) {
 }
 
 constexpr auto kRows = std::to_array<NativeRow>({
-    {"shape(x: tensor) -> list",
-     "The extents as a list of ints, outermost first.\n"
-     "Example: shape([[1, 2, 3], [4, 5, 6]])  // [2, 3]",
+    {"shape(x: tensor) -> list", R"(The extents of a tensor as a list of ints, outermost first.
+
+shapes: x[a, b, …] gives [a, b, …]; a number gives []
+dtypes: any
+example:
+> shape([[1, 2, 3], [4, 5, 6]])
+[2, 3]
+source: numpy.shape
+see: rank, len)",
      &shape},
-    {"rank(x: tensor) -> int",
-     "The number of axes; a number has 0.\n"
-     "Example: rank([[1, 2, 3]])  // 2",
+    {"rank(x: tensor) -> int", R"(How many axes a tensor has; a number has none.
+
+shapes: x[a, b] gives 2
+dtypes: any
+example:
+> rank([[1, 2, 3]])
+2
+source: numpy.ndim
+see: shape)",
      &rank},
-    {"reshape(x: tensor, shape) -> tensor",
-     "The same elements, row by row, in another shape; one extent may be -1, which takes what is left. Whole "
-     "floats count as extents.\n"
-     "Example: reshape([1, 2, 3, 4], [2.0, -1])  // [[1.0000, 2.0000], [3.0000, 4.0000]]",
+    {"reshape(x: tensor, shape) -> tensor", R"(The same elements, row by row, in another shape.
+
+shapes: `shape` holds as many elements as x; one extent may be -1, which takes what is left; whole floats count
+dtypes: any; kept
+example:
+> reshape([1, 2, 3, 4], [2, -1])
+[[1.0000, 2.0000],
+ [3.0000, 4.0000]]
+source: numpy.reshape
+see: flatten, transpose, unsqueeze)",
      &reshape},
-    {"flatten(x: tensor, start: int = 0, end: int = -1) -> tensor",
-     "Axes `start` to `end` joined into one.\n"
-     "Example: shape(flatten(zeros([2, 3, 4]), 1))  // [2, 12]",
+    {"flatten(x: tensor, start: int = 0, end: int = -1) -> tensor", R"(Axes `start` to `end` joined into one.
+
+shapes: x[a, b, c], start 1 -> [a, b * c]; a number gives [1]
+dtypes: any; kept
+example:
+> shape(flatten(zeros([2, 3, 4]), 1))
+[2, 12]
+source: torch.flatten
+see: reshape)",
      &flatten},
     {"transpose(x: tensor, axis0 = void, axis1 = void) -> tensor",
-     "Two axes swapped; without them all axes in reverse order.\n"
-     "Example: transpose([[1, 2], [3, 4]])  // [[1.0000, 3.0000], [2.0000, 4.0000]]",
+     R"(Two axes swapped; without them all axes in reverse order.
+
+shapes: x[a, b, c] -> [c, b, a]; with axes 0 and 1 -> [b, a, c]
+dtypes: any; kept
+example:
+> transpose([[1, 2, 3], [4, 5, 6]])
+[[1.0000, 4.0000],
+ [2.0000, 5.0000],
+ [3.0000, 6.0000]]
+source: numpy.transpose without axes, torch.transpose with two
+see: permute, matmul)",
      &transpose},
-    {"permute(x: tensor, axes) -> tensor",
-     "The axes in another order: axis i of the result is axis axes[i] of x.\n"
-     "Example: shape(permute(zeros([2, 3, 4]), [2, 0, 1]))  // [4, 2, 3]",
+    {"permute(x: tensor, axes) -> tensor", R"(The axes in another order.
+
+shapes: axis i of the result is axis axes[i] of x: x[a, b, c], axes [2, 0, 1] -> [c, a, b]
+dtypes: any; kept
+example:
+> shape(permute(zeros([2, 3, 4]), [2, 0, 1]))
+[4, 2, 3]
+source: torch.permute, numpy.transpose with axes
+see: transpose)",
      &permute},
-    {"squeeze(x: tensor, axis|dim = void) -> tensor",
-     "Without the axes of extent 1, or without those named.\n"
-     "Example: shape(squeeze(zeros([1, 3, 1]), 0))  // [3, 1]",
+    {"squeeze(x: tensor, axis|dim = void) -> tensor", R"(Without the axes of extent 1, or without those named.
+
+shapes: x[1, a, 1] -> [a]; with axis 0 -> [a, 1]; an axis of another extent is an error
+dtypes: any; kept
+example:
+> shape(squeeze(zeros([1, 3, 1]), 0))
+[3, 1]
+source: numpy.squeeze
+see: unsqueeze, reshape)",
      &squeeze},
-    {"unsqueeze(x: tensor, axis|dim: int) -> tensor",
-     "With a new axis of extent 1 at that position.\n"
-     "Example: shape(unsqueeze(zeros([2, 3]), -1))  // [2, 3, 1]",
+    {"unsqueeze(x: tensor, axis|dim: int) -> tensor", R"(With a new axis of extent 1 at a position.
+
+shapes: x[a, b], axis 0 -> [1, a, b]; axis -1 -> [a, b, 1]
+dtypes: any; kept
+example:
+> shape(unsqueeze(zeros([2, 3]), -1))
+[2, 3, 1]
+source: torch.unsqueeze, numpy.expand_dims
+see: squeeze, broadcast_to)",
      &unsqueeze},
-    {"broadcast_to(x: tensor, shape) -> tensor",
-     "Repeated to a shape by NumPy's rule: axes of extent 1 and missing leading axes are repeated.\n"
-     "Example: broadcast_to([1.0, 2.0], [2, 2])  // [[1.0000, 2.0000], [1.0000, 2.0000]]",
+    {"broadcast_to(x: tensor, shape) -> tensor", R"(Repeated to a shape by NumPy's rule, without copying.
+
+shapes: axes of extent 1, and missing leading axes, take the extent of `shape`; the others must agree
+dtypes: any; kept
+example:
+> broadcast_to([1.0, 2.0], [2, 2])
+[[1.0000, 2.0000],
+ [1.0000, 2.0000]]
+source: numpy.broadcast_to
+see: repeat, unsqueeze)",
      &broadcast_to},
-    {"concat(tensors, other = void, axis|dim = void) -> tensor",
-     "The tensors of a list joined along an existing axis (0 unless given): concat([a, b], axis) or "
-     "concat(a, b, axis).\n"
-     "Example: concat([[1.0], [2.0, 3.0]], 0)  // [1.0000, 2.0000, 3.0000]",
+    {"concat|cat(tensors, other = void, axis|dim = void) -> tensor",
+     R"(Tensors joined along an axis that they have.
+
+concat([a, b, c], axis) takes a list, concat(a, b, axis) two tensors; the axis is 0 unless it is given.
+
+shapes: a[m, d], b[n, d] -> [m + n, d]; all extents but the axis' must agree
+dtypes: any; where they differ, the wider
+example:
+> concat([[1.0], [2.0, 3.0]])
+[1.0000, 2.0000, 3.0000]
+> concat([[1], [2]], [[3], [4]], 1)
+[[1.0000, 3.0000],
+ [2.0000, 4.0000]]
+source: numpy.concatenate, torch.cat
+see: stack, split)",
      &concat},
-    {"cat(tensors, other = void, axis|dim = void) -> tensor",
-     "Another name of concat.\n"
-     "Example: cat([[1.0], [2.0, 3.0]])  // [1.0000, 2.0000, 3.0000]",
-     &concat},
-    {"stack(tensors, axis|dim: int = 0) -> tensor",
-     "Tensors of one shape joined along a new axis.\n"
-     "Example: stack([[1.0, 2.0], [3.0, 4.0]], 1)  // [[1.0000, 3.0000], [2.0000, 4.0000]]",
+    {"stack(tensors, axis|dim: int = 0) -> tensor", R"(Tensors of one shape joined along a new axis.
+
+shapes: n tensors [a, b] -> [n, a, b]; axis -1 -> [a, b, n]
+dtypes: any; where they differ, the wider
+example:
+> stack([[1.0, 2.0], [3.0, 4.0]], 1)
+[[1.0000, 3.0000],
+ [2.0000, 4.0000]]
+source: numpy.stack
+see: concat, unsqueeze)",
      &stack},
-    {"split(x: tensor, sizes, axis|dim: int = 0) -> list",
-     "A list of pieces along an axis: of `sizes` elements each (the last may have fewer), or of the sizes in "
-     "a list (torch.split).\n"
-     "Example: split([1.0, 2.0, 3.0], 2)  // [[1.0000, 2.0000], [3.0000]]",
+    {"split(x: tensor, sizes, axis|dim: int = 0) -> list", R"(A list of pieces of given sizes along an axis.
+
+`sizes` is an int, the size of every piece (the last may be smaller), or a list with the size of each.
+
+shapes: x[n, d], sizes [a, b] with a + b = n -> [a, d] and [b, d]
+dtypes: any; kept
+example:
+> split([1.0, 2.0, 3.0], 2)
+[[1.0000, 2.0000], [3.0000]]
+> let (q, kv) = split(ones([6, 2]), [2, 4])
+> [shape(q), shape(kv)]
+[[2, 2], [4, 2]]
+source: torch.split
+see: chunk, slice, concat)",
      &split},
     {"chunk(x: tensor, n: int, axis|dim: int = 0) -> list",
-     "A list of at most n pieces of equal size along an axis; the last may be smaller (torch.chunk).\n"
-     "Example: chunk([1.0, 2.0, 3.0], 2)  // [[1.0000, 2.0000], [3.0000]]",
+     R"(A list of at most n pieces of equal size along an axis.
+
+shapes: x[m, d] -> pieces of ceil(m / n) rows; the last may be smaller
+dtypes: any; kept
+example:
+> chunk([1.0, 2.0, 3.0], 2)
+[[1.0000, 2.0000], [3.0000]]
+source: torch.chunk
+see: split)",
      &chunk},
 });
 
 }  // namespace
 
-void add_shape_functions(lang::Library& library) { library.add(kRows); }
+void add_shape_functions(lang::Library& library) { library.add("Shapes", kRows); }
 
 }  // namespace tl

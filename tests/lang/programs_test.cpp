@@ -1,14 +1,12 @@
 // Programs as tests of the language:
-//   tests/lang/NAME.tl      prints what its `// expect: …` comments say, line by line, and ends without an
-//   error; tests/errors/NAME.tl    fails with exactly the text of NAME.expected beside it; examples/NAME.tl
-//   prints exactly the text of NAME.expected beside it.
+//   tests/lang/NAME.tl    passes `tl test`: it prints what its `// expect: …` comments say
+//   tests/errors/NAME.tl  fails with exactly the text of NAME.expected beside it
 // With TL_UPDATE_EXPECTED=1 in the environment the .expected files are written instead of compared.
 #include <gtest/gtest.h>
 
 #include <cstdlib>
 #include <filesystem>
 #include <fstream>
-#include <sstream>
 
 #include "base/file.h"
 #include "lang/run_program.h"
@@ -18,17 +16,6 @@ namespace tl::test {
 namespace {
 
 const std::string kRoot = TL_SOURCE_DIR;
-
-/// The text after every `// expect: `, one line each.
-std::string expectations(const std::string& text) {
-  constexpr std::string_view kMark = "// expect: ";
-  std::istringstream lines(text);
-  std::string out;
-  for (std::string line; std::getline(lines, line);)
-    if (const size_t at = line.find(kMark); at != std::string::npos)
-      out += line.substr(at + kMark.size()) + "\n";
-  return out;
-}
 
 void compare_with_file(const std::string& path, const std::string& actual) {
   if (std::getenv("TL_UPDATE_EXPECTED")) {
@@ -50,10 +37,12 @@ std::string test_name(const testing::TestParamInfo<std::string>& info) { return 
 using LanguageProgram = Programs;
 TEST_P(LanguageProgram, PrintsWhatItExpects) {
   enter("tests/lang");
-  const std::string path = GetParam() + ".tl";
-  const ProgramRun run = run_program(path);
-  EXPECT_EQ(run.error, "");
-  EXPECT_EQ(run.output, expectations(read_file(path)));
+  const auto session = reference_session();
+  const std::vector<TestResult> results = run_tests(GetParam() + ".tl", *session, {});
+  EXPECT_FALSE(results.empty()) << "it has no tests";
+  for (const TestResult& r : results)
+    EXPECT_TRUE(r.passed) << r.file << ":" << r.line << ": " << r.name << ": " << r.message << "\n"
+                          << r.details;
 }
 INSTANTIATE_TEST_SUITE_P(All, LanguageProgram, testing::ValuesIn(programs_in(kRoot + "/tests/lang")),
                          test_name);
@@ -62,8 +51,8 @@ using WrongProgram = Programs;
 TEST_P(WrongProgram, IsRefusedWithItsMessage) {
   enter("tests/errors");
   const ProgramRun run = run_program(GetParam() + ".tl");
-  ASSERT_NE(run.error, "") << "the program ran without an error";
-  compare_with_file(GetParam() + ".expected", run.error + "\n");
+  ASSERT_NE(run.error_text, "") << "the program ran without an error";
+  compare_with_file(GetParam() + ".expected", run.error_text + "\n");
 }
 INSTANTIATE_TEST_SUITE_P(All, WrongProgram, testing::ValuesIn(programs_in(kRoot + "/tests/errors")),
                          test_name);

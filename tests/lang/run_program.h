@@ -1,18 +1,19 @@
-// Runs a .tl file as tests do: output is captured, tensors are computed by the reference backend.
+// Runs .tl files as tests do: output is captured, tensors are computed by the reference backend.
 #pragma once
 
+#include <memory>
 #include <string>
 #include <vector>
 
+#include "library/testing.h"
+#include "runtime/session.h"
+
 namespace tl::test {
 
-struct ProgramRun {
-  std::string output;  ///< what it printed
-  std::string error;   ///< diagnostics of the checker, or the failure that ended it; empty if all went well
-};
+std::unique_ptr<Session> reference_session();
 
-/// Loads and runs main (with `args`) and the tests of a file. Paths in messages are as `path` is written.
-ProgramRun run_program(const std::string& path, const std::vector<std::string>& args = {});
+/// Loads a file and runs its main. Paths in messages are as `path` is written.
+ProgramRun run_program(const std::string& path);
 
 /// The .tl files of a folder, sorted, without their extension.
 std::vector<std::string> programs_in(const std::string& folder);

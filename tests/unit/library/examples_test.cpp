@@ -1,45 +1,148 @@
-// Every built-in function is documented, and the example in its documentation gives what it says.
+// Every built-in function has a whole page of documentation, and its examples give what it says.
 #include <gtest/gtest.h>
 
-#include <regex>
+#include <filesystem>
+#include <set>
 
+#include "formats/gguf.h"
+#include "formats/synth.h"
+#include "lang/interpreter.h"
+#include "library/model_functions.h"
+#include "library/testing.h"
 #include "unit/library/evaluate.h"
 
 namespace tl::test {
 namespace {
 
-/// One line: matrices are printed over several, and columns are padded.
-std::string in_one_line(const std::string& text) {
-  const std::string spaced = std::regex_replace(text, std::regex("\\s+"), " ");
-  return std::regex_replace(spaced, std::regex("\\[ "), "[");
+/// The same model with a chat template, which synthetic ones lack.
+void write_chat_model(const std::string& tiny, SynthOptions options, const std::string& path) {
+  GgufWriter vocabulary(path);
+  for (const MetaEntry& entry : open_model_file(tiny)->metadata()) vocabulary.set(entry.key, entry.value);
+  vocabulary.set("tokenizer.chat_template",
+                 MetaValue::of_string("{% for m in messages %}<|{{ m.role }}|>{{ m.content }}\n{% endfor %}"
+                                      "{% if add_generation_prompt %}<|assistant|>{% endif %}"));
+  vocabulary.finish();
+  options.tokenizer = path;
+  synthesise_model(path, options);
 }
 
-/// The built-in functions that this room adds.
-std::vector<std::string> names() {
-  lang::Library library;
-  add_tensor_functions(library);
-  add_neural_functions(library);
-  add_sampling_functions(library);
-  add_inspection_functions(library);
-  return library.names();
+/// A folder with the models that the examples open, where they run.
+const std::string& example_folder() {
+  static const std::string folder = [] {
+    const auto path = std::filesystem::temp_directory_path() / "tl-doc-examples";
+    std::filesystem::create_directories(path);
+    SynthOptions options;
+    options.n_layers = 2;
+    options.hidden = 64;
+    options.ffn = 96;
+    options.n_heads = 4;
+    options.n_kv_heads = 2;
+    options.vocab = 300;
+    options.type = DType::q8_0;
+    synthesise_model((path / "tiny.gguf").string(), options);
+    write_chat_model((path / "tiny.gguf").string(), options, (path / "chat.gguf").string());
+    return path.string();
+  }();
+  return folder;
 }
 
-class Documentation : public testing::TestWithParam<std::string> {};
+class ExampleHost : public RuntimeHost {
+ public:
+  explicit ExampleHost(Session& session) : RuntimeHost(session, options()) {}
+  void print(std::string_view text) override { output += text; }
+  std::string input(std::string_view) override { return "Ada"; }
+  std::string output;
 
-TEST_P(Documentation, HasAnExampleThatHolds) {
-  const std::string doc = builtins().find(GetParam())->doc;
-  const size_t example = doc.find("\nExample: "), output = doc.find("  // ", example);
-  ASSERT_NE(example, std::string::npos) << doc;
-  ASSERT_NE(output, std::string::npos) << doc;
-  const size_t begin = example + std::string("\nExample: ").size();
-  const std::string code = doc.substr(begin, output - begin), expected = doc.substr(output + 5);
-  EXPECT_NE(code.find(GetParam() + "("), std::string::npos) << "the example shows another function";
-  Evaluator cpu(cpu_backend());
-  EXPECT_EQ(in_one_line(cpu.text(code)), expected) << code;
+ private:
+  static HostOptions options() {
+    HostOptions options;
+    options.programs_dir = TL_SOURCE_DIR "/models";
+    return options;
+  }
+};
+
+/// What the code prints, then its value, if it has one.
+std::string run(const std::string& code, const Backend& backend) {
+  std::filesystem::current_path(example_folder());
+  Session session(backend, &reference_backend(), SessionOptions{.n_threads = 1});
+  ExampleHost host(session);
+  const auto program =
+      lang::Program::from_text("example.tl", "fn example() {\n" + code + "}\n", standard_library());
+  program->require_ok();
+  lang::Interpreter interpreter(program, host);
+  const lang::Value value = interpreter.call("example", {});
+  if (value.is_nothing()) return host.output;
+  return host.output + interpreter.text(value) + "\n";
 }
 
-INSTANTIATE_TEST_SUITE_P(All, Documentation, testing::ValuesIn(names()),
-                         [](const auto& test) { return test.param; });
+/// Subjects whose functions compute something that a formula says.
+const std::set<std::string> kMathematics = {"Elementwise mathematics",
+                                            "Activations",
+                                            "Layers",
+                                            "Attention and positions",
+                                            "Losses",
+                                            "Knowledge graphs",
+                                            "Graph networks",
+                                            "Reductions and order"};
+
+bool is_about_tensors(const lang::NativeFunction& f) {
+  using lang::ast::TypeKind;
+  bool any = f.result == TypeKind::tensor;
+  for (const auto& p : f.parameters) any = any || p.type.kind == TypeKind::tensor || p.name == "dtype";
+  return any;
+}
+
+class Page : public testing::TestWithParam<const lang::NativeFunction*> {};
+
+TEST_P(Page, HasAllItsParts) {
+  const lang::NativeFunction& f = *GetParam();
+  const lang::Documentation& doc = f.doc;
+  EXPECT_TRUE(doc.summary.ends_with('.')) << "the summary is one sentence in one line: " << doc.summary;
+  EXPECT_LE(doc.summary.size(), 100u) << doc.summary;
+  EXPECT_FALSE(doc.source.empty()) << "it names no source: a paper, or whose convention it follows";
+  ASSERT_FALSE(doc.examples.empty()) << "it has no example";
+  bool shows_itself = false;
+  for (const auto& example : doc.examples)
+    shows_itself = shows_itself || example.code.find(f.name) != std::string::npos;
+  EXPECT_TRUE(shows_itself) << "the examples show other functions";
+  if (is_about_tensors(f)) {
+    EXPECT_FALSE(doc.shapes.empty()) << "it does not speak of shapes";
+    EXPECT_FALSE(doc.dtypes.empty()) << "it does not speak of element types";
+  }
+  EXPECT_FALSE(kMathematics.contains(f.group) && doc.formula.empty()) << "it has no formula";
+  for (const std::string& name : doc.related)
+    EXPECT_NE(standard_library().find(name), nullptr) << "it refers to " << name << ", which is not there";
+}
+
+TEST_P(Page, HasExamplesThatHold) {
+  for (const auto& example : GetParam()->doc.examples)
+    for (const Backend* backend : {&cpu_backend(), &reference_backend()}) {
+      SCOPED_TRACE(example.code);
+      std::string actual;
+      ASSERT_NO_THROW(actual = run(example.code, *backend));
+      EXPECT_EQ(actual, example.output);
+    }
+}
+
+INSTANTIATE_TEST_SUITE_P(All, Page, testing::ValuesIn(standard_library().functions()),
+                         [](const auto& test) { return test.param->name; });
+
+TEST(Documentation, HasEverySection) {
+  const lang::Documentation page = lang::parse_documentation(
+      "One sentence.\n\nA paragraph\nof two lines.\n\nAnother.\n\nshapes: x[n]\n  -> [n]\ndtypes: "
+      "any\nformula:\n"
+      "y = x\n  + 1\nexample:\n> let x = 1\n> x\n1\n> f()\nsource: here\nsee: a, b\n");
+  EXPECT_EQ(page.summary, "One sentence.");
+  EXPECT_EQ(page.paragraphs, (std::vector<std::string>{"A paragraph of two lines.", "Another."}));
+  EXPECT_EQ(page.formula, "y = x\n  + 1");
+  ASSERT_EQ(page.examples.size(), 2u);
+  EXPECT_EQ(page.examples[0].code, "let x = 1\nx\n");
+  EXPECT_EQ(page.examples[0].output, "1\n");
+  EXPECT_EQ(page.examples[1].code, "f()\n");
+  EXPECT_EQ(page.examples[1].output, "");
+  EXPECT_EQ(page.source, "here");
+  EXPECT_EQ(page.related, (std::vector<std::string>{"a", "b"}));
+}
 
 }  // namespace
 }  // namespace tl::test
