@@ -11,6 +11,7 @@ namespace tl::cli {
 
 void add_chat(CLI::App& app);
 void add_check(CLI::App& app);
+void add_fmt(CLI::App& app);
 void add_generate(CLI::App& app);
 void add_inspect(CLI::App& app);
 void add_logits(CLI::App& app);

@@ -83,6 +83,7 @@ void add_commands(CLI::App& app) {
   add_generate(app);
   add_run(app);
   add_check(app);
+  add_fmt(app);
   add_tokenize(app);
   add_logits(app);
   add_perplexity(app);
