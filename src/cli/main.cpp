@@ -89,6 +89,7 @@ void add_commands(CLI::App& app) {
   add_audit(app);
   add_test(app);
   add_doc(app);
+  add_fmt(app);
   add_tokenize(app);
   add_logits(app);
   add_perplexity(app);

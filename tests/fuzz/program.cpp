@@ -1,10 +1,11 @@
-// Program text: lexed, parsed, checked, and run with little time and memory. Whatever the bytes, the outcome
-// is a result or a diagnostic that can be rendered.
+// Program text: lexed, parsed, formatted, checked, and run with little time and memory. Whatever the bytes,
+// the outcome is a result or a diagnostic that can be rendered; what parses has one layout.
 #include <cstddef>
 #include <cstdint>
 #include <string>
 
 #include "backend/backend.h"
+#include "lang/formatter.h"
 #include "lang/interpreter.h"
 #include "lang/lexer.h"
 #include "runtime/session.h"
@@ -40,10 +41,20 @@ const tl::lang::Library& library() {
   return kLibrary;
 }
 
+/// Formatting again changes nothing; that it leaves the program's tokens alone it checks itself.
+void format(const std::string& text) {
+  try {
+    const tl::Source once("fuzz.tl", tl::lang::format_source({"fuzz.tl", text}));
+    if (tl::lang::format_source(once) != once.text()) __builtin_trap();
+  } catch (const tl::ProgramError&) {
+  }
+}
+
 }  // namespace
 
 extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   const std::string text(reinterpret_cast<const char*>(data), size);
+  format(text);
   if (text.find("write_text") != std::string::npos || text.find("import") != std::string::npos) return 0;
   try {
     const auto program = tl::lang::Program::from_text("fuzz.tl", text, library());
