@@ -57,6 +57,7 @@ class Answers : public EquationEnvironment {
       return node.number >= answer.first_node && node.number < answer.end_node;
     });
   }
+  void compute_step(const NodeRef& node, Span span) override { outer_.compute_step(node, span); }
   std::vector<Answer> given;  ///< in the order they were asked
 
  private:
