@@ -155,9 +155,13 @@ double smallest_normal(DType dtype) {
       return kBelowF16;
     case DType::f64:
       return std::numeric_limits<double>::min();
+    case DType::boolean:
+    case DType::i8:
+    case DType::i32:
+    case DType::i64:
+      return 1;  // below it is only 0, which is taken off
     default:
-      return is_float(dtype) ? kBelowBf16
-                             : 0;  // bfloat16 has float32's exponents; integers have no such thing
+      return kBelowBf16;  // bfloat16 has float32's exponents, and blocks decode to float32
   }
 }
 
