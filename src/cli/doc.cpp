@@ -1,4 +1,4 @@
-// tl doc [NAME]: the pages of the functions that programs can call.
+// tl doc [NAME]: the pages about the built-in functions and the language.
 #include <fmt/format.h>
 #include <sys/ioctl.h>
 #include <unistd.h>
@@ -13,6 +13,7 @@
 #include "cli/doc_page.h"
 #include "cli/json.h"
 #include "cli/output.h"
+#include "lang/topics.h"
 #include "library/model_functions.h"
 
 namespace tl::cli {
@@ -32,24 +33,33 @@ size_t output_width() {
   return std::min<size_t>(size.ws_col, 100);
 }
 
-using Functions = std::vector<const lang::NativeFunction*>;
+using Pages = std::vector<const lang::Page*>;
+
+/// The functions, then the language.
+Pages all_pages() {
+  Pages pages;
+  for (const lang::NativeFunction* f : standard_library().functions()) pages.push_back(f);
+  for (const lang::Page& page : lang::topics()) pages.push_back(&page);
+  return pages;
+}
 
 /// The page with that name. Throws Error with the nearest names.
-const lang::NativeFunction& find(const std::string& name) {
-  const lang::Library& library = standard_library();
-  if (const lang::NativeFunction* f = library.find(name)) return *f;
-  const std::vector<std::string> near = nearest_pages(name, library);
-  throw Error(fmt::format("there is no function '{}'{}; `tl doc` lists all", name,
+const lang::Page& find(const std::string& name) {
+  if (const lang::NativeFunction* f = standard_library().find(name)) return *f;
+  if (const lang::Page* page = lang::find_topic(name)) return *page;
+  std::vector<std::string> names = standard_library().names();
+  for (const lang::Page& page : lang::topics()) names.push_back(page.name);
+  const std::vector<std::string> near = nearest_names(name, names);
+  throw Error(fmt::format("there is no page '{}'{}; `tl doc` lists all", name,
                           near.empty() ? "" : fmt::format("; did you mean {}?", fmt::join(near, ", "))));
 }
 
 void show(const DocOptions& options) {
-  const lang::Library& library = standard_library();
-  const Functions pages = options.name.empty() ? library.functions() : Functions{&find(options.name)};
+  const Pages pages = options.name.empty() ? all_pages() : Pages{&find(options.name)};
   const PageStyle style{output_width(), use_colour(1)};
   if (options.json) {
     nlohmann::ordered_json all = nlohmann::ordered_json::array();
-    for (const lang::NativeFunction* f : pages) all.push_back(json_page(*f));
+    for (const lang::Page* page : pages) all.push_back(json_page(*page));
     print_json(options.name.empty() ? all : all[0]);
   } else if (options.markdown) {
     fmt::print("{}", options.name.empty() ? markdown_reference(pages) : markdown_page(*pages[0]));
@@ -62,8 +72,9 @@ void show(const DocOptions& options) {
 
 void add_doc(CLI::App& app) {
   auto options = std::make_shared<DocOptions>();
-  CLI::App* command = app.add_subcommand("doc", "Show what the built-in functions do");
-  command->add_option("NAME", options->name, "A function; without it all are listed");
+  CLI::App* command =
+      app.add_subcommand("doc", "Show the pages about the built-in functions and the language");
+  command->add_option("NAME", options->name, "A function, statement or operator; without it all are listed");
   auto* json = command->add_flag("--json", options->json, "Print JSON");
   command->add_flag("--markdown", options->markdown, "Print Markdown; without NAME the whole reference")
       ->excludes(json);

@@ -10,7 +10,7 @@
 namespace tl::cli {
 
 using lang::Documentation;
-using lang::NativeFunction;
+using lang::Page;
 
 namespace {
 
@@ -80,11 +80,11 @@ std::string typed(const std::vector<Documentation::Example>& examples) {
   return out;
 }
 
-/// The functions of each subject, in the order of the first of each.
-std::vector<std::pair<std::string, std::vector<const NativeFunction*>>> by_group(
-    const std::vector<const NativeFunction*>& functions) {
-  std::vector<std::pair<std::string, std::vector<const NativeFunction*>>> groups;
-  for (const NativeFunction* f : functions) {
+/// The pages of each subject, in the order of the first of each.
+std::vector<std::pair<std::string, std::vector<const Page*>>> by_group(
+    const std::vector<const Page*>& pages) {
+  std::vector<std::pair<std::string, std::vector<const Page*>>> groups;
+  for (const Page* f : pages) {
     auto found = std::ranges::find(groups, f->group, [](const auto& group) { return group.first; });
     if (found == groups.end()) found = groups.insert(groups.end(), {f->group, {}});
     found->second.push_back(f);
@@ -92,7 +92,7 @@ std::vector<std::pair<std::string, std::vector<const NativeFunction*>>> by_group
   return groups;
 }
 
-std::string all_names(const NativeFunction& f) {
+std::string all_names(const Page& f) {
   return f.aliases.empty() ? f.name : fmt::format("{}, {}", f.name, fmt::join(f.aliases, ", "));
 }
 
@@ -109,22 +109,22 @@ std::string anchor(std::string_view heading) {
 
 }  // namespace
 
-std::string text_list(const std::vector<const NativeFunction*>& functions, const PageStyle& style) {
+std::string text_list(const std::vector<const Page*>& pages, const PageStyle& style) {
   size_t width = 0;
-  for (const NativeFunction* f : functions) width = std::max(width, f->name.size());
+  for (const Page* f : pages) width = std::max(width, f->name.size());
   std::string out;
-  for (const auto& [group, members] : by_group(functions)) {
+  for (const auto& [group, members] : by_group(pages)) {
     out += style.bold ? fmt::format("\033[1m{}\033[0m\n", group) : group + "\n";
-    for (const NativeFunction* f : members) {
+    for (const Page* f : members) {
       const std::string summary = wrapped(f->doc.summary, style.width, width + 4);
       out += fmt::format("  {:{}}  {}", f->name, width, std::string_view(summary).substr(width + 4));
     }
     out += '\n';
   }
-  return out + "tl doc NAME shows a function's page.\n";
+  return out + "tl doc NAME shows a page.\n";
 }
 
-std::string text_page(const NativeFunction& f, const PageStyle& style) {
+std::string text_page(const Page& f, const PageStyle& style) {
   const Documentation& doc = f.doc;
   const auto bold = [&](const std::string& text) {
     return style.bold ? fmt::format("\033[1m{}\033[0m", text) : text;
@@ -149,7 +149,7 @@ std::string text_page(const NativeFunction& f, const PageStyle& style) {
   return out;
 }
 
-std::string markdown_page(const NativeFunction& f) {
+std::string markdown_page(const Page& f) {
   const Documentation& doc = f.doc;
   std::string out = fmt::format("### {}\n\n```\n{}\n```\n\n{}\n", all_names(f), f.signature, doc.summary);
   for (const std::string& paragraph : doc.paragraphs) out += '\n' + paragraph + '\n';
@@ -171,27 +171,26 @@ std::string markdown_page(const NativeFunction& f) {
   return out;
 }
 
-std::string markdown_reference(const std::vector<const NativeFunction*>& functions) {
+std::string markdown_reference(const std::vector<const Page*>& pages) {
   std::string out =
-      "# Built-in functions\n\n"
-      "The output of `tl doc --markdown`. Every example is run by the tests: lines after `>` are typed, the "
+      "# Reference\n\n"
+      "What `tl doc --markdown` prints. Every example is run by the tests: lines after `>` are typed, the "
       "others "
       "are what they print and give.\n\n";
-  const auto groups = by_group(functions);
+  const auto groups = by_group(pages);
   for (const auto& [group, members] : groups) {
     std::vector<std::string> links;
-    for (const NativeFunction* f : members)
-      links.push_back(fmt::format("[{}](#{})", f->name, anchor(all_names(*f))));
+    for (const Page* f : members) links.push_back(fmt::format("[{}](#{})", f->name, anchor(all_names(*f))));
     out += fmt::format("- [{}](#{}): {}\n", group, anchor(group), fmt::join(links, ", "));
   }
   for (const auto& [group, members] : groups) {
     out += fmt::format("\n## {}\n", group);
-    for (const NativeFunction* f : members) out += '\n' + markdown_page(*f);
+    for (const Page* f : members) out += '\n' + markdown_page(*f);
   }
   return out;
 }
 
-nlohmann::ordered_json json_page(const NativeFunction& f) {
+nlohmann::ordered_json json_page(const Page& f) {
   nlohmann::ordered_json examples = nlohmann::ordered_json::array();
   for (const Documentation::Example& e : f.doc.examples)
     examples.push_back({{"code", e.code}, {"output", e.output}});
@@ -203,22 +202,19 @@ nlohmann::ordered_json json_page(const NativeFunction& f) {
           {"source", f.doc.source},   {"see", f.doc.related}};
 }
 
-std::vector<std::string> nearest_pages(const std::string& name, const lang::Library& library) {
-  std::vector<std::string> rest = library.names(), found;
-  const auto take = [&](const std::string& candidate) {
-    found.push_back(candidate);
-    std::erase(rest, candidate);
-  };
-  while (found.size() < 3) {
-    const std::string near = nearest_name(name, rest);
-    if (near.empty()) break;
-    take(near);
+std::vector<std::string> nearest_names(const std::string& name, const std::vector<std::string>& names) {
+  std::vector<std::string> rest = names, found;
+  for (std::string near = nearest_name(name, rest); !near.empty() && found.size() < 3;
+       near = nearest_name(name, rest)) {
+    found.push_back(near);
+    std::erase(rest, near);
   }
-  for (const std::string& candidate : library.names())
-    if (found.size() < 3 && name.size() > 1 && std::ranges::find(found, candidate) == found.end() &&
-        (candidate.find(name) != std::string::npos ||
-         (candidate.size() > 2 && name.find(candidate) != std::string::npos))
-      take(candidate);
+  for (const std::string& candidate : rest) {
+    if (found.size() == 3) break;
+    const bool is_part = name.size() > 2 && candidate.find(name) != std::string::npos;
+    const bool has_part = candidate.size() > 2 && name.find(candidate) != std::string::npos;
+    if (is_part || has_part) found.push_back(candidate);
+  }
   return found;
 }
 

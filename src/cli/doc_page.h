@@ -5,7 +5,7 @@
 #include <string>
 #include <vector>
 
-#include "lang/native.h"
+#include "lang/documentation.h"
 
 namespace tl::cli {
 
@@ -14,17 +14,17 @@ struct PageStyle {
   bool bold = false;  ///< headings in bold, for terminals
 };
 
-/// The functions by subject, each with its summary.
-std::string text_list(const std::vector<const lang::NativeFunction*>& functions, const PageStyle& style);
-std::string text_page(const lang::NativeFunction& function, const PageStyle& style);
+/// The pages by subject, each with its summary.
+std::string text_list(const std::vector<const lang::Page*>& pages, const PageStyle& style);
+std::string text_page(const lang::Page& page, const PageStyle& style);
 
-std::string markdown_page(const lang::NativeFunction& function);
+std::string markdown_page(const lang::Page& page);
 /// All pages with a table of contents.
-std::string markdown_reference(const std::vector<const lang::NativeFunction*>& functions);
+std::string markdown_reference(const std::vector<const lang::Page*>& pages);
 
-nlohmann::ordered_json json_page(const lang::NativeFunction& function);
+nlohmann::ordered_json json_page(const lang::Page& page);
 
-/// At most three names that `name` may be a slip of or a part of.
-std::vector<std::string> nearest_pages(const std::string& name, const lang::Library& library);
+/// At most three of `names` that `name` may be a slip of or a part of.
+std::vector<std::string> nearest_names(const std::string& name, const std::vector<std::string>& names);
 
 }  // namespace tl::cli

@@ -38,4 +38,13 @@ struct Documentation {
 
 Documentation parse_documentation(std::string_view text);
 
+/// Documentation with its title.
+struct Page {
+  std::string name;
+  std::vector<std::string> aliases;  ///< other names of it
+  std::string group;                 ///< the subject it is listed under
+  std::string signature;             ///< how it is written; of a function with `name` alone
+  Documentation doc;
+};
+
 }  // namespace tl::lang

@@ -42,12 +42,7 @@ struct NativeParameter {
   Value default_value;
 };
 
-struct NativeFunction {
-  std::string name;
-  std::vector<std::string> aliases;  ///< other names of it
-  std::string group;                 ///< the subject it is listed under
-  std::string signature;             ///< with `name` alone
-  Documentation doc;
+struct NativeFunction : Page {
   std::vector<NativeParameter> parameters;
   NativeCall call = nullptr;
   ast::TypeKind result = ast::TypeKind::any;

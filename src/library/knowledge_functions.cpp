@@ -56,7 +56,7 @@ Value transe_score(Interpreter&, Args& args) {
   const NodeRef d = graph::binary(Op::sub, graph::binary(Op::add, fact.head, fact.relation), fact.tail);
   const NodeRef distance =
       p == 1 ? sum_last(graph::unary(Op::abs, d)) : graph::unary(Op::sqrt, sum_last(product(d, d)));
-  return Value(graph::unary(Op::neg, distance));
+  return Value(graph::binary(Op::sub, number_like(0, distance), distance));  // 0, not -0, where it fits
 }
 
 Value distmult_score(Interpreter&, Args& args) {
@@ -255,6 +255,7 @@ formula: y = Re(sum over i of head[i] * relation[i] * conj(tail[i]))
 example:
 > let (alice, bob, parent) = [[1.0, 0.0], [0.0, 1.0], [0.0, 1.0]]
 > [complex_score(alice, parent, bob), complex_score(bob, parent, alice)]
+[1, -1]
 source: arXiv:1606.06357
 see: distmult_score, transe_score)",
      &complex_score},
@@ -283,6 +284,7 @@ dtypes: floats stay, integers become float32
 formula: y = mean(1 / ranks)
 example:
 > mean_reciprocal_rank([1, 2, 4])
+0.5833333
 source: Voorhees, The TREC-8 Question Answering Track Report, 1999
 see: ranks, hits_at_k)",
      &mean_reciprocal_rank},

@@ -169,9 +169,10 @@ The examples of this subject open a model that is made by
 
 example:
 > let m = load_model("tiny.gguf")
-> print(m)
+> print(m, shape(m.blk[0].attn_k.weight))
 > [m.config.n_layers, m.config.n_heads, m.config.head_dim]
-> shape(load_model("tiny.gguf").blk[0].attn_k.weight)
+model tiny.gguf (llama, 2 layers) [32, 64]
+[2, 4, 16]
 source: the file formats of ggml and Hugging Face
 see: get_tensor, tokenize, generate)",
      load_model},
@@ -183,6 +184,7 @@ its members.
 example:
 > let t = load_tokenizer("tiny.gguf")
 > t.vocab_size
+300
 source: Hugging Face's tokenizers for tokenizer.json, llama.cpp for GGUF
 see: tokenize, detokenize)",
      load_tokenizer},
@@ -196,6 +198,7 @@ example:
 > let m = load_model("tiny.gguf")
 > let w = get_tensor(m, "blk.0.attn_k.weight")
 > [type(w), type(w as float32)]
+["q8_0[32, 64]", "float32[32, 64]"]
 source: the tensor names of GGUF
 see: has_tensor, load_model, linear)",
      get_tensor},
@@ -204,6 +207,7 @@ see: has_tensor, load_model, linear)",
 example:
 > let m = load_model("tiny.gguf")
 > [has_tensor(m, "output.weight"), has_tensor(m, "blk.0.attn_q.bias")]
+[true, false]
 source: the tensor names of GGUF
 see: get_tensor)",
      has_tensor},
@@ -226,7 +230,8 @@ see: load_model)",
 tokens such as <|im_start|> in the text.
 
 example:
-> tokenize(load_model("tiny.gguf"), "Hi!")
+> tokenize(load_model("tiny.gguf"), "Hi!")    // BOS, the blank before a word (three bytes), H, i, !
+[1, 229, 153, 132, 75, 108, 36]
 source: llama.cpp's llama_tokenize
 see: detokenize, load_tokenizer)",
      tokenize},
@@ -236,8 +241,7 @@ see: detokenize, load_tokenizer)",
 unless `skip_special` is false.
 
 example:
-> let t = load_tokenizer("tiny.gguf")
-> detokenize(t, tokenize(t, "Hi!"))
+> detokenize(load_tokenizer("tiny.gguf"), [75, 108, 36])
 Hi!
 source: llama.cpp's llama_detokenize
 see: tokenize)",
@@ -251,6 +255,8 @@ error.
 example:
 > let m = load_model("chat.gguf")
 > chat_template(m, [{role: "user", content: "Hi"}])
+<|user|>Hi
+<|assistant|>
 source: Hugging Face's apply_chat_template; templates are Jinja
 see: tokenize, generate)",
      chat_template},

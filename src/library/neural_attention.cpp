@@ -193,6 +193,9 @@ formula: w[h, i, j.] = softmax(scale * q[i, h, d] k[j, h / group, d])
 y[i, h, e]  = w[h, i, j] v[j, h / group, e]
 example:
 > attention([[[0.0]], [[0.0]]], [[[1.0]], [[1.0]]], [[[1.0]], [[3.0]]], causal: true)
+[[[1.0000]],
+
+ [[2.0000]]]
 source: arXiv:1706.03762; shared key heads arXiv:2305.13245
 see: softmax, rope, causal_mask, kv_cache)",
      &attention},
@@ -209,8 +212,8 @@ dtypes: bool
 formula: y[i, j] = j <= i + position
 example:
 > causal_mask(2, 3, position: 1)
-[[true, true, false],
- [true, true, true]]
+[[ true,  true, false],
+ [ true,  true,  true]]
 source: arXiv:1706.03762, section 3.2.3; numpy.tri
 see: attention, apply_attention_mask, tril)",
      &causal_mask},
@@ -221,8 +224,8 @@ dtypes: lengths are ints; gives bool
 formula: y[i, j] = j < lengths[i]
 example:
 > padding_mask([1, 3])
-[[true, false, false],
- [true, true, true]]
+[[ true, false, false],
+ [ true,  true,  true]]
 source: torch.nn.MultiheadAttention's key_padding_mask, with true for what is kept
 see: combine_masks, pad)",
      &padding_mask},
@@ -233,9 +236,9 @@ dtypes: bool, or numbers that count unless they are 0; gives bool
 formula: y = a and b
 example:
 > combine_masks(causal_mask(3), [true, true, false])
-[[true, false, false],
- [true, true, false],
- [true, true, false]]
+[[ true, false, false],
+ [ true,  true, false],
+ [ true,  true, false]]
 source: numpy.logical_and
 see: causal_mask, padding_mask)",
      &combine_masks},

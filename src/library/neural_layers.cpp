@@ -250,7 +250,7 @@ formula: y[n, c, …] = gamma[c] (x[n, c, …] - mean[c]) / sqrt(var[c] + eps) +
 example:
 > batch_norm([[1.0, 10.0], [3.0, 30.0]])
 [[-1.0000, -1.0000],
- [1.0000, 1.0000]]
+ [ 1.0000,  1.0000]]
 source: arXiv:1502.03167; torch.nn.functional.batch_norm
 see: layer_norm)",
      &batch_norm},

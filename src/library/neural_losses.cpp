@@ -100,7 +100,10 @@ dtypes: floats stay, integers become float32; ids are ints, probabilities a floa
 formula: y = mean(-log_softmax(logits)[target])
 y = mean(sum(-target * log_softmax(logits))) for probabilities
 example:
-> cross_entropy([[2.0, 0.0], [0.0, 1000.0]], [0, 1])
+> cross_entropy([[0.0, 0.0], [2.5, 2.5]], [0, 1])
+0.6931472
+> cross_entropy([[0.0, 1000.0]], [0])
+1000
 source: torch.nn.functional.cross_entropy, with the classes last
 see: log_softmax, binary_cross_entropy)",
      &cross_entropy},
@@ -114,6 +117,7 @@ dtypes: floats stay, integers become float32; targets lie from 0 to 1
 formula: y = mean(-(target * log(p) + (1 - target) * log(1 - p)))
 example:
 > binary_cross_entropy([0.5, 0.9], [1.0, 1.0])
+0.39925388
 source: torch.nn.functional.binary_cross_entropy
 see: sigmoid, cross_entropy)",
      &binary_cross_entropy},

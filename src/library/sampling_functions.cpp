@@ -184,6 +184,7 @@ example:
 > temperature_sample([[9.0, 0.0], [1.0, 2.0]], 0.0)
 1
 > temperature_sample([1.0, 2.0, 3.0], 0.7, seed: 5)
+2
 source: llama.cpp's temperature sampler and its std::mt19937
 see: sample, argmax, top_k)",
      &temperature_sample},
@@ -248,6 +249,9 @@ shapes: logits[vocabulary], or [rows, vocabulary] of which the last row counts
 dtypes: any number type
 example:
 > print_top_k([1.0, 3.0, 2.0], 2)
+Top 2 of 3 logits:
+   1: id 1       logit    3.0000  p 0.6652
+   2: id 2       logit    2.0000  p 0.2447
 source: llama.cpp's debugging output
 see: topk, softmax)",
      &print_top_k},

@@ -243,7 +243,7 @@ shapes: `shape` is an int or a list of ints
 dtypes: float32
 example:
 > rand(3, seed: 7)
-[0.9546, 0.7502, 0.1141]
+[0.9546, 0.7502, 0.1142]
 source: Philox4x32-10, doi:10.1145/2063384.2063405
 see: randn, dropout)",
      &random<Op::random_uniform>},

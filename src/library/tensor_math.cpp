@@ -340,6 +340,7 @@ formula: y = a where condition, else b
 example:
 > let x = [-1.0, 4.0]
 > select(x > 0, sqrt(x), 0.0)
+[0.0000, 2.0000]
 source: numpy.where
 see: apply_mask)",
      &select},

@@ -22,7 +22,6 @@ namespace {
 struct Expectation {
   bool is_error = false;
   std::string text;
-  uint32_t offset = 0;  ///< in the file
   int line = 0;
 };
 
@@ -34,7 +33,7 @@ std::string_view without_trailing_blanks(std::string_view text) {
 /// The expectation in a comment, if it is one.
 std::optional<Expectation> expectation(const Source& source, const lang::Comment& comment) {
   std::string_view text = source.text().substr(comment.begin, comment.end - comment.begin);
-  Expectation found{false, {}, comment.begin, source.position(comment.begin).line};
+  Expectation found{false, {}, source.position(comment.begin).line};
   if (text.starts_with("// expect error:")) {
     found.is_error = true;
     text.remove_prefix(std::string_view("// expect error:").size());
@@ -194,6 +193,8 @@ bool check_errors(const Case& test, const ProgramRun& run, const Source& file, T
     if (first.span.source == &file) result.line = file.position(first.span.begin).line;
     result.message = lines_of(first.message).empty() ? "" : lines_of(first.message).front();
     result.details = first.span ? run.error_text : "";
+    if (first.span.source == &file && &first == run.errors.data())  // the result says its first line already
+      result.details.erase(0, std::min(result.details.find('\n'), result.details.size() - 1) + 1);
     return false;
   }
   const auto missing = std::find(met.begin(), met.end(), false);
@@ -248,15 +249,18 @@ class FileTests {
   }
 
  private:
-  /// What the comments inside a test block say, or those outside of all blocks.
+  int line_of(uint32_t offset) const { return source_.position(offset).line; }
+
+  /// What the comments on the lines of a test block say, or those outside of all blocks.
   Case expected(const lang::ast::Function* block) const {
     Case test{block ? block->name : "main", 1, {}, {}};
     const lang::ast::Function* begin = block ? block : program_->main();
-    if (begin) test.line = source_.position(begin->span.begin).line;
+    if (begin) test.line = line_of(begin->span.begin);
     for (const Expectation& e : expectations_) {
       const lang::ast::Function* owner = nullptr;
       for (const auto& candidate : program_->tests())
-        if (candidate->span.begin <= e.offset && e.offset < candidate->span.end) owner = candidate.get();
+        if (line_of(candidate->span.begin) <= e.line && e.line <= line_of(candidate->span.end))
+          owner = candidate.get();
       if (owner == block) (e.is_error ? test.errors : test.output).push_back(e);
     }
     return test;

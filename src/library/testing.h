@@ -3,7 +3,7 @@
 //   print(1 + 1)    // expect: 2                  one comment per line of output, in order
 //   let x = [1][5]  // expect error: index 5      an error on this line whose message contains the text
 //
-// Comments inside a test block are about that block, all others about main.
+// Comments on the lines of a test block are about that block, all others about main.
 #pragma once
 
 #include <string>

@@ -65,7 +65,6 @@ TEST_F(TestCommand, ShowsThePlaceOfAFailure) {
   const Output r = run({{"a.tl", "test \"adds\" {\n  let x = 1 + 1\n  assert_eq(x, 3)\n}\n"}}, {"a.tl"});
   EXPECT_EQ(r.out,
             "a.tl:3: adds: 2 is not 3\n"
-            "  a.tl:3:3: error: 2 is not 3\n"
             "    3 |   assert_eq(x, 3)\n"
             "      |   ^~~~~~~~~~~~~~~\n"
             "0 passed, 1 failed\n");

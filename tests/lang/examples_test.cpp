@@ -44,7 +44,7 @@ TEST_P(Example, PrintsWhatIsBesideIt) {
   fs::current_path((kExamples / GetParam()).parent_path());
   const std::string name = fs::path(GetParam()).filename().string();
   const ProgramRun run = run_program(name + ".tl");
-  ASSERT_EQ(run.error, "");
+  ASSERT_EQ(run.error_text, "");
   if (std::getenv("TL_UPDATE_EXPECTED"))
     std::ofstream(name + ".expected") << run.output;
   else

@@ -7,6 +7,7 @@
 #include "formats/gguf.h"
 #include "formats/synth.h"
 #include "lang/interpreter.h"
+#include "lang/topics.h"
 #include "library/model_functions.h"
 #include "library/testing.h"
 #include "unit/library/evaluate.h"
@@ -17,7 +18,8 @@ namespace {
 /// The same model with a chat template, which synthetic ones lack.
 void write_chat_model(const std::string& tiny, SynthOptions options, const std::string& path) {
   GgufWriter vocabulary(path);
-  for (const MetaEntry& entry : open_model_file(tiny)->metadata()) vocabulary.set(entry.key, entry.value);
+  const auto model = open_model_file(tiny);
+  for (const MetaEntry& entry : model->metadata()) vocabulary.set(entry.key, entry.value);
   vocabulary.set("tokenizer.chat_template",
                  MetaValue::of_string("{% for m in messages %}<|{{ m.role }}|>{{ m.content }}\n{% endfor %}"
                                       "{% if add_generation_prompt %}<|assistant|>{% endif %}"));
@@ -61,15 +63,21 @@ class ExampleHost : public RuntimeHost {
   }
 };
 
-/// What the code prints, then its value, if it has one.
+/// What the code, a program or statements, prints; then the value of the statements, if they have one.
 std::string run(const std::string& code, const Backend& backend) {
   std::filesystem::current_path(example_folder());
   Session session(backend, &reference_backend(), SessionOptions{.n_threads = 1});
   ExampleHost host(session);
-  const auto program =
-      lang::Program::from_text("example.tl", "fn example() {\n" + code + "}\n", standard_library());
+  const bool is_program = code.find("\nmain {") != std::string::npos;
+  const auto program = lang::Program::from_text(
+      "example.tl", is_program ? code : "fn example() {\n" + code + "}\n", standard_library());
   program->require_ok();
   lang::Interpreter interpreter(program, host);
+  if (is_program) {
+    interpreter.run_main({});
+    for (const auto& test : program->tests()) interpreter.run_test(*test);
+    return host.output;
+  }
   const lang::Value value = interpreter.call("example", {});
   if (value.is_nothing()) return host.output;
   return host.output + interpreter.text(value) + "\n";
@@ -92,29 +100,40 @@ bool is_about_tensors(const lang::NativeFunction& f) {
   return any;
 }
 
-class Page : public testing::TestWithParam<const lang::NativeFunction*> {};
+/// Every page, the functions' first.
+std::vector<const lang::Page*> pages() {
+  std::vector<const lang::Page*> all;
+  for (const lang::NativeFunction* f : standard_library().functions()) all.push_back(f);
+  for (const lang::Page& page : lang::topics()) all.push_back(&page);
+  return all;
+}
 
-TEST_P(Page, HasAllItsParts) {
-  const lang::NativeFunction& f = *GetParam();
-  const lang::Documentation& doc = f.doc;
+class PageTest : public testing::TestWithParam<const lang::Page*> {};
+
+TEST_P(PageTest, HasAllItsParts) {
+  const lang::Page& page = *GetParam();
+  const lang::Documentation& doc = page.doc;
   EXPECT_TRUE(doc.summary.ends_with('.')) << "the summary is one sentence in one line: " << doc.summary;
   EXPECT_LE(doc.summary.size(), 100u) << doc.summary;
   EXPECT_FALSE(doc.source.empty()) << "it names no source: a paper, or whose convention it follows";
-  ASSERT_FALSE(doc.examples.empty()) << "it has no example";
+  EXPECT_FALSE(doc.examples.empty()) << "it has no example";
+  for (const std::string& name : doc.related)
+    EXPECT_TRUE(standard_library().find(name) || lang::find_topic(name))
+        << "it refers to " << name << ", which is not there";
+  const lang::NativeFunction* f = standard_library().find(page.name);
+  if (f != &page) return;
   bool shows_itself = false;
   for (const auto& example : doc.examples)
-    shows_itself = shows_itself || example.code.find(f.name) != std::string::npos;
+    shows_itself = shows_itself || example.code.find(f->name) != std::string::npos;
   EXPECT_TRUE(shows_itself) << "the examples show other functions";
-  if (is_about_tensors(f)) {
+  if (is_about_tensors(*f)) {
     EXPECT_FALSE(doc.shapes.empty()) << "it does not speak of shapes";
     EXPECT_FALSE(doc.dtypes.empty()) << "it does not speak of element types";
   }
-  EXPECT_FALSE(kMathematics.contains(f.group) && doc.formula.empty()) << "it has no formula";
-  for (const std::string& name : doc.related)
-    EXPECT_NE(standard_library().find(name), nullptr) << "it refers to " << name << ", which is not there";
+  EXPECT_FALSE(kMathematics.contains(f->group) && doc.formula.empty()) << "it has no formula";
 }
 
-TEST_P(Page, HasExamplesThatHold) {
+TEST_P(PageTest, HasExamplesThatHold) {
   for (const auto& example : GetParam()->doc.examples)
     for (const Backend* backend : {&cpu_backend(), &reference_backend()}) {
       SCOPED_TRACE(example.code);
@@ -124,8 +143,13 @@ TEST_P(Page, HasExamplesThatHold) {
     }
 }
 
-INSTANTIATE_TEST_SUITE_P(All, Page, testing::ValuesIn(standard_library().functions()),
+INSTANTIATE_TEST_SUITE_P(All, PageTest, testing::ValuesIn(pages()),
                          [](const auto& test) { return test.param->name; });
+
+TEST(Documentation, NamesAreUnique) {
+  std::set<std::string> names;
+  for (const lang::Page* page : pages()) EXPECT_TRUE(names.insert(page->name).second) << page->name;
+}
 
 TEST(Documentation, HasEverySection) {
   const lang::Documentation page = lang::parse_documentation(

@@ -46,8 +46,17 @@ def create():
     case("arange(1, 2, 0.3)", np.array([1.0, 1.3, 1.6, 1.9]))
     case("arange(3, dtype: float32)", np.arange(3.0))
     case("arange(0.0, 2.0, 0.5, int64)", np.array([0, 0, 1, 1]))
+    case("linspace(0, 1, 5)", np.linspace(0, 1, 5))
+    case("linspace(2.5, -1, 4)", np.linspace(2.5, -1, 4))
+    case("linspace(3, 4, 1)", np.linspace(3, 4, 1))
+    case("linspace(3, 4, 0)", np.linspace(3, 4, 0))
+    case("linspace(0, 1, n: 3, dtype: float64)", np.linspace(0, 1, 3).astype(np.longdouble))
     case("eye(3)", np.eye(3))
     case("eye(2, 3, int64)", np.eye(2, 3, dtype=np.int64))
+    case("one_hot([2, 0], 3)", np.eye(3)[[2, 0]])
+    case("one_hot(1, 3, bool)", np.array([False, True, False]))
+    case("one_hot(reshape(arange(4), [2, 2]), n: 4, dtype: int64)", np.eye(4, dtype=np.int64).reshape(2, 2, 4))
+    case("one_hot([], 3)", np.zeros((0, 3)))
     n, d = 5, 6
     pe = np.zeros((n, d))
     for p in range(n):
@@ -348,6 +357,11 @@ def attentions():
     case("padding_mask([2, 0, 3])", np.array([[1, 1, 0], [0, 0, 0], [1, 1, 1]], bool))
     case("padding_mask([2, 1], 4)", np.array([[1, 1, 0, 0], [1, 0, 0, 0]], bool))
     case("padding_mask(arange(3), width: 2)", np.array([[0, 0], [1, 0], [1, 1]], bool))
+    for k in [0, 1, -1, 5, -5]:
+        case(f"tril({a}, {k})", np.tril(A, k))
+        case(f"triu({x3}, k: {k})", np.triu(X3, k))
+    case("tril(reshape(arange(6), [2, 3]))", np.tril(np.arange(6).reshape(2, 3)))
+    case("triu(ones([2, 2], bool), 1)", np.triu(np.ones((2, 2), bool), 1))
     case("combine_masks([[1], [0]], [true, false])", np.array([[True, False], [False, False]]))
 
 
@@ -364,6 +378,58 @@ def losses():
     case("binary_cross_entropy([1.0, 0.0], [1, 1])", np.array(50.0))
     case("margin_ranking_loss([2.0, 0.5], [0.0, 1.0], 1.0)", np.array(0.75))
     case("margin_ranking_loss([2.0, 0.5], [0.0, 1.0], margin: 3)", np.array((1 + 3.5) / 2))
+
+
+def complex_score(h, r, t):
+    c = lambda x: x[..., : x.shape[-1] // 2] + 1j * x[..., x.shape[-1] // 2 :]
+    return (c(h) * c(r) * c(t).conj()).sum(-1).real
+
+
+def knowledge():
+    h, r = np.array([0.5, -1.0, 2.0, 0.25]), np.array([1.0, 0.5, -0.5, 2.0])
+    t = X3[0]
+    call = f"{literal(h)}, {literal(r)}, {literal(t)}"
+    case(f"transe_score({call})", -np.linalg.norm(h + r - t, axis=-1))
+    case(f'transe_score({call}, "L1")', -np.abs(h + r - t).sum(-1))
+    case(f"transe_score({call}, p: 1)", -np.abs(h + r - t).sum(-1))
+    case(f"transe_score({literal(h)}, {literal(r)}, {literal(h)})", np.array(-np.linalg.norm(r)))
+    case(f"distmult_score({call})", (h * r * t).sum(-1))
+    case(f"distmult_score({literal(t)}, {literal(r)}, {literal(t[::-1])})", (t * r * t[::-1]).sum(-1))
+    case(f"complex_score({call})", complex_score(h, r, t))
+    case(f"complex_score({literal(t)}, {literal(r)}, {literal(h)})", complex_score(t, r, h))
+    s = np.array([[3.0, 1.0, 2.0, 2.0], [0.5, 0.5, 0.5, 0.5], [1.0, 4.0, 2.0, -1.0]])
+    case(f"ranks({literal(s)}, [2, 1, 3])", np.array([2.5, 2.5, 4.0]))
+    case(f"ranks({literal(s)}, [0, 0, 1])", np.array([1.0, 2.5, 1.0]))
+    case(f"ranks({literal(s[0])}, 1)", np.array(4.0))
+    known = np.array([[1, 0, 0, 0], [1, 1, 1, 1], [0, 1, 1, 0]], bool)
+    case(f"ranks({literal(s)}, [2, 1, 3], known: {literal(known)})", np.array([1.5, 1.0, 2.0]))
+    case(f"ranks({literal(s)}, [2, 1, 3], {literal(known.astype(int))})", np.array([1.5, 1.0, 2.0]))
+    case("mean_reciprocal_rank([1, 2.5, 4])", np.array((1 + 0.4 + 0.25) / 3))
+    case("mrr([2])", np.array(0.5))
+    case("hits_at_k([1, 10, 10.5, 11])", np.array(0.5))
+    case("hits_at_k([1, 2, 3, 4], k: 1)", np.array(0.25))
+    graph = np.zeros((4, 4))
+    graph[[0, 1, 1, 2], [1, 0, 2, 1]] = 1
+    case("adjacency([[0, 1], [1, 2], [2, 1]], 4)", graph)
+    directed = np.zeros((3, 3))
+    directed[[0, 2], [1, 2]] = 1
+    case("adjacency([[0, 1], [2, 2], [0, 1]], 3, directed: true)", directed)
+    case("adjacency([], 2)", np.zeros((2, 2)))
+    looped = graph + np.eye(4)
+    scale = 1 / np.sqrt(looped.sum(1))
+    case(f"normalize_adjacency({literal(graph)})", scale[:, None] * looped * scale)
+    degree = graph.sum(1)
+    scale = np.where(degree == 0, 0, 1 / np.sqrt(np.where(degree == 0, 1, degree)))
+    case(f"normalize_adjacency({literal(graph)}, self_loops: false)", scale[:, None] * graph * scale)
+    x = np.array([[1.0, -2.0], [3.0, 0.25], [-1.0, 4.0], [7.0, 7.0]])
+    weighted = graph * np.array([1.0, 2.0, 0.5, 1.0])
+    for name, g in {"a": graph, "b": weighted, "c": graph[:2]}.items():
+        args = f"{literal(x)}, {literal(g)}"
+        case(f"aggregate_neighbors({args})", g @ x)
+        total = g.sum(1, keepdims=True)
+        case(f'aggregate_neighbors({args}, "mean")', np.where(total == 0, 0, g @ x / np.where(total == 0, 1, total)))
+        best = np.where(g[:, :, None] != 0, x, -np.inf).max(1)
+        case(f'aggregate_neighbors({args}, reduce: "max")', np.where(np.isinf(best), 0, best))
 
 
 def sampling():
@@ -415,7 +481,7 @@ def text(value):
     return f"{NAMES[value.dtype]}{shape}: " + " ".join(number(x) for x in value.reshape(-1))
 
 
-for part in [create, shapes, indices, maths, reductions, layers, attentions, losses, sampling]:
+for part in [create, shapes, indices, maths, reductions, layers, attentions, losses, knowledge, sampling]:
     part()
 for code, value in ROWS:
     print(code.replace("\n", "; ") + " => " + text(value))
