@@ -54,9 +54,11 @@ NodeRef as_linear(const Operand& x, const Operand& w, const Labels& result) {
   const int o = w.axes[0].terms[0].label, d = w.axes[1].terms[0].label;
   const Labels xs = labels_of(x);
   if (contains(result, d) || !contains(result, o) || !contains(xs, d) || contains(xs, o)) return nullptr;
-  // Between two activations only x w^T as it lies in memory; everything else is a general matrix product.
+  // Between two activations only a vector times a matrix as it lies in memory, and narrow types, whose
+  // product is kept in float32; everything else is a general matrix product.
   const bool stored = w.tensor->is_weight || is_quantised(w.tensor->dtype());
-  if (!stored && xs.back() != d) return nullptr;
+  const bool is_general = xs.size() > 1 && x.tensor->dtype() == DType::f32 && w.tensor->dtype() == DType::f32;
+  if (!stored && (xs.back() != d || is_general)) return nullptr;
   Labels kept;
   for (const int l : result)
     if (l != o) kept.push_back(l);
@@ -164,43 +166,123 @@ NodeRef canonical(std::vector<Operand> operands, const Labels& result, const std
   return make(Op::contract, std::move(inputs), std::move(attrs), std::move(params));
 }
 
-/// Multiplies the two factors whose product is smallest, keeping the labels that somebody still needs.
-void multiply_cheapest_pair(std::vector<Operand>& operands, const Labels& result,
-                            const std::vector<int64_t>& sizes) {
-  const auto kept_labels = [&](size_t i, size_t j) {
-    Labels kept;
-    for (const size_t k : {i, j}) {
-      for (const int l : labels_of(operands[k])) {
-        bool needed = contains(result, l);
-        for (size_t other = 0; !needed && other < operands.size(); ++other)
-          needed = other != i && other != j && contains(labels_of(operands[other]), l);
-        if (needed && !contains(kept, l)) kept.push_back(l);
+/// An axis that is read in part by one index, or at one place, is a view of that part, and one that two
+/// indices count through in full (c * a + b with b in 0..c) is two axes.
+void take_views(Operand& operand, const std::vector<int64_t>& sizes) {
+  if (is_quantised(operand.tensor->dtype())) return;
+  const auto size = [&](const AxisIndex::Term& term) { return sizes[static_cast<size_t>(term.label)]; };
+  for (size_t a = 0; a < operand.axes.size();) {
+    auto& axis = operand.axes[a];
+    const int at = static_cast<int>(a);
+    const int64_t extent = operand.tensor->shape()[at];
+    if (axis.divisor == 1 && axis.terms.empty() && axis.offset >= 0 && axis.offset < extent) {
+      operand.tensor = select_index(operand.tensor, at, axis.offset);
+      operand.axes.erase(operand.axes.begin() + at);
+      continue;
+    }
+    const bool is_one = axis.divisor == 1 && axis.terms.size() == 1 && axis.terms[0].coefficient == 1;
+    if (is_one && axis.offset >= 0 && axis.offset + size(axis.terms[0]) <= extent) {
+      operand.tensor = slice(operand.tensor, at, axis.offset, axis.offset + size(axis.terms[0]));
+      axis.offset = 0;
+    }
+    if (axis.divisor == 1 && axis.terms.size() == 2 && axis.offset == 0) {
+      auto high = axis.terms[0], low = axis.terms[1];
+      if (high.coefficient == 1) std::swap(high, low);
+      const int64_t c = high.coefficient;
+      if (low.coefficient == 1 && size(low) == c && size(high) * c == extent) {
+        Shape shape;
+        for (int i = 0; i < operand.tensor->shape().rank(); ++i) {
+          if (i == at) shape.push_back(size(high));
+          shape.push_back(i == at ? c : operand.tensor->shape()[i]);
+        }
+        operand.tensor = reshape(operand.tensor, shape);
+        axis = {{{low.label, 1}}, 0, 1};
+        operand.axes.insert(operand.axes.begin() + at, {{{high.label, 1}}, 0, 1});
+        ++a;
       }
     }
-    return kept;
-  };
-  size_t best_i = 0, best_j = 1;
-  double best_cost = 0;
-  for (size_t i = 0; i < operands.size(); ++i) {
-    for (size_t j = i + 1; j < operands.size(); ++j) {
-      double cost = 1;
-      for (const int l : kept_labels(i, j)) cost *= static_cast<double>(sizes[static_cast<size_t>(l)]);
-      if ((i == 0 && j == 1) || cost < best_cost) best_cost = cost, best_i = i, best_j = j;
-    }
+    ++a;
   }
-  Labels kept = kept_labels(best_i, best_j);
+}
+
+/// In which order the factors of a product are multiplied pairwise.
+class PairOrder {
+ public:
+  PairOrder(const Labels& result, const std::vector<int64_t>& sizes) : result_(result), sizes_(sizes) {}
+
+  struct Pair {
+    size_t first = 0, second = 1;
+    double cost = -1;  ///< multiplications of this product and those after it
+  };
+
+  /// The pair to begin with: of a few factors the best order is found, of many the cheapest product comes
+  /// next.
+  Pair best(const std::vector<Labels>& factors) const {
+    constexpr size_t kExhaustive = 5;
+    Pair found;
+    for (size_t i = 0; i < factors.size(); ++i)
+      for (size_t j = i + 1; j < factors.size(); ++j) {
+        double cost = size_of(united(factors[i], factors[j]));
+        if (factors.size() > 2 && factors.size() <= kExhaustive) {
+          std::vector<Labels> rest;
+          for (size_t k = 0; k < factors.size(); ++k)
+            if (k != i && k != j) rest.push_back(factors[k]);
+          rest.push_back(kept(factors, i, j));
+          cost += best(rest).cost;
+        }
+        if (found.cost < 0 || cost < found.cost) found = {i, j, cost};
+      }
+    return found;
+  }
+
+  /// The labels of factors i and j that the result or another factor needs.
+  Labels kept(const std::vector<Labels>& factors, size_t i, size_t j) const {
+    Labels out;
+    for (const int l : united(factors[i], factors[j])) {
+      bool needed = contains(result_, l);
+      for (size_t k = 0; !needed && k < factors.size(); ++k)
+        needed = k != i && k != j && contains(factors[k], l);
+      if (needed) out.push_back(l);
+    }
+    return out;
+  }
+
+ private:
+  static Labels united(Labels a, const Labels& b) {
+    for (const int l : b)
+      if (!contains(a, l)) a.push_back(l);
+    return a;
+  }
+  double size_of(const Labels& labels) const {
+    double size = 1;
+    for (const int l : labels) size *= static_cast<double>(sizes_[static_cast<size_t>(l)]);
+    return size;
+  }
+
+  const Labels& result_;
+  const std::vector<int64_t>& sizes_;
+};
+
+/// Multiplies two of the factors, keeping the labels that somebody still needs.
+void multiply_pair(std::vector<Operand>& operands, const Labels& result, const std::vector<int64_t>& sizes) {
+  std::vector<Labels> factors;
+  for (const auto& operand : operands) factors.push_back(labels_of(operand));
+  const PairOrder order(result, sizes);
+  const auto [i, j, cost] = order.best(factors);
+  Labels kept = order.kept(factors, i, j);
   std::sort(kept.begin(), kept.end());
-  NodeRef product = contract({operands[best_i], operands[best_j]}, kept, sizes, Reduction::sum);
-  operands.erase(operands.begin() + static_cast<std::ptrdiff_t>(best_j));
-  operands[best_i] = plain_operand(std::move(product), kept);
+  NodeRef product = contract({operands[i], operands[j]}, kept, sizes, Reduction::sum);
+  operands.erase(operands.begin() + static_cast<std::ptrdiff_t>(j));
+  operands[i] = plain_operand(std::move(product), kept);
 }
 
 }  // namespace
 
 NodeRef contract(std::vector<Operand> operands, const std::vector<int>& result,
                  const std::vector<int64_t>& sizes, Reduction reduction) {
+  for (auto& operand : operands) take_views(operand, sizes);
   if (reduction == Reduction::sum)
-    while (operands.size() > 2) multiply_cheapest_pair(operands, result, sizes);
+    while (operands.size() > 2) multiply_pair(operands, result, sizes);
   if (operands.size() == 1 && is_plain(operands[0], sizes))
     if (auto node = as_reduction(operands[0], result, reduction)) return node;
   if (operands.size() == 2 && reduction == Reduction::sum)

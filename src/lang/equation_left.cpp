@@ -54,6 +54,14 @@ LeftAxis IndexTable::read_left_item(const ast::IndexItem& item) {
   return axis;
 }
 
+/// No tensor has places beyond this, and sums of a few such numbers do not overflow.
+constexpr int64_t kLastPlace = int64_t{1} << 40;
+
+static void check_place(int64_t place, Span span) {
+  if (place < -kLastPlace || place > kLastPlace)
+    fail(span, fmt::format("the position {} lies beyond any tensor", place));
+}
+
 LeftAxis IndexTable::read_left_position(const ast::IndexItem& item) {
   std::vector<const ast::Name*> names;
   add_index_names(*item.value, names);
@@ -63,6 +71,7 @@ LeftAxis IndexTable::read_left_position(const ast::IndexItem& item) {
     if (!place) fail(item.span, "a position on the left side is an index name or an int");
     if (place->offset < 0)
       fail(item.span, fmt::format("the position {} is negative", place->offset), "positions count from 0");
+    check_place(place->offset, item.span);
     axis.kind = LeftAxis::Kind::fixed;
     axis.offset = place->offset;
     return axis;
@@ -74,6 +83,7 @@ LeftAxis IndexTable::read_left_position(const ast::IndexItem& item) {
     axis.label = add_label(names[0]->text);
     if (const auto place = written(*item.value); place && place->shifted_label() == axis.label) {
       if (!is_new) require_once(axis.label, item.span);
+      check_place(place->offset, item.span);
       axis.kind = LeftAxis::Kind::shifted;
       axis.offset = place->offset;
       return axis;
@@ -169,15 +179,19 @@ void IndexTable::resolve_division(const LeftAxis& axis, const Affine& position) 
 /// c i + j + offset = p: j is p - c i - offset, as far as that is one of its values.
 void IndexTable::resolve_sum(const LeftAxis& axis, const Affine& position) {
   int solved = -1;
-  int64_t last = position.offset;
+  double last = static_cast<double>(position.offset);
   for (const auto& [label, c] : position.coefficients) {
     if (c == 1) solved = label;
-    last += c * (size(label, axis.item->span) - 1);
+    check_place(c, axis.item->span);
+    const int64_t n = size(label, axis.item->span);
+    check_place(n, axis.item->span);
+    last += static_cast<double>(c) * static_cast<double>(n - 1);
   }
   if (solved < 0)
     fail(axis.item->span, "a position on the left side that takes steps leaves places without a value",
          "write the equation for the other places too: y[2 * i + r] with another index r");
-  sizes_[static_cast<size_t>(axis.label)] = last + 1;
+  if (last > static_cast<double>(kLastPlace)) check_place(INT64_MAX, axis.item->span);
+  sizes_[static_cast<size_t>(axis.label)] = static_cast<int64_t>(last) + 1;
   Affine value{{{axis.label, 1}}, -position.offset, 1};
   for (const auto& [label, c] : position.coefficients) {
     if (label == solved) continue;

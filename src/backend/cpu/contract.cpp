@@ -1,5 +1,5 @@
-// The core of tensor equations. An equation with two factors, of which each has labels of its own, is a
-// matrix product (matrix_product.h); all others go through a general loop over runs of one label.
+// The core of tensor equations. An equation with two factors, of which one at least has labels of its own, is
+// a matrix product (matrix_product.h); all others go through a general loop over runs of one label.
 #include <limits>
 #include <optional>
 
@@ -12,6 +12,9 @@
 namespace tl::cpu {
 
 namespace {
+
+/// Terms of a sum that one thread adds up.
+constexpr int64_t kChunk = 32768;
 
 /// floor(a / b) for b > 0.
 int64_t floor_div(int64_t a, int64_t b) { return a / b - (a % b < 0); }
@@ -166,7 +169,7 @@ bool run_as_matrix_product(const Equation& e) {
   const std::vector<Role> roles = roles_of(e.attrs);
   const auto has = [&](Role role) { return std::find(roles.begin(), roles.end(), role) != roles.end(); };
   const Side left(e, 0, roles), right(e, 1, roles);
-  if (!has(Role::row) || !has(Role::column) || !left.fits() || !right.fits()) return false;
+  if ((!has(Role::row) && !has(Role::column)) || !left.fits() || !right.fits()) return false;
   MatrixProduct product{e.args.in[0].data<float>(), e.args.in[1].data<float>(),
                         e.args.out.data<float>(),   left.table(Role::batch),
                         right.table(Role::batch),   result_table(e, roles, Role::batch),
@@ -273,18 +276,18 @@ class Loop {
   void run() const {
     const Shape& shape = e_.args.out.shape();
     const Walk<2> over(shape, {e_.args.out.strides(), row_major_strides(shape)});
-    over.parallel(e_.args.pool, 4 * e_.reduced() * static_cast<int64_t>(factors_.size()),
-                  [&](const auto& at, int64_t n) {
-                    for (int64_t i = 0; i < n;)
-                      i += e_.reduces() ? one(at, over, i) : some(at, over, i, n - i);
-                  });
+    const auto elements = [&](const auto& at, int64_t n) {
+      for (int64_t i = 0; i < n;) i += e_.reduces() ? one(at, over, i) : some(at, over, i, n - i);
+    };
+    if (over.elements() < e_.args.pool.size())  // the threads share each element
+      return over.runs(0, over.elements(), elements);
+    over.parallel(e_.args.pool, 4 * e_.reduced() * static_cast<int64_t>(factors_.size()), elements);
   }
 
  private:
   template <class Offsets>
   int64_t one(const Offsets& at, const Walk<2>& over, int64_t i) const {
-    std::vector<int64_t> labels = labels_of(at[1] + i * over.step(1));
-    const T value = reduce(labels);
+    const T value = reduce(labels_of(at[1] + i * over.step(1)));
     store_run(e_.args.out, at[0] + i * over.step(0), 1, 1, &value);
     return 1;
   }
@@ -320,35 +323,56 @@ class Loop {
     }
   }
 
-  /// Folds the product over all values of the reduced labels, a run at a time.
-  template <class Fold>
-  T fold(std::vector<int64_t>& labels, T total, Fold fold_run) const {
-    const int64_t reduced = e_.reduced();
-    std::array<T, kRun> values;
-    for (int64_t i = 0; i < reduced;) {
+  /// Folds over the values [begin, end) of the reduced labels, a run at a time.
+  template <Op op>
+  T fold(std::vector<int64_t> labels, int64_t begin, int64_t end, T total) const {
+    for (int64_t i = begin; i < end;) {
       int64_t rest = i;
       for (int l = run_label_; l >= e_.attrs.n_result_labels; --l) {
         labels[static_cast<size_t>(l)] = rest % e_.size(l);
         rest /= e_.size(l);
       }
-      const int64_t n = std::min(kRun, e_.size(run_label_) - labels[static_cast<size_t>(run_label_)]);
-      product(labels, n, values.data());
-      total = fold_run(total, values.data(), n);
+      const int64_t n =
+          std::min({kRun, e_.size(run_label_) - labels[static_cast<size_t>(run_label_)], end - i});
+      total = fold_run<op>(labels, n, total);
       i += n;
     }
     return total;
   }
 
   template <Op op>
-  T fold_by(std::vector<int64_t>& labels, T first) const {
-    return fold(labels, first, [](T total, const T* values, int64_t n) {
-      if constexpr (op == Op::add && std::is_same_v<T, float>) return total + isa().sum(values, n);
-      for (int64_t t = 0; t < n; ++t) total = Functor<op>::apply(total, values[t]);
-      return total;
-    });
+  T fold_run(const std::vector<int64_t>& labels, int64_t n, T total) const {
+    std::array<T, kRun> values;
+    if constexpr (op == Op::add && std::is_same_v<T, float>) {
+      if (factors_.size() == 1) return total + isa().sum(factors_[0].load(labels, n, values.data()), n);
+      if (factors_.size() == 2) {
+        std::array<T, kRun> others;
+        const float* a = factors_[0].load(labels, n, values.data());
+        return total + isa().dot(a, factors_[1].load(labels, n, others.data()), n);
+      }
+    }
+    product(labels, n, values.data());
+    if constexpr (op == Op::add && std::is_same_v<T, float>) return total + isa().sum(values.data(), n);
+    for (int64_t t = 0; t < n; ++t) total = Functor<op>::apply(total, values[static_cast<size_t>(t)]);
+    return total;
   }
 
-  T reduce(std::vector<int64_t>& labels) const {
+  /// Folds over all values, in chunks of one size whatever the threads are.
+  template <Op op>
+  T fold_by(const std::vector<int64_t>& labels, T first) const {
+    const int64_t n = e_.reduced(), n_chunks = (n + kChunk - 1) / kChunk;
+    if (n_chunks == 1) return fold<op>(labels, 0, n, first);
+    std::vector<T> parts(static_cast<size_t>(n_chunks));
+    e_.args.pool.parallel_for(n_chunks, 1, [&](int64_t begin, int64_t end) {
+      for (int64_t c = begin; c < end; ++c)
+        parts[static_cast<size_t>(c)] = fold<op>(labels, c * kChunk, std::min(n, (c + 1) * kChunk), first);
+    });
+    T total = first;
+    for (const T part : parts) total = Functor<op>::apply(total, part);
+    return total;
+  }
+
+  T reduce(const std::vector<int64_t>& labels) const {
     using Limits = std::numeric_limits<T>;
     switch (e_.attrs.reduction) {
       case Reduction::sum:

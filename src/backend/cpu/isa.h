@@ -49,9 +49,19 @@ struct FloatLinear {
   int64_t out_stride;
 };
 
-/// A tile of a matrix product from packed panels: c[kGemmRows, kGemmColumns] += a^T b, a[k, kGemmRows],
-/// b[k, kGemmColumns].
-constexpr int64_t kGemmRows = 4, kGemmColumns = 16;
+/// A tile of a matrix product: c[rows, kGemmColumns] = a^T b (or += it), with a[k, kGemmRows] packed and rows
+/// of b and c as far apart as their strides say. Every element sums over k in order.
+constexpr int64_t kGemmRows = 6, kGemmColumns = 16;
+struct GemmTile {
+  const float* a;
+  const float* b;
+  int64_t b_stride;
+  int64_t k;
+  float* c;
+  int64_t c_stride;
+  int64_t rows;  ///< 1 to kGemmRows
+  bool adds;
+};
 
 /// One query against a tile of one head's keys and values: updates the running softmax of the query. See
 /// attention.cpp.
@@ -83,6 +93,7 @@ struct Isa {
   // Of one row. Sums and products run in eight interleaved partial results, whatever n.
   float (*sum)(const float* x, int64_t n);
   float (*sum_of_squares)(const float* x, int64_t n);
+  float (*dot)(const float* a, const float* b, int64_t n);
   float (*max)(const float* x, int64_t n);  ///< NaN if any is NaN; -inf if n is 0
   /// out[i] = e^(x[i] - max); returns their sum.
   float (*exp_sum)(const float* x, float max, float* out, int64_t n);
@@ -98,7 +109,9 @@ struct Isa {
   void (*linear_q8[kDTypeCount])(const Q8Linear& args);
   /// For f32, f16 and bf16.
   void (*linear_float[kDTypeCount])(const FloatLinear& args);
-  void (*gemm_tile)(const float* a, const float* b, int64_t k, float* c);
+  void (*gemm_tile)(const GemmTile& args);
+  /// panel[p * width + l] = lanes[l][p] for the eight lanes l and p in [0, k).
+  void (*pack_lanes)(const float* const* lanes, int64_t k, int64_t width, float* panel);
   void (*attention_tile)(const AttentionTile& args);
 };
 

@@ -23,7 +23,8 @@ struct MatrixProduct {
   std::vector<int64_t> left_inner, right_inner;             // of p
   float scale = 1.0f;
 
-  /// Sums go over p in order, in blocks of 256 that are then added in order, for every element alike.
+  /// Sums go over p in order, in blocks of 256 that are then added in order, for every element alike,
+  /// whatever the other extents are.
   void run(ThreadPool& pool) const;
 };
 

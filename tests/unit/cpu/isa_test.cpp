@@ -332,20 +332,53 @@ TEST_P(IsaTest, FloatProductsDoEveryTail) {
   }
 }
 
-TEST_P(IsaTest, GemmTileAddsToItsResult) {
-  const int64_t k = 37;
+TEST_P(IsaTest, GemmTileOfAnyHeightSetsOrAdds) {
+  const int64_t k = 37, b_stride = kGemmColumns + 3, c_stride = kGemmColumns + 1;
   const std::vector<float> a = random_floats(static_cast<size_t>(k * kGemmRows), 14);
-  const std::vector<float> b = random_floats(static_cast<size_t>(k * kGemmColumns), 15);
-  std::vector<float> c(static_cast<size_t>(kGemmRows * kGemmColumns), 1.5f);
-  loops.gemm_tile(a.data(), b.data(), k, c.data());
-  for (int64_t i = 0; i < kGemmRows; ++i)
-    for (int64_t j = 0; j < kGemmColumns; ++j) {
-      double expected = 1.5;
-      for (int64_t p = 0; p < k; ++p)
-        expected += static_cast<double>(a[static_cast<size_t>(p * kGemmRows + i)]) *
-                    b[static_cast<size_t>(p * kGemmColumns + j)];
-      EXPECT_NEAR(c[static_cast<size_t>(i * kGemmColumns + j)], expected, 1e-5);
+  const std::vector<float> b = random_floats(static_cast<size_t>(k * b_stride), 15);
+  for (const bool adds : {false, true})
+    for (int64_t rows = 1; rows <= kGemmRows; ++rows) {
+      std::vector<float> c(static_cast<size_t>(kGemmRows * c_stride), 1.5f);
+      loops.gemm_tile({a.data(), b.data(), b_stride, k, c.data(), c_stride, rows, adds});
+      for (int64_t i = 0; i < kGemmRows; ++i)
+        for (int64_t j = 0; j < c_stride; ++j) {
+          const bool is_inside = i < rows && j < kGemmColumns;
+          double expected = !is_inside || adds ? 1.5 : 0;
+          for (int64_t p = 0; is_inside && p < k; ++p)
+            expected += static_cast<double>(a[static_cast<size_t>(p * kGemmRows + i)]) *
+                        b[static_cast<size_t>(p * b_stride + j)];
+          EXPECT_NEAR(c[static_cast<size_t>(i * c_stride + j)], expected, 1e-5)
+              << rows << " " << i << " " << j;
+        }
     }
+}
+
+TEST_P(IsaTest, PackLanesTransposes) {
+  for (const int64_t k : {1, 7, 8, 9, 24, 31}) {
+    const int64_t width = 10;
+    const std::vector<float> x = random_floats(static_cast<size_t>(8 * k), 16);
+    const float* lanes[8];
+    for (int64_t l = 0; l < 8; ++l) lanes[l] = x.data() + l * k;
+    std::vector<float> panel(static_cast<size_t>(k * width), -1.0f);
+    loops.pack_lanes(lanes, k, width, panel.data());
+    for (int64_t p = 0; p < k; ++p)
+      for (int64_t l = 0; l < width; ++l)
+        EXPECT_EQ(panel[static_cast<size_t>(p * width + l)],
+                  l < 8 ? x[static_cast<size_t>(l * k + p)] : -1.0f);
+  }
+}
+
+TEST_P(IsaTest, DotOfAnyLength) {
+  for (int64_t n = 0; n < 100; ++n) {
+    const std::vector<float> a = random_floats(static_cast<size_t>(n), 17),
+                             b = random_floats(static_cast<size_t>(n), 18);
+    double expected = 0, magnitude = 0;
+    for (size_t i = 0; i < a.size(); ++i) {
+      expected += static_cast<double>(a[i]) * b[i];
+      magnitude += std::abs(static_cast<double>(a[i]) * b[i]);
+    }
+    EXPECT_NEAR(loops.dot(a.data(), b.data(), n), expected, 1e-6 * magnitude) << n;
+  }
 }
 
 TEST(IsaChoice, UnknownNameIsAnError) {

@@ -81,6 +81,27 @@ TEST(Contract, ManyFactorsAreMultipliedPairwise) {
     EXPECT_LE(n->op == Op::contract ? n->shape().elements() : 0, 1200) << n->path();
 }
 
+TEST(Contract, TheOrderOfManyFactorsTakesTheFewestMultiplications) {
+  // (a b) c has the smaller first product, a (b c) fewer multiplications.
+  const auto a = data({2, 90}), b = data({90, 1}), c = data({1, 90}), d = data({90, 3});
+  const auto node = einsum("ij,jk,kl,lm->im", {a, b, c, d});
+  const NodeRef roots[] = {node};
+  for (const Node* n : trace(roots).values)
+    EXPECT_LE(n->op == Op::contract ? n->shape().elements() : 0, 6) << n->path();
+}
+
+TEST(Contract, PartsOfAnAxisAreViews) {
+  const auto x = data({6, 4});
+  // x[2, d], x[i + 1, d] with i in 0..3, and blocks of 2 rows: x[2 * p + r, d]
+  EXPECT_EQ(contract({{x, {{{}, 2}, {{{0, 1}}}}}}, {0}, {4})->op, Op::reshape);
+  EXPECT_EQ(contract({{x, {{{{0, 1}}, 1}, {{{1, 1}}}}}}, {0, 1}, {3, 4})->op, Op::slice);
+  const auto pooled = contract({{x, {{{{0, 2}, {2, 1}}}, {{{1, 1}}}}}}, {0, 1}, {3, 4, 2});
+  EXPECT_EQ(pooled->op, Op::reduce_sum);
+  EXPECT_EQ(pooled->inputs[0]->op, Op::reshape);
+  // Beyond the end there are zeros to read, which a view does not have.
+  EXPECT_EQ(contract({{x, {{{{0, 1}}, 4}, {{{1, 1}}}}}}, {0, 1}, {3, 4})->op, Op::contract);
+}
+
 TEST(Einsum, NumpysRules) {
   EXPECT_EQ(einsum("ij,jk", {data({2, 3}), data({3, 4})})->shape(), (Shape{2, 4}));
   EXPECT_EQ(einsum("ba", {data({2, 3})})->shape(), (Shape{3, 2}));  // alphabetic

@@ -1,4 +1,4 @@
-// Dot products of float rows, and the register tile of the matrix product.
+// Dot products of float rows.
 #include "backend/cpu/isa.h"
 #include "backend/cpu/isa/simd.h"
 #include "backend/cpu/isa/tables.h"
@@ -67,29 +67,12 @@ void linear(const FloatLinear& a) {
   for (; row < a.m; ++row) rows_product<Weight, 1>(a, row);
 }
 
-void gemm_tile(const float* a, const float* b, int64_t k, float* c) {
-  F32 left[kGemmRows], right[kGemmRows];
-  for (int r = 0; r < kGemmRows; ++r) left[r] = right[r] = F32(0.0f);
-  for (int64_t j = 0; j < k; ++j, a += kGemmRows, b += kGemmColumns) {
-    const F32 b0 = load(b), b1 = load(b + 8);
-    for (int r = 0; r < kGemmRows; ++r) {
-      left[r] = fma(F32(a[r]), b0, left[r]);
-      right[r] = fma(F32(a[r]), b1, right[r]);
-    }
-  }
-  for (int r = 0; r < kGemmRows; ++r, c += kGemmColumns) {
-    store(c, load(c) + left[r]);
-    store(c + 8, load(c + 8) + right[r]);
-  }
-}
-
 }  // namespace
 
 void add_linear_float(Isa& table) {
   table.linear_float[static_cast<int>(DType::f32)] = linear<LoadF32>;
   table.linear_float[static_cast<int>(DType::f16)] = linear<LoadF16>;
   table.linear_float[static_cast<int>(DType::bf16)] = linear<LoadBF16>;
-  table.gemm_tile = gemm_tile;
 }
 
 }  // namespace tl::cpu::TL_ISA

@@ -13,6 +13,7 @@ Isa make_table() {
   add_rows(table);
   add_linear_q8(table);
   add_linear_float(table);
+  add_gemm(table);
   add_attention(table);
   return table;
 }

@@ -9,6 +9,7 @@ void add_elementwise(Isa& table);
 void add_rows(Isa& table);
 void add_linear_q8(Isa& table);
 void add_linear_float(Isa& table);
+void add_gemm(Isa& table);
 void add_attention(Isa& table);
 
 /// The whole table of this instruction set.
