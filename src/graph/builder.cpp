@@ -1,6 +1,7 @@
 #include "graph/builder.h"
 
 #include <algorithm>
+#include <iterator>
 
 #include <fmt/format.h>
 
@@ -12,6 +13,25 @@ std::string Node::path() const {
   std::string text = to_string(scope);
   if (!text.empty()) text += '/';
   return text + (label.empty() ? "#" + std::string(name(op)) : label);
+}
+
+/// A long chain of nodes is taken apart piece by piece: link by link would need a stack as deep as the chain.
+Node::~Node() {
+  constexpr int kMostNested = 100;
+  static thread_local int nested = 0;
+  static thread_local std::vector<NodeRef> deferred;
+  if (inputs.empty()) return;
+  if (nested == kMostNested) {
+    std::move(inputs.begin(), inputs.end(), std::back_inserter(deferred));
+    return;
+  }
+  ++nested;
+  inputs.clear();
+  while (nested == 1 && !deferred.empty()) {
+    const NodeRef next = std::move(deferred.back());
+    deferred.pop_back();
+  }
+  --nested;
 }
 
 void set_label(const NodeRef& node, std::string_view label) {

@@ -18,6 +18,10 @@ using NodeRef = std::shared_ptr<Node>;
 /// One value of a program. Made by the functions in builder.h, which infer `type` and refuse what does not
 /// fit.
 struct Node {
+  Node() = default;
+  Node(const Node&) = default;
+  Node& operator=(const Node&) = default;
+  ~Node();
   Op op = Op::constant;
   std::vector<NodeRef> inputs = {};  ///< dropped once the value is there
   Attrs attrs = {};

@@ -314,17 +314,27 @@ Value Interpreter::Run::call_dynamic(const Value& callee, const Call& call) {
 
 // ---------------------------------------------------------------------------------------------- public face
 
+namespace {
+/// Nodes that are made after a call belong to no place of the program, which may be gone by then.
+struct PlaceOfCall {
+  Span before = graph::current_span();
+  ~PlaceOfCall() { graph::current_span() = before; }
+};
+}  // namespace
+
 Interpreter::Interpreter(std::shared_ptr<const Program> program, Host& host, Limits limits)
     : program_(std::move(program)), host_(host), limits_(limits) {
   program_->require_ok();
   run_ = std::make_unique<Run>(*this);
   run_->global(kArgsSlot) = Value(std::vector<Value>{});
+  const PlaceOfCall place;
   run_->set_globals();
 }
 
 Interpreter::~Interpreter() = default;
 
 void Interpreter::run_main(const std::vector<std::string>& args) {
+  const PlaceOfCall place;
   if (!program_->main()) throw Error(fmt::format("{}: there is no main {{ … }} to run", program_->name()));
   std::vector<Value> values;
   for (const std::string& a : args) values.emplace_back(a);
@@ -332,15 +342,20 @@ void Interpreter::run_main(const std::vector<std::string>& args) {
   run_->call_user(*program_->main(), {});
 }
 
-void Interpreter::run_test(const Function& test) { run_->call_user(test, {}); }
+void Interpreter::run_test(const Function& test) {
+  const PlaceOfCall place;
+  run_->call_user(test, {});
+}
 
 Value Interpreter::call(std::string_view function, std::span<const Value> arguments) {
+  const PlaceOfCall place;
   const Function* f = program_->find(function);
   if (!f) throw Error(fmt::format("{}: there is no function '{}'", program_->name(), function));
   return run_->call_user(*f, arguments);
 }
 
 Value Interpreter::call(const Value& function, std::span<const Value> arguments) {
+  const PlaceOfCall place;
   if (!function.is(ValueKind::function)) throw Error(fmt::format("{} cannot be called", function.describe()));
   const FunctionObject& f = function.function();
   return f.user ? run_->call_user(*f.user, arguments) : run_->call_native(*f.native, arguments);

@@ -140,6 +140,14 @@ TEST(Builder, SlicesOfRowWiseOperationsComputeOnlyThoseRows) {
   EXPECT_EQ(slice(logits, 1, 0, 3)->op, Op::slice);  // columns are no rows
 }
 
+TEST(Builder, LongChainsOfNodesAreTakenApart) {
+  NodeRef x = data({1});
+  for (int i = 0; i < 300'000; ++i) x = unary(Op::neg, std::move(x));
+  const std::weak_ptr<Node> first = x->inputs[0];
+  x = nullptr;
+  EXPECT_TRUE(first.expired());
+}
+
 TEST(Builder, MixedTypesAreConvertedByNodes) {
   const auto sum = binary(Op::add, data({3}, DType::i64), data({3}));
   EXPECT_EQ(sum->dtype(), DType::f32);
