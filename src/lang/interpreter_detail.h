@@ -51,6 +51,18 @@ struct Subject {
   std::string text() const;
 };
 
+/// Nodes that are made during the life of this object remember `span`: what fails later is traced to it.
+class SpanScope {
+ public:
+  explicit SpanScope(Span span) : outer_(graph::current_span()) { graph::current_span() = span; }
+  ~SpanScope() { graph::current_span() = outer_; }
+  SpanScope(const SpanScope&) = delete;
+  SpanScope& operator=(const SpanScope&) = delete;
+
+ private:
+  Span outer_;
+};
+
 /// How a statement ended.
 enum class Flow : uint8_t { normal, break_loop, continue_loop, return_value };
 
@@ -170,7 +182,7 @@ class Interpreter::Run final : public EquationEnvironment {
 
 template <class Body>
 auto Interpreter::Run::guarded(Span span, Body body) const -> decltype(body()) {
-  graph::current_span() = span;  // what is made here and fails later can be traced to it
+  const SpanScope here(span);
   try {
     return body();
   } catch (const RuntimeFailure&) {
