@@ -24,6 +24,9 @@ std::string markdown_reference(const std::vector<const lang::NativeFunction*>& f
 
 nlohmann::ordered_json json_page(const lang::NativeFunction& function);
 
+/// Prints the page of a function as `tl doc NAME` does. Throws Error with the nearest names.
+void print_page(const std::string& name);
+
 /// At most three names that `name` may be a slip of or a part of.
 std::vector<std::string> nearest_pages(const std::string& name, const lang::Library& library);
 

@@ -51,7 +51,8 @@ void add_model_options(CLI::App& command, ModelOptions& o) {
       ->group(kGroup);
   command.add_flag("--dump-graph", o.dump_graph, "Show each plan on standard error")->group(kGroup);
   command
-      .add_flag("--unfused", o.unfused, "Run every operation by itself: fused kernels show nothing of their inside")
+      .add_flag("--unfused", o.unfused,
+                "Run every operation by itself: fused kernels show nothing of their inside")
       ->group(kGroup);
 }
 

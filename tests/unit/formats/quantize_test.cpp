@@ -8,9 +8,9 @@
 #include "base/file.h"
 #include "formats/gguf.h"
 #include "formats/safetensors.h"
-#include "tensor/statistics.h"
 #include "formats/synth.h"
 #include "tensor/blocks.h"
+#include "tensor/statistics.h"
 #include "unit/formats/gguf_builder.h"
 #include "unit/formats/temp_folder.h"
 
