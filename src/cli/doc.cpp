@@ -70,6 +70,10 @@ void show(const DocOptions& options) {
 
 }  // namespace
 
+void print_page(const std::string& name) {
+  fmt::print("{}", text_page(find(name), PageStyle{output_width(), use_colour(1)}));
+}
+
 void add_doc(CLI::App& app) {
   auto options = std::make_shared<DocOptions>();
   CLI::App* command =

@@ -27,4 +27,7 @@ nlohmann::ordered_json json_page(const lang::Page& page);
 /// At most three of `names` that `name` may be a slip of or a part of.
 std::vector<std::string> nearest_names(const std::string& name, const std::vector<std::string>& names);
 
+/// Prints a page as `tl doc NAME` does. Throws Error with the nearest names.
+void print_page(const std::string& name);
+
 }  // namespace tl::cli

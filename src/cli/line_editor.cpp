@@ -2,24 +2,30 @@
 
 #include <histedit.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <clocale>
 #include <cstdio>
 #include <cstring>
+#include <filesystem>
 
 #include "base/interrupt.h"
 #include "cli/output.h"
 
 namespace tl::cli {
 
-namespace {
+/// What libedit calls; the editor that it concerns is its client data.
+struct LineEditorCalls {
+  static LineEditor& owner(EditLine* editor) {
+    void* owner = nullptr;
+    el_get(editor, EL_CLIENTDATA, &owner);
+    return *static_cast<LineEditor*>(owner);
+  }
+  static const char* prompt(EditLine* editor) { return owner(editor).prompt().c_str(); }
+  static unsigned char complete(EditLine* editor, int) { return owner(editor).complete(); }
+};
 
-/// libedit asks for its prompt through a function; the editor it belongs to is its client data.
-const char* prompt_of(EditLine* editor) {
-  void* owner = nullptr;
-  el_get(editor, EL_CLIENTDATA, &owner);
-  return static_cast<const LineEditor*>(owner)->prompt().c_str();
-}
+namespace {
 
 /// libedit takes bytes for characters as the locale says; where the user's is not UTF-8, C.UTF-8 serves.
 void use_utf8() {
@@ -29,7 +35,8 @@ void use_utf8() {
 
 }  // namespace
 
-LineEditor::LineEditor(std::string prompt) : prompt_(std::move(prompt)) {
+LineEditor::LineEditor(std::string prompt, LineEditorOptions options)
+    : prompt_(std::move(prompt)), options_(std::move(options)) {
   if (!is_terminal(0) || !is_terminal(1)) return;
   use_utf8();
   editor_ = el_init("tl", stdin, stdout, stderr);
@@ -39,10 +46,15 @@ LineEditor::LineEditor(std::string prompt) : prompt_(std::move(prompt)) {
   ::history(history_, &event, H_SETSIZE, 1000);
   ::history(history_, &event, H_SETUNIQUE, 1);
   el_set(editor_, EL_CLIENTDATA, static_cast<void*>(this));
-  el_set(editor_, EL_PROMPT, prompt_of);
+  el_set(editor_, EL_PROMPT, LineEditorCalls::prompt);
   el_set(editor_, EL_EDITOR, "emacs");
   el_set(editor_, EL_HIST, ::history, history_);
+  if (options_.complete) {
+    el_set(editor_, EL_ADDFN, "tl-complete", "Complete a name", LineEditorCalls::complete);
+    el_set(editor_, EL_BIND, "^I", "tl-complete", nullptr);
+  }
   el_source(editor_, nullptr);  // ~/.editrc
+  load_history();
 }
 
 LineEditor::~LineEditor() {
@@ -53,12 +65,16 @@ LineEditor::~LineEditor() {
 std::optional<std::string> LineEditor::read() {
   std::string text;
   while (true) {
-    const auto line = editor_ != nullptr ? read_edited() : read_plain();
+    const auto line = read_line();
     if (!line) return text.empty() ? std::nullopt : std::optional(text);
     text += *line;
     if (!text.ends_with('\\')) return text;
     text.back() = '\n';
   }
+}
+
+std::optional<std::string> LineEditor::read_line() {
+  return editor_ != nullptr ? read_edited() : read_plain();
 }
 
 std::optional<std::string> LineEditor::read_edited() {
@@ -71,9 +87,47 @@ std::optional<std::string> LineEditor::read_edited() {
   }
   std::string text(line, static_cast<size_t>(count));
   while (text.ends_with('\n') || text.ends_with('\r')) text.pop_back();
-  HistEvent event;
-  if (!text.empty()) ::history(history_, &event, H_ENTER, text.c_str());
+  if (!text.empty()) remember(text);
   return text;
+}
+
+void LineEditor::load_history() {
+  if (options_.history_file.empty()) return;
+  std::error_code ignored;  // without a place to remember it is a session like any other
+  std::filesystem::create_directories(std::filesystem::path(options_.history_file).parent_path(), ignored);
+  HistEvent event;
+  ::history(history_, &event, H_LOAD, options_.history_file.c_str());
+}
+
+/// Written after every line, so that it is there whatever ends the program.
+void LineEditor::remember(const std::string& line) {
+  HistEvent event;
+  ::history(history_, &event, H_ENTER, line.c_str());
+  if (!options_.history_file.empty()) ::history(history_, &event, H_SAVE, options_.history_file.c_str());
+}
+
+unsigned char LineEditor::complete() {
+  const LineInfo* info = el_line(editor_);
+  const std::string_view line(info->buffer, static_cast<size_t>(info->cursor - info->buffer));
+  const Completion found = options_.complete(line);
+  if (found.candidates.empty()) return CC_REFRESH_BEEP;
+  const std::string& first = found.candidates.front();
+  size_t common = first.size();
+  for (const std::string& c : found.candidates) {
+    const auto [end, ignored] = std::mismatch(first.begin(), first.end(), c.begin(), c.end());
+    common = std::min(common, static_cast<size_t>(end - first.begin()));
+  }
+  const size_t written = line.size() - std::min(found.begin, line.size());
+  if (common > written) {
+    el_insertstr(editor_, first.substr(written, common - written).c_str());
+    return CC_REFRESH;
+  }
+  if (found.candidates.size() == 1) return CC_REFRESH;
+  std::string list = "\n";
+  for (const std::string& c : found.candidates) list += c + "  ";
+  list.replace(list.size() - 2, 2, "\n");
+  std::fputs(list.c_str(), stdout);
+  return CC_REDISPLAY;
 }
 
 std::optional<std::string> LineEditor::read_plain() {

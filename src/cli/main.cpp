@@ -83,6 +83,7 @@ void add_commands(CLI::App& app) {
   add_chat(app);
   add_generate(app);
   add_run(app);
+  add_repl(app);
   add_check(app);
   add_trace(app);
   add_compare(app);
@@ -90,6 +91,7 @@ void add_commands(CLI::App& app) {
   add_test(app);
   add_doc(app);
   add_fmt(app);
+  add_lsp(app);
   add_tokenize(app);
   add_logits(app);
   add_perplexity(app);

@@ -26,19 +26,11 @@ void declare_own(LoadedModule& module, const std::string& name, Symbol symbol,
                          {}});
 }
 
-/// The tensors that equations define: the first equation of each stands for all.
-void declare_targets(LoadedModule& module, uint32_t& n_globals, std::vector<Diagnostic>& diagnostics) {
-  std::set<std::string_view> defined;
-  for (const StmtPtr& s : module.ast->globals) {
-    const Name* target = nullptr;
-    if (s->kind == StmtKind::equation) {
-      target = ast::as<Equation>(*s).target.get();
-    } else if (s->kind == StmtKind::assign && ast::as<Assign>(*s).value->kind != ExprKind::string) {
-      target = if_is<Name>(ast::as<Assign>(*s).target.get());
-    }
-    if (target != nullptr && defined.insert(target->text).second)
-      declare_own(module, target->text, {nullptr, n_globals++, target->span}, diagnostics);
-  }
+/// The variable that a statement gives a value, or nullptr.
+const Name* assigned_name(const Stmt& s) {
+  if (s.kind == StmtKind::equation) return ast::as<Equation>(s).target.get();
+  if (s.kind != StmtKind::assign || ast::as<Assign>(s).value->kind == ExprKind::string) return nullptr;
+  return if_is<Name>(ast::as<Assign>(s).target.get());
 }
 
 /// Names of imports, unless the file defines them itself. Two imports may not bring different things.
@@ -63,18 +55,33 @@ void add_imported(LoadedModule& module, std::vector<Diagnostic>& diagnostics) {
 
 }  // namespace
 
-void declare(LoadedModule& module, uint32_t& n_globals, std::vector<Diagnostic>& diagnostics) {
+void declare(LoadedModule& module, uint32_t& n_globals, std::vector<Diagnostic>& diagnostics,
+             const LoadedModule* before) {
+  const auto slot_of = [&](const std::string& name) {
+    const auto known = before ? before->visible.find(name) : decltype(before->visible.end()){};
+    const bool is_global = before && known != before->visible.end() && !known->second.function;
+    return is_global ? known->second.slot : n_globals++;
+  };
   for (const auto& f : module.ast->functions)
     declare_own(module, f->name, {f.get(), 0, f->name_span}, diagnostics);
   for (const StmtPtr& s : module.ast->globals) {
     if (s->kind != StmtKind::let) continue;
     for (const auto& n : ast::as<Let>(*s).names) {
-      n->slot = n_globals++;
+      n->slot = slot_of(n->text);
       declare_own(module, n->text, {nullptr, n->slot, n->span}, diagnostics);
     }
   }
-  if (module.ast->is_declarative) declare_targets(module, n_globals, diagnostics);
+  std::set<std::string_view> assigned;  // the first equation or assignment of each stands for all
+  for (const StmtPtr& s : module.ast->globals) {
+    const Name* n = assigned_name(*s);
+    if (!n || !assigned.insert(n->text).second) continue;
+    if (module.ast->is_declarative)
+      declare_own(module, n->text, {nullptr, n_globals++, n->span}, diagnostics);
+    else if (!module.visible.contains(n->text))
+      module.visible.emplace(n->text, Symbol{nullptr, slot_of(n->text), n->span});
+  }
   add_imported(module, diagnostics);
+  if (before) module.visible.insert(before->visible.begin(), before->visible.end());
 }
 
 void check(LoadedModule& module, const Library& library, std::vector<Diagnostic>& diagnostics) {
@@ -316,7 +323,7 @@ void Checker::let(StmtPtr& s) {
 
 void Checker::declare_names(Let& node, Known known) {
   for (auto& n : node.names) {
-    if (!function_ && blocks_ == 0) {  // its slot was given by declare()
+    if (is_top_level()) {  // its slot was given by declare()
       n->binding = Binding::global;
       variables_.push_back({n->text, n->slot, true, n->span, assigned_.contains(n->text) ? Known{} : known});
     } else {

@@ -11,8 +11,11 @@
 namespace tl::lang {
 
 /// Enters the functions and the visible names of imports of `module` into its symbol table, and gives its
-/// globals their slots. Imports have been declared before.
-void declare(LoadedModule& module, uint32_t& n_globals, std::vector<Diagnostic>& diagnostics);
+/// globals their slots. Imports have been declared before. `before`, if any, is the text that this one goes
+/// on from: its names are visible too, and its globals keep their slots. What statements at top level assign
+/// to are globals.
+void declare(LoadedModule& module, uint32_t& n_globals, std::vector<Diagnostic>& diagnostics,
+             const LoadedModule* before = nullptr);
 
 /// Resolves and checks all bodies of `module`. All modules have been declared.
 void check(LoadedModule& module, const Library& library, std::vector<Diagnostic>& diagnostics);

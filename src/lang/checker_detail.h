@@ -60,6 +60,7 @@ class Checker {
   void statement(ast::StmtPtr& s);
   void let(ast::StmtPtr& s);
   void declare_names(ast::Let& let, Known known);
+  bool is_top_level() const { return !function_ && blocks_ == 0; }  ///< where variables are globals
   void assign(ast::StmtPtr& s);
   bool assign_file(ast::Assign& s);
   void assign_place(ast::Expr& target);
@@ -109,7 +110,7 @@ class Checker {
   // What is defined at top level (checker_globals.cpp)
   void globals();
   void declaration(ast::Equation& e);
-  bool is_declaration() const { return !function_ && blocks_ == 0 && module_.ast->is_declarative; }
+  bool is_declaration() const { return is_top_level() && module_.ast->is_declarative; }
   void order_globals();
   void check_together(const ast::GlobalStep& step);
   void check_projections();

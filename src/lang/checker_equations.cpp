@@ -165,9 +165,11 @@ void Checker::bind_target(Equation& e, bool declares_always, bool is_partial) {
   if (variable) {
     bind(*e.target, *variable);
     e.may_grow = variable->grows;
-  } else if (!declares_always && global != module_.visible.end() && !global->second.function) {
+  } else if ((!declares_always || is_top_level()) && global != module_.visible.end() &&
+             !global->second.function) {
     e.target->binding = Binding::global;
     e.target->slot = global->second.slot;
+    e.may_grow = is_top_level() && is_partial;
   } else {
     e.declares = e.may_grow = true;
     Variable& added = add_variable(e.target->text, e.target->span, {TypeKind::tensor, nullptr});

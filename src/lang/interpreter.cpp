@@ -109,18 +109,24 @@ Interpreter::Run::Run(Interpreter& interpreter)
 }
 
 void Interpreter::Run::set_globals() {
+  for (const LoadedModule* module : program_.modules()) set_globals(*module);
+}
+
+/// Gives the value of the last statement.
+Value Interpreter::Run::set_globals(const LoadedModule& module) {
   static const Function kTopLevel;
-  for (const LoadedModule* module : program_.modules()) {
-    if (module->ast->globals.empty()) continue;
-    Activation activation(*this, module->ast->n_slots);
-    activation.enter(kTopLevel, {});
-    for (const GlobalStep& step : module->ast->order) {
-      if (step.is_together)
-        exec_together(step);
-      else
-        exec(*step.statements[0], nullptr);
-    }
+  globals_.resize(program_.n_globals());
+  Value last;
+  if (module.ast->globals.empty()) return last;
+  Activation activation(*this, module.ast->n_slots);
+  activation.enter(kTopLevel, {});
+  for (const GlobalStep& step : module.ast->order) {
+    if (step.is_together)
+      exec_together(step);
+    else
+      exec(*step.statements[0], &last);
   }
+  return last;
 }
 
 void Interpreter::Run::check_depth(Span span) const {
@@ -347,6 +353,10 @@ void Interpreter::run_test(const Function& test) {
   run_->call_user(test, {});
 }
 
+Value Interpreter::run_module(const LoadedModule& module) { return run_->set_globals(module); }
+
+const Value& Interpreter::global(const Symbol& symbol) const { return run_->global(symbol.slot); }
+
 Value Interpreter::call(std::string_view function, std::span<const Value> arguments) {
   const PlaceOfCall place;
   const Function* f = program_->find(function);
@@ -365,7 +375,7 @@ void Interpreter::fail(Span span, std::string message, std::string help) const {
   run_->fail(span, std::move(message), std::move(help));
 }
 
-std::string Interpreter::text(const Value& value) { return format_value(value, host_); }
+std::string Interpreter::text(const Value& value, bool quoted) { return format_value(value, host_, quoted); }
 
 bool Interpreter::truth(const Value& value, Span span) { return run_->truth(value, span); }
 

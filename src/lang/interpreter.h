@@ -46,6 +46,10 @@ class Interpreter {
   /// Runs main { … } with `args` visible as the list of strings `args`. Throws Error if the program has none.
   void run_main(const std::vector<std::string>& args);
   void run_test(const ast::Function& test);
+  /// Sets the globals of a module that the program has gained since; the value of its last statement.
+  Value run_module(const LoadedModule& module);
+  /// What a global of the program holds.
+  const Value& global(const Symbol& symbol) const;
   /// Calls a function that the program defines or imports, as `forward(m, ids, cache)`.
   Value call(std::string_view function, std::span<const Value> arguments);
   /// Calls a function value.
@@ -58,8 +62,8 @@ class Interpreter {
   Tensor evaluate(const graph::NodeRef& node) { return host_.evaluate(node); }
   /// Fails at a place of the program, with the calls that led there as notes.
   [[noreturn]] void fail(Span span, std::string message, std::string help = {}) const;
-  /// As print shows a value.
-  std::string text(const Value& value);
+  /// As print shows a value; `quoted`: a string in quotes, as inside lists.
+  std::string text(const Value& value, bool quoted = false);
   /// Whether a value counts as true in a condition: a bool, or a bool tensor of one element.
   bool truth(const Value& value, Span span);
 

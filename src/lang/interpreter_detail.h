@@ -77,6 +77,7 @@ class Interpreter::Run final : public EquationEnvironment {
   explicit Run(Interpreter& interpreter);
 
   void set_globals();
+  Value set_globals(const LoadedModule& module);
   Value& global(uint32_t slot) { return globals_[slot]; }
   /// Calls from outside, and from native functions.
   Value call_user(const ast::Function& f, std::span<const Value> arguments);

@@ -305,6 +305,12 @@ std::optional<uint32_t> braced_code_point(std::string_view text, size_t& i) {
 
 }  // namespace
 
+std::vector<std::string_view> keywords() {
+  std::vector<std::string_view> out;
+  for (const auto& [word, kind] : kKeywords) out.push_back(word);
+  return out;
+}
+
 std::string describe(TokenKind kind) {
   static constexpr std::string_view kTexts[] = {
 #define X(id, text) text,

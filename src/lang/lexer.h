@@ -85,6 +85,9 @@ enum class TokenKind : uint8_t {
 #undef X
 };
 
+/// The words that cannot be names.
+std::vector<std::string_view> keywords();
+
 /// The token kind as messages call it: "'+='", "a name".
 std::string describe(TokenKind kind);
 

@@ -14,20 +14,43 @@ namespace tl::lang {
 
 namespace fs = std::filesystem;
 
+namespace {
+
+/// Whether calls that were matched to the parameters of one fit the other.
+bool same_parameters(const ast::Function& a, const ast::Function& b) {
+  return std::equal(a.parameters.begin(), a.parameters.end(), b.parameters.begin(), b.parameters.end(),
+                    [](const ast::Parameter& p, const ast::Parameter& q) {
+                      return p.name == q.name && !p.default_value == !q.default_value;
+                    });
+}
+
+}  // namespace
+
 /// Loads files depth first: what a file imports is whole before the file itself is looked at.
 class Loader {
  public:
-  Loader(Program& program, const LoadOptions& options) : program_(program), options_(options) {}
+  explicit Loader(Program& program) : program_(program), options_(program.options_) {}
 
   void run(const std::string& name, std::string text) {
+    const LoadedModule* before = program_.root_;
+    const size_t first = program_.order_.size();
     program_.root_ = load(name, std::move(text));
-    uint32_t n_globals = kArgsSlot + 1;
     const bool is_readable = program_.diagnostics_.empty();
-    for (LoadedModule* module : program_.order_) declare(*module, n_globals, program_.diagnostics_);
-    program_.n_globals_ = n_globals;
+    if (before && is_readable) replace_functions();
+    for (size_t i = first; i < program_.order_.size(); ++i) {
+      LoadedModule* module = program_.order_[i];
+      declare(*module, program_.n_globals_, program_.diagnostics_,
+              module == program_.root_ ? before : nullptr);
+    }
     // After a syntax error half the names are missing: checking would only repeat that.
-    if (is_readable)
-      for (LoadedModule* module : program_.order_) check(*module, program_.library_, program_.diagnostics_);
+    for (size_t i = first; is_readable && i < program_.order_.size(); ++i)
+      check(*program_.order_[i], program_.library_, program_.diagnostics_);
+    program_.texts_.push_back(program_.root_);
+  }
+
+  /// Functions whose definition moved to where callers find it go back.
+  void restore_functions() {
+    for (const auto& [mine, theirs] : replaced_) exchange(*mine, *theirs);
   }
 
  private:
@@ -39,10 +62,11 @@ class Loader {
 
   LoadedModule* load(const std::string& name, std::string text) {
     LoadedModule& module = program_.storage_.emplace_back();
-    by_identity_[identity(name)] = &module;
+    program_.by_identity_[identity(name)] = &module;
     open_.push_back(&module);
     module.source = std::make_unique<Source>(name, std::move(text));
-    ParseResult parsed = parse(*module.source, {options_.statements_at_top_level});
+    const bool is_own = open_.size() == 1;
+    ParseResult parsed = parse(*module.source, {options_.statements_at_top_level && is_own});
     module.ast = std::move(parsed.module);
     auto& diagnostics = program_.diagnostics_;
     diagnostics.insert(diagnostics.end(), parsed.diagnostics.begin(), parsed.diagnostics.end());
@@ -69,8 +93,8 @@ class Loader {
         tried += (tried.empty() ? "" : ", ") + path;
         continue;
       }
-      const auto known = by_identity_.find(identity(path));
-      if (known == by_identity_.end()) {
+      const auto known = program_.by_identity_.find(identity(path));
+      if (known == program_.by_identity_.end()) {
         try {
           return load(path, read_file(path));
         } catch (const ProgramError&) {
@@ -88,17 +112,70 @@ class Loader {
     return report(fmt::format("there is no file \"{}\" to import", import.path), "looked for " + tried);
   }
 
+  using FunctionOwner = std::unique_ptr<ast::Function>;
+
+  /// A function that an earlier text defined, with the same parameters, gets its new definition where it is,
+  /// so that what calls it calls the new one.
+  void replace_functions() {
+    for (FunctionOwner& mine : program_.root_->ast->functions) {
+      for (LoadedModule* text : program_.texts_) {
+        for (FunctionOwner& theirs : text->ast->functions) {
+          if (theirs->name != mine->name || !same_parameters(*theirs, *mine)) continue;
+          exchange(mine, theirs);
+          replaced_.emplace_back(&mine, &theirs);
+          break;
+        }
+      }
+    }
+  }
+
+  /// Each keeps its definition, and takes the other's address.
+  static void exchange(FunctionOwner& a, FunctionOwner& b) {
+    std::swap(*a, *b);
+    std::swap(a, b);
+  }
+
   Program& program_;
   const LoadOptions& options_;
-  std::map<std::string, LoadedModule*> by_identity_;
   std::vector<LoadedModule*> open_;  ///< being loaded, outermost first
+  std::vector<std::pair<FunctionOwner*, FunctionOwner*>> replaced_;
 };
 
 std::shared_ptr<const Program> Program::from_text(const std::string& name, std::string text,
                                                   const Library& library, const LoadOptions& options) {
-  const std::shared_ptr<Program> program(new Program(library));
-  Loader(*program, options).run(name, std::move(text));
+  const std::shared_ptr<Program> program(new Program(library, options));
+  program->n_globals_ = kArgsSlot + 1;
+  Loader(*program).run(name, std::move(text));
   return program;
+}
+
+std::shared_ptr<Program> Program::empty(const std::string& name, const Library& library,
+                                        const LoadOptions& options) {
+  return std::const_pointer_cast<Program>(from_text(name, "", library, options));
+}
+
+std::vector<const LoadedModule*> Program::extend(const std::string& name, std::string text) {
+  const size_t n_stored = storage_.size(), n_ordered = order_.size(), n_texts = texts_.size();
+  const uint32_t n_globals = n_globals_;
+  const auto by_identity = by_identity_;
+  LoadedModule* const root = root_;
+  diagnostics_.clear();
+  Loader loader(*this);
+  try {
+    loader.run(name, std::move(text));
+    require_ok();
+  } catch (...) {
+    loader.restore_functions();
+    diagnostics_.clear();
+    order_.resize(n_ordered);
+    texts_.resize(n_texts);
+    while (storage_.size() > n_stored) storage_.pop_back();
+    by_identity_ = by_identity;
+    n_globals_ = n_globals;
+    root_ = root;
+    throw;
+  }
+  return {order_.begin() + static_cast<std::ptrdiff_t>(n_ordered), order_.end()};
 }
 
 std::shared_ptr<const Program> Program::load(const std::string& path, const Library& library,

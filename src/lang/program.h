@@ -15,7 +15,7 @@ namespace tl::lang {
 struct LoadOptions {
   /// Where imports are looked for after the folder of the importing file (the installed model programs).
   std::vector<std::string> import_path;
-  bool statements_at_top_level = false;
+  bool statements_at_top_level = false;  ///< in the program's own text, not in what it imports
 };
 
 /// What a top-level name stands for.
@@ -34,8 +34,8 @@ struct LoadedModule {
       visible;  ///< its own names, and those of its imports it does not redefine
 };
 
-/// Parsed and checked; immutable afterwards. It must outlive the interpreters and function values made from
-/// it.
+/// Parsed and checked; immutable afterwards, but for what extend() adds. It must outlive the interpreters and
+/// function values made from it.
 class Program {
  public:
   /// Reads, parses and checks a file with all it imports. Mistakes in the program do not throw, they are in
@@ -46,7 +46,15 @@ class Program {
   static std::shared_ptr<const Program> from_text(const std::string& name, std::string text,
                                                   const Library& library, const LoadOptions& options = {});
 
-  /// Errors, warnings and notes, by file and place.
+  /// A program without content, for extend().
+  static std::shared_ptr<Program> empty(const std::string& name, const Library& library,
+                                        const LoadOptions& options);
+  /// Adds a text that sees all that the texts before it defined, and may define it anew: a global keeps its
+  /// place, and a function with the same parameters its callers. Gives the modules whose globals are to be
+  /// set, the text's own last. Throws ProgramError with the text's errors; the program is then as it was.
+  std::vector<const LoadedModule*> extend(const std::string& name, std::string text);
+
+  /// Errors, warnings and notes, by file and place; of the last text, where there are several.
   const std::vector<Diagnostic>& diagnostics() const { return diagnostics_; }
   bool ok() const;
   /// Throws ProgramError with the errors, if there are any.
@@ -59,6 +67,8 @@ class Program {
   const std::string& name() const { return root_->source->name(); }
   /// The text of the file itself, not of what it imports.
   const Source& source() const { return *root_->source; }
+  /// What the names at top level stand for: the file's own, and imported ones.
+  const std::map<std::string, Symbol, std::less<>>& visible() const { return root_->visible; }
   /// The files in the order their globals are set: imports before importers.
   const std::vector<LoadedModule*>& modules() const { return order_; }
   uint32_t n_globals() const { return n_globals_; }
@@ -66,12 +76,15 @@ class Program {
 
  private:
   friend class Loader;
-  explicit Program(const Library& library) : library_(library) {}
+  Program(const Library& library, LoadOptions options) : library_(library), options_(std::move(options)) {}
 
   const Library& library_;
+  const LoadOptions options_;
   std::deque<LoadedModule> storage_;
   std::vector<LoadedModule*> order_;
-  LoadedModule* root_ = nullptr;
+  std::map<std::string, LoadedModule*> by_identity_;
+  std::vector<LoadedModule*> texts_;  ///< the program's own texts: one, or what extend() added
+  LoadedModule* root_ = nullptr;      ///< the last of them
   uint32_t n_globals_ = 0;
   std::vector<Diagnostic> diagnostics_;
 };

@@ -62,6 +62,8 @@ class NativeObject : public HeapObject {
   virtual Value get(Interpreter& interpreter, std::string_view name) const;
   /// object[key].
   virtual Value index(Interpreter& interpreter, const Value& key) const;
+  /// The names that get() knows, as far as they can be listed.
+  virtual std::vector<std::string> members() const { return {}; }
   /// What print shows.
   virtual std::string text() const;
 };

@@ -22,33 +22,43 @@ namespace {
                           near.empty() ? "" : fmt::format("; did you mean `{}`?", near)));
 }
 
+using ConfigFields = std::vector<std::pair<std::string_view, Value>>;
+ConfigFields config_fields(const HyperParameters& c) {
+  return {{"architecture", Value(c.architecture)},
+          {"n_layers", Value(c.n_layers)},
+          {"hidden_dim", Value(c.hidden_dim)},
+          {"ffn_dim", Value(c.ffn_dim)},
+          {"n_heads", Value(c.n_heads)},
+          {"n_kv_heads", Value(c.n_kv_heads)},
+          {"head_dim", Value(c.head_dim)},
+          {"vocab_size", Value(c.vocab_size)},
+          {"context_length", Value(c.context_length)},
+          {"rms_eps", Value(c.rms_eps)},
+          {"rope_base", Value(c.rope_base)},
+          {"rope_dims", Value(c.rope_dims)},
+          {"rope_scale", Value(c.rope_scale)},
+          {"rope_style", Value(c.rope_style == RopeStyle::norm ? "norm" : "neox")}};
+}
+
+std::vector<std::string> names_of(const ConfigFields& fields) {
+  std::vector<std::string> names;
+  for (const auto& [name, value] : fields) names.emplace_back(name);
+  return names;
+}
+
 /// m.config: hyperparameters read from the file.
 class ConfigObject : public lang::NativeObject {
  public:
-  explicit ConfigObject(const HyperParameters& c)
-      : fields_{{"architecture", Value(c.architecture)},
-                {"n_layers", Value(c.n_layers)},
-                {"hidden_dim", Value(c.hidden_dim)},
-                {"ffn_dim", Value(c.ffn_dim)},
-                {"n_heads", Value(c.n_heads)},
-                {"n_kv_heads", Value(c.n_kv_heads)},
-                {"head_dim", Value(c.head_dim)},
-                {"vocab_size", Value(c.vocab_size)},
-                {"context_length", Value(c.context_length)},
-                {"rms_eps", Value(c.rms_eps)},
-                {"rope_base", Value(c.rope_base)},
-                {"rope_dims", Value(c.rope_dims)},
-                {"rope_scale", Value(c.rope_scale)},
-                {"rope_style", Value(c.rope_style == RopeStyle::norm ? "norm" : "neox")}} {}
+  explicit ConfigObject(const HyperParameters& c) : fields_(config_fields(c)) {}
   std::string_view type_name() const override { return "config"; }
 
   Value get(Interpreter&, std::string_view name) const override {
     for (const auto& [field, value] : fields_)
       if (field == name) return value;
-    std::vector<std::string> known;
-    for (const auto& [field, value] : fields_) known.emplace_back(field);
-    no_member("config", name, known);
+    no_member("config", name, members());
   }
+
+  std::vector<std::string> members() const override { return names_of(fields_); }
 
   std::string text() const override {
     std::string out = "config {";
@@ -63,7 +73,7 @@ class ConfigObject : public lang::NativeObject {
   }
 
  private:
-  std::vector<std::pair<std::string_view, Value>> fields_;
+  ConfigFields fields_;
 };
 
 /// m.metadata["general.name"]
@@ -102,6 +112,18 @@ class MetadataObject : public lang::NativeObject {
   std::shared_ptr<const Model> model_;
 };
 
+/// The words that follow `prefix` in names of the model's tensors.
+std::vector<std::string> words_below(const Model& model, const std::string& prefix) {
+  std::vector<std::string> words;
+  for (const auto& entry : model.file().tensors()) {
+    if (!entry.name.starts_with(prefix)) continue;
+    const std::string word =
+        entry.name.substr(prefix.size(), entry.name.find('.', prefix.size()) - prefix.size());
+    if (std::find(words.begin(), words.end(), word) == words.end()) words.push_back(word);
+  }
+  return words;
+}
+
 /// A prefix of tensor names: m.blk, m.blk[3], m.blk[3].attn_q. What has been asked for is remembered, so that
 /// a model program finds its weights without building their names again.
 class WeightsObject : public lang::NativeObject {
@@ -117,6 +139,9 @@ class WeightsObject : public lang::NativeObject {
     Value value = below(prefix_.empty() ? std::string(name) : fmt::format("{}.{}", prefix_, name));
     members_.emplace_back(name, value);
     return value;
+  }
+  std::vector<std::string> members() const override {
+    return prefix_ == "blk" ? std::vector<std::string>{} : words_below(*model_, prefix_ + ".");
   }
 
   Value index(Interpreter&, const Value& key) const override {
@@ -173,6 +198,12 @@ Value ModelObject::get(Interpreter& interpreter, std::string_view name) const {
   return weights_.object().get(interpreter, name);
 }
 
+std::vector<std::string> ModelObject::members() const {
+  std::vector<std::string> names = object_members(kTypeName);
+  for (std::string& word : words_below(*model_, "")) names.push_back(std::move(word));
+  return names;
+}
+
 std::string ModelObject::text() const {
   return fmt::format("model {} ({}, {} layers)", model_->file().path(), model_->config().architecture,
                      model_->n_layers());
@@ -183,13 +214,26 @@ Value TokenizerObject::get(Interpreter&, std::string_view name) const {
   if (name == "vocab_size") return Value(int64_t{tokenizer_.vocab_size()});
   if (name == "bos") return optional_id(tokenizer_.bos());
   if (name == "eos") return optional_id(tokenizer_.eos());
-  no_member("tokenizer", name, {"vocab_size", "bos", "eos"});
+  no_member("tokenizer", name, members());
 }
+
+std::vector<std::string> TokenizerObject::members() const { return object_members(kTypeName); }
 
 Value CacheObject::get(Interpreter&, std::string_view name) const {
   if (name == "length") return Value(cache_.length());
   if (name == "capacity") return Value(cache_.capacity());
-  no_member("cache", name, {"length", "capacity"});
+  no_member("cache", name, members());
+}
+
+std::vector<std::string> CacheObject::members() const { return object_members(kTypeName); }
+
+std::vector<std::string> object_members(std::string_view type) {
+  if (type == ModelObject::kTypeName)
+    return {"config", "n_layers", "metadata", "tokenizer", "rope_factors", "path"};
+  if (type == "config") return names_of(config_fields({}));
+  if (type == TokenizerObject::kTypeName) return {"vocab_size", "bos", "eos"};
+  if (type == CacheObject::kTypeName) return {"length", "capacity"};
+  return {};
 }
 
 }  // namespace tl

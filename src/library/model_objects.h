@@ -18,6 +18,7 @@ class ModelObject : public lang::NativeObject {
   explicit ModelObject(std::shared_ptr<const Model> model);
   std::string_view type_name() const override { return kTypeName; }
   lang::Value get(lang::Interpreter& interpreter, std::string_view name) const override;
+  std::vector<std::string> members() const override;
   std::string text() const override;
   const Model& model() const { return *model_; }
   const std::shared_ptr<const Model>& shared() const { return model_; }
@@ -33,6 +34,7 @@ class TokenizerObject : public lang::NativeObject {
   explicit TokenizerObject(Tokenizer tokenizer) : tokenizer_(std::move(tokenizer)) {}
   std::string_view type_name() const override { return kTypeName; }
   lang::Value get(lang::Interpreter& interpreter, std::string_view name) const override;
+  std::vector<std::string> members() const override;
   const Tokenizer& tokenizer() const { return tokenizer_; }
 
  private:
@@ -46,10 +48,14 @@ class CacheObject : public lang::NativeObject {
   explicit CacheObject(KvCache cache) : cache_(std::move(cache)) {}
   std::string_view type_name() const override { return kTypeName; }
   lang::Value get(lang::Interpreter& interpreter, std::string_view name) const override;
+  std::vector<std::string> members() const override;
   KvCache& cache() { return cache_; }
 
  private:
   KvCache cache_;
 };
+
+/// The members of a native object by the name of its type, as far as all objects of the type have them.
+std::vector<std::string> object_members(std::string_view type);
 
 }  // namespace tl
