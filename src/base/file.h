@@ -23,6 +23,8 @@ class MappedFile {
   MappedFile& operator=(const MappedFile&) = delete;
   std::span<const std::byte> bytes() const { return {data_, size_}; }
   const std::string& path() const { return path_; }
+  /// Whether the bytes lie in a mapping, whose pages can be given back and read again.
+  bool is_mapped() const { return mapped_; }
 
  private:
   MappedFile() = default;
@@ -31,6 +33,9 @@ class MappedFile {
   size_t size_ = 0;
   bool mapped_ = false;
 };
+
+/// Tells the system that the whole pages within these bytes of a mapped file need not stay in memory.
+void give_back_pages(const std::byte* data, size_t bytes);
 
 /// The content of a text file. Throws Error naming the path and the system's reason.
 std::string read_file(const std::string& path);

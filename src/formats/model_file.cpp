@@ -84,8 +84,10 @@ ModelFile::ModelFile(ModelParts parts) : parts_(std::move(parts)) {
     const auto& entry = parts_.tensors[i];
     if (!names_.emplace(entry.name, i).second) throw error(entry, "this tensor appears twice");
   }
-  for (const auto& file : parts_.files)
+  for (const auto& file : parts_.files) {
     storages_.push_back(Storage::view(file->bytes().data(), file->bytes().size(), file));
+    if (file->is_mapped()) storages_.back()->give_back = give_back_pages;
+  }
   check_tensors();
   check_model(*this);
 }

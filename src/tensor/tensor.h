@@ -59,6 +59,11 @@ struct Storage {
   std::byte* data = nullptr;
   size_t bytes = 0;
   std::shared_ptr<const void> owner;
+  /// What a backend keeps beside this memory for as long as it lives: weights in its kernels' own layout.
+  std::shared_ptr<void> attachment = {};
+  /// Tells the system that a range of a mapped file need not stay in memory (it is read again when touched);
+  /// null for other memory.
+  void (*give_back)(const std::byte* data, size_t bytes) = nullptr;
   /// 64-byte aligned memory, uninitialised. Throws Error when it cannot be had.
   static std::shared_ptr<Storage> allocate(size_t bytes);
   /// Memory somebody else owns. Kernels write only to what allocate() gave.

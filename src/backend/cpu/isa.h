@@ -21,25 +21,27 @@ constexpr int kDTypeCount = 0
 
 /// Rows of activations rounded to 8 bits: in each block of 32, x ≈ scale * q. Arrays are row after row.
 struct Q8Rows {
-  int8_t* q;        ///< [rows, k]
-  float* scale;     ///< [rows, blocks]: largest magnitude / 127
-  float* sum;       ///< [rows, blocks]: scale * (sum of the block's q)
-  float* half_sum;  ///< [rows, 2 * blocks]: the same of each half of 16
-  int64_t k;        ///< a multiple of 32
-  int64_t blocks;   ///< k / 32, rounded up to a multiple of 8; the excess is 0
+  int8_t* q;          ///< [rows, k]
+  float* scale;       ///< [rows, blocks]: largest magnitude / 127
+  int32_t* sum;       ///< [rows, blocks]: sum of the block's q
+  int32_t* half_sum;  ///< [rows, 2 * blocks]: the same of each half of 16
+  int64_t k;          ///< a multiple of 32
+  int64_t blocks() const { return k / 32; }
 };
 
-/// out[r * out_stride + i] = x[r] . w[i] for x rows r in [0, m) and weight rows i in [0, n).
+/// out[r * out_stride + i] = x[r] . w[i] for x rows r in [0, m) and weight rows i in [0, n), the weights in
+/// panels (panel_layouts.h).
 struct Q8Linear {
-  const std::byte* w;
-  int64_t row_bytes, n;
+  const std::byte* panels;
+  int64_t panel_bytes, n;
   Q8Rows x;
   int64_t m;
   float* out;
   int64_t out_stride;
 };
 
-/// The same with float activations; x_stride and row_bytes may be anything, k too.
+/// The same with float activations and the weights as they lie; x_stride and row_bytes may be anything, k
+/// too.
 struct FloatLinear {
   const std::byte* w;
   int64_t row_bytes, n;

@@ -1,9 +1,12 @@
-// x @ w^T with weights as they lie in memory, and rows of a table.
+// x @ w^T with stored weights, and rows of a table. Quantised weights are multiplied in panels (panels.h) by
+// activations rounded to 8 bits, all others as they lie in memory.
 #include <fmt/format.h>
 #include <vector>
 
 #include "backend/cpu/isa.h"
 #include "backend/cpu/kernels.h"
+#include "backend/cpu/panel_layouts.h"
+#include "backend/cpu/panels.h"
 #include "backend/cpu/strided.h"
 #include "tensor/blocks.h"
 
@@ -12,7 +15,7 @@ namespace tl::cpu {
 namespace {
 
 /// Weights of this many bytes are passed over all rows of x before the next come: they stay in the L2 cache.
-constexpr int64_t kPanelBytes = 128 * 1024;
+constexpr int64_t kRangeBytes = 128 * 1024;
 /// Multiply-adds that are worth waking a thread for.
 constexpr int64_t kLinearGrain = 128 * 1024;
 
@@ -24,15 +27,16 @@ struct Operands {
   float* out;
 };
 
-/// Calls panel(begin, end) on ranges of weight rows, in parallel.
-template <class Panel>
-void each_panel(ThreadPool& pool, const Operands& o, Panel panel) {
+/// Calls range(begin, end) on ranges of weight rows, in parallel.
+template <class Range>
+void each_range(ThreadPool& pool, const Operands& o, Range range) {
   const int64_t work = std::max<int64_t>(1, o.k * o.m);
   const int64_t grain = std::max<int64_t>(16, kLinearGrain / work / 16 * 16);
-  const int64_t rows = std::max<int64_t>(1, kPanelBytes / std::max<int64_t>(1, o.row_bytes));
+  const int64_t rows =
+      std::max<int64_t>(1, kRangeBytes / std::max<int64_t>(1, o.row_bytes) / kPanelRows) * kPanelRows;
   pool.parallel_for(o.n, grain, [&](int64_t begin, int64_t end) {
     const int64_t step = o.m == 1 ? end - begin : rows;
-    for (int64_t i = begin; i < end; i += step) panel(i, std::min(end, i + step));
+    for (int64_t i = begin; i < end; i += step) range(i, std::min(end, i + step));
   });
 }
 
@@ -41,7 +45,7 @@ const std::byte* weight_row(const Operands& o, int64_t i) { return o.w.bytes() +
 /// Float activations. Weights that have no float kernel are decoded a row at a time.
 void float_linear(ThreadPool& pool, const Operands& o) {
   const auto kernel = isa().linear_float[static_cast<size_t>(o.w.dtype())];
-  each_panel(pool, o, [&](int64_t begin, int64_t end) {
+  each_range(pool, o, [&](int64_t begin, int64_t end) {
     FloatLinear a{weight_row(o, begin), o.row_bytes, end - begin, o.x, o.k, o.m, o.k, o.out + begin, o.n};
     if (kernel) return kernel(a);
     std::vector<float> row(static_cast<size_t>(o.k));
@@ -58,31 +62,34 @@ void float_linear(ThreadPool& pool, const Operands& o) {
 /// Memory for activations rounded to 8 bits.
 class Rounded {
  public:
-  Rounded(int64_t m, int64_t k) : blocks_((k / 32 + 7) / 8 * 8) {
-    const auto n = static_cast<size_t>(m * blocks_);
+  Rounded(int64_t m, int64_t k) {
+    const auto n = static_cast<size_t>(m * (k / 32));
     quants_.reset(new int8_t[static_cast<size_t>(m * k)]);
-    scales_.reset(new float[4 * n]);
-    rows = {quants_.get(), scales_.get(), scales_.get() + n, scales_.get() + 2 * n, k, blocks_};
+    scales_.reset(new float[n]);
+    sums_.reset(new int32_t[3 * n]);
+    rows = {quants_.get(), scales_.get(), sums_.get(), sums_.get() + n, k};
   }
-  Q8Rows rows;
+  Q8Rows rows{};
 
  private:
-  int64_t blocks_;
   std::unique_ptr<int8_t[]> quants_;
   std::unique_ptr<float[]> scales_;
+  std::unique_ptr<int32_t[]> sums_;
 };
 
 /// Activations rounded to 8 bits per block of 32. Rows that hold NaN or infinity are not rounded, so that
 /// those come out where they would.
 void q8_linear(ThreadPool& pool, const Operands& o, void (*kernel)(const Q8Linear&)) {
+  const Panels& panels = panels_of(o.w, pool);
   const Rounded rounded(o.m, o.k);
   std::vector<uint8_t> finite(static_cast<size_t>(o.m));
   pool.parallel_for(o.m, std::max<int64_t>(1, kGrain / o.k), [&](int64_t begin, int64_t end) {
     for (int64_t r = begin; r < end; ++r)
       finite[static_cast<size_t>(r)] = isa().quantize_row(o.x + r * o.k, rounded.rows, r);
   });
-  each_panel(pool, o, [&](int64_t begin, int64_t end) {
-    kernel({weight_row(o, begin), o.row_bytes, end - begin, rounded.rows, o.m, o.out + begin, o.n});
+  each_range(pool, o, [&](int64_t begin, int64_t end) {  // begin is a multiple of 16
+    kernel({panels.data() + begin / kPanelRows * panels.panel_bytes(), panels.panel_bytes(), end - begin,
+            rounded.rows, o.m, o.out + begin, o.n});
   });
   for (int64_t r = 0; r < o.m; ++r)
     if (!finite[static_cast<size_t>(r)])

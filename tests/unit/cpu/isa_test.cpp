@@ -11,6 +11,7 @@
 #include <random>
 #include <vector>
 
+#include "backend/cpu/panels.h"
 #include "base/half.h"
 #include "tensor/blocks.h"
 
@@ -169,18 +170,19 @@ TEST_P(IsaTest, MaxOfNanIsNan) {
 
 struct Rounded {
   std::vector<int8_t> q;
-  std::vector<float> scale, sum, half_sum;
+  std::vector<float> scale;
+  std::vector<int32_t> sum, half_sum;
   Q8Rows rows{};
   Rounded(int64_t m, int64_t k) {
-    const int64_t blocks = (k / 32 + 7) / 8 * 8;
+    const auto blocks = static_cast<size_t>(m * (k / 32));
     q.assign(static_cast<size_t>(m * k), 99);
-    scale.assign(static_cast<size_t>(m * blocks), kPoison);
-    sum = scale;
-    half_sum.assign(static_cast<size_t>(2 * m * blocks), kPoison);
-    rows = {q.data(), scale.data(), sum.data(), half_sum.data(), k, blocks};
+    scale.assign(blocks, kPoison);
+    sum.assign(blocks, 12345);
+    half_sum.assign(2 * blocks, 12345);
+    rows = {q.data(), scale.data(), sum.data(), half_sum.data(), k};
   }
   double value(int64_t row, int64_t i) const {
-    return static_cast<double>(scale[static_cast<size_t>(row * rows.blocks + i / 32)]) *
+    return static_cast<double>(scale[static_cast<size_t>(row * rows.blocks() + i / 32)]) *
            q[static_cast<size_t>(row * rows.k + i)];
   }
 };
@@ -195,7 +197,7 @@ TEST_P(IsaTest, ActivationsAreRoundedToTheNearest127thOfTheirBlock) {
   ASSERT_TRUE(loops.quantize_row(x.data() + k, rounded.rows, 1));
   for (int64_t r = 0; r < 2; ++r) {
     for (int64_t b = 0; b < 3; ++b) {
-      const auto at = static_cast<size_t>(r * rounded.rows.blocks + b);
+      const auto at = static_cast<size_t>(r * rounded.rows.blocks() + b);
       double largest = 0;
       int sums[2] = {};
       for (int64_t i = 32 * b; i < 32 * b + 32; ++i) {
@@ -212,7 +214,7 @@ TEST_P(IsaTest, ActivationsAreRoundedToTheNearest127thOfTheirBlock) {
       EXPECT_FLOAT_EQ(rounded.sum[at], rounded.scale[at] * static_cast<float>(sums[0] + sums[1]));
     }
     for (int64_t b = 3; b < rounded.rows.blocks; ++b)
-      EXPECT_EQ(rounded.scale[static_cast<size_t>(r * rounded.rows.blocks + b)], 0);
+      EXPECT_EQ(rounded.scale[static_cast<size_t>(r * rounded.rows.blocks() + b)], 0);
   }
 }
 
@@ -255,19 +257,23 @@ std::vector<std::byte> random_blocks(const Format& format, int64_t elements, uns
 }
 
 TEST_P(IsaTest, QuantisedProductsAreThoseOfTheDecodedWeights) {
+  ThreadPool pool(1);
   for (const Format& format : kFormats) {
     const int64_t block = info(format.dtype).block_elements;
     for (const int64_t k : block == 32 ? std::vector<int64_t>{32, 64, 224, 256, 288, 576}
                                        : std::vector<int64_t>{256, 512, 768}) {
-      const int64_t n = 5, m = 7;
+      const int64_t n = 21, m = 7;  // two whole panels and a part of one
       const std::vector<std::byte> w = random_blocks(format, n * k, static_cast<unsigned>(k));
+      Tensor matrix(format.dtype, {n, k});
+      std::memcpy(matrix.bytes(), w.data(), w.size());
+      const Panels panels(matrix, pool);
       const std::vector<float> x = random_floats(static_cast<size_t>(m * k), 11);
       Rounded rounded(m, k);
       for (int64_t r = 0; r < m; ++r) ASSERT_TRUE(loops.quantize_row(x.data() + r * k, rounded.rows, r));
       std::vector<float> out(static_cast<size_t>(m * n), kPoison), single(static_cast<size_t>(n), kPoison);
       const auto kernel = loops.linear_q8[static_cast<size_t>(format.dtype)];
       ASSERT_NE(kernel, nullptr);
-      kernel({w.data(), bytes_of(format.dtype, k), n, rounded.rows, m, out.data(), n});
+      kernel({panels.data(), panels.panel_bytes(), n, rounded.rows, m, out.data(), n});
       std::vector<double> decoded(static_cast<size_t>(k));
       for (int64_t i = 0; i < n; ++i) {
         decode_row(format.dtype, w.data() + i * bytes_of(format.dtype, k), decoded.data(), k);
@@ -284,7 +290,7 @@ TEST_P(IsaTest, QuantisedProductsAreThoseOfTheDecodedWeights) {
       for (int64_t r = 0; r < m; ++r) {
         Rounded one(1, k);
         ASSERT_TRUE(loops.quantize_row(x.data() + r * k, one.rows, 0));
-        kernel({w.data(), bytes_of(format.dtype, k), n, one.rows, 1, single.data(), n});
+        kernel({panels.data(), panels.panel_bytes(), n, one.rows, 1, single.data(), n});
         for (int64_t i = 0; i < n; ++i)
           EXPECT_EQ(single[static_cast<size_t>(i)], out[static_cast<size_t>(r * n + i)])
               << "alone and among others";

@@ -27,6 +27,7 @@ constexpr int64_t kLanes = 8;
 
 using RawF32 = float __attribute__((vector_size(32)));
 using RawI32 = int32_t __attribute__((vector_size(32)));
+using RawI16 = int16_t __attribute__((vector_size(32)));
 using RawU16 = uint16_t __attribute__((vector_size(16)));
 using RawU8 = uint8_t __attribute__((vector_size(32)));
 
@@ -39,6 +40,9 @@ struct Mask {
 struct I32 {
   RawI32 v;
 };
+TL_INLINE I32 operator+(I32 a, I32 b) { return {a.v + b.v}; }
+/// Every lane less `x`.
+TL_INLINE I32 operator-(I32 a, int32_t x) { return {a.v - x}; }
 
 /// Eight floats.
 struct F32 {
@@ -267,84 +271,78 @@ TL_INLINE F32 load_i8_as_f32(const int8_t* p) {
 #endif
 }
 
-/// Lanes 2 i (four times) and 2 i + 1 (four times) of x.
-TL_INLINE F32 spread_pair(F32 x, int i) {
-#ifdef __AVX2__
-  const int low = 2 * i, high = 2 * i + 1;
-  return F32(
-      RawF32(_mm256_permutevar8x32_ps(x.v, _mm256_setr_epi32(low, low, low, low, high, high, high, high))));
-#else
-  const float a = x.v[2 * i], b = x.v[2 * i + 1];
-  return F32(RawF32{a, a, a, a, b, b, b, b});
-#endif
+/// `value` where bit `bit` of a byte is set, else 0; value is a power of two.
+TL_INLINE U8 bit_as(U8 a, int bit, int value_bit) {
+  return shift_left(shift_right(a, bit) & bytes(1), value_bit);
 }
 
-/// Sixteen bytes as 32 nibbles: the low ones first.
-TL_INLINE U8 load_nibbles(const uint8_t* p) {
-#ifdef __AVX2__
-  const __m128i low = _mm_loadu_si128(reinterpret_cast<const __m128i*>(p));
-  const __m256i both = _mm256_inserti128_si256(_mm256_castsi128_si256(low), _mm_srli_epi16(low, 4), 1);
-  return {bits_as<RawU8>(_mm256_and_si256(both, _mm256_set1_epi8(15)))};
+/// Eight running dot products of bytes, a quantum of four elements at a time: lane l takes bytes 4 l … 4 l
+/// + 3.
+#if defined(__AVX512VNNI__) && defined(__AVX512VL__)
+struct Dots {
+  RawI32 v{};
+};
 #else
-  U8 r;
-  for (int i = 0; i < 16; ++i) r.v[i] = p[i] & 15, r.v[i + 16] = static_cast<uint8_t>(p[i] >> 4);
-  return r;
+struct Dots {
+  RawI16 v{};  ///< two partial sums a lane
+};
 #endif
-}
 
-/// 32 bits as 32 bytes of 0 or `value`.
-TL_INLINE U8 load_bits(const uint8_t* p, uint8_t value) {
 #ifdef __AVX2__
+/// Four bytes at p, eight times.
+TL_INLINE __m256i spread_four(const int8_t* p) {
   int32_t word;
   memcpy(&word, p, sizeof word);
-  const __m256i spread =
-      _mm256_shuffle_epi8(_mm256_set1_epi32(word),
-                          _mm256_set_epi64x(0x0303030303030303, 0x0202020202020202, 0x0101010101010101, 0));
-  const __m256i bit = _mm256_set1_epi64x(static_cast<int64_t>(0x8040201008040201u));
-  const __m256i set = _mm256_cmpeq_epi8(_mm256_and_si256(spread, bit), bit);
-  return {bits_as<RawU8>(_mm256_and_si256(set, _mm256_set1_epi8(static_cast<char>(value))))};
-#else
-  U8 r;
-  for (int i = 0; i < 32; ++i) r.v[i] = p[i / 8] >> (i % 8) & 1 ? value : uint8_t{0};
-  return r;
-#endif
+  return _mm256_set1_epi32(word);
 }
+#endif
 
-/// Lane l of the result is the dot product of bytes 4 l … 4 l + 3 of u (0 … 127) and of the signed bytes at
-/// a.
-TL_INLINE I32 dot_u8_i8(U8 u, const int8_t* a) {
+/// Adds u (unsigned) times the four signed bytes at a. The caller sees to it that sums of two products stay
+/// within 16 bits: |u|max * 127 * 2 * (number of calls) <= 32767.
+TL_INLINE Dots add_products(Dots d, U8 u, const int8_t* a) {
 #if defined(__AVX512VNNI__) && defined(__AVX512VL__)
-  const __m256i signed_bytes = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(a));
-  return {bits_as<RawI32>(_mm256_dpbusd_epi32(_mm256_setzero_si256(), bits_as<__m256i>(u.v), signed_bytes))};
+  return {bits_as<RawI32>(_mm256_dpbusd_epi32(bits_as<__m256i>(d.v), bits_as<__m256i>(u.v), spread_four(a)))};
 #elif defined(__AVX2__)
-  const __m256i signed_bytes = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(a));
-  const __m256i pairs = _mm256_maddubs_epi16(bits_as<__m256i>(u.v), signed_bytes);
-  return {bits_as<RawI32>(_mm256_madd_epi16(pairs, _mm256_set1_epi16(1)))};
+  const __m256i pairs = _mm256_maddubs_epi16(bits_as<__m256i>(u.v), spread_four(a));
+  return {bits_as<RawI16>(_mm256_add_epi16(bits_as<__m256i>(d.v), pairs))};
 #else
-  I32 r;
-  for (int i = 0; i < 8; ++i)
-    r.v[i] = u.v[4 * i] * a[4 * i] + u.v[4 * i + 1] * a[4 * i + 1] + u.v[4 * i + 2] * a[4 * i + 2] +
-             u.v[4 * i + 3] * a[4 * i + 3];
-  return r;
+  for (int i = 0; i < 16; ++i) {
+    const int at = 2 * i, of = at % 4;
+    d.v[i] = static_cast<int16_t>(d.v[i] + u.v[at] * a[of] + u.v[at + 1] * a[of + 1]);
+  }
+  return d;
 #endif
 }
 
 /// The same for signed bytes w (-128 … 127) and a (-127 … 127).
-TL_INLINE I32 dot_i8_i8(U8 w, const int8_t* a) {
+TL_INLINE Dots add_signed_products(Dots d, U8 w, const int8_t* a) {
 #ifdef __AVX2__
-  const __m256i x = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(a)), y = bits_as<__m256i>(w.v);
-  const __m256i magnitude = _mm256_abs_epi8(y), other = _mm256_sign_epi8(x, y);
-#ifdef __AVX512VNNI__
-  return {bits_as<RawI32>(_mm256_dpbusd_epi32(_mm256_setzero_si256(), magnitude, other))};
+  const __m256i y = bits_as<__m256i>(w.v);
+  const __m256i magnitude = _mm256_abs_epi8(y), other = _mm256_sign_epi8(spread_four(a), y);
+#if defined(__AVX512VNNI__) && defined(__AVX512VL__)
+  return {bits_as<RawI32>(_mm256_dpbusd_epi32(bits_as<__m256i>(d.v), magnitude, other))};
 #else
-  return {bits_as<RawI32>(_mm256_madd_epi16(_mm256_maddubs_epi16(magnitude, other), _mm256_set1_epi16(1)))};
+  return {bits_as<RawI16>(_mm256_add_epi16(bits_as<__m256i>(d.v), _mm256_maddubs_epi16(magnitude, other)))};
 #endif
 #else
-  I32 r;
-  for (int i = 0; i < 8; ++i) {
-    r.v[i] = 0;
-    for (int j = 4 * i; j < 4 * i + 4; ++j) r.v[i] += static_cast<int8_t>(w.v[j]) * a[j];
+  for (int i = 0; i < 16; ++i) {
+    const int at = 2 * i, of = at % 4;
+    d.v[i] = static_cast<int16_t>(d.v[i] + static_cast<int8_t>(w.v[at]) * a[of] +
+                                  static_cast<int8_t>(w.v[at + 1]) * a[of + 1]);
   }
+  return d;
+#endif
+}
+
+/// The eight dot products.
+TL_INLINE I32 totals(Dots d) {
+#if defined(__AVX512VNNI__) && defined(__AVX512VL__)
+  return {d.v};
+#elif defined(__AVX2__)
+  return {bits_as<RawI32>(_mm256_madd_epi16(bits_as<__m256i>(d.v), _mm256_set1_epi16(1)))};
+#else
+  I32 r;
+  for (int i = 0; i < 8; ++i) r.v[i] = d.v[2 * i] + d.v[2 * i + 1];
   return r;
 #endif
 }

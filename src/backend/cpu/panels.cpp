@@ -1,0 +1,193 @@
+#include "backend/cpu/panels.h"
+
+#include <cstring>
+#include <map>
+#include <mutex>
+#include <tuple>
+
+#include "backend/cpu/panel_layouts.h"
+#include "tensor/block_layouts.h"
+
+namespace tl::cpu {
+
+namespace {
+
+/// Byte i of a run of row r goes to its place among the other rows' bytes.
+template <size_t groups>
+void interleave(const uint8_t* run, int r, uint8_t (&to)[groups][32]) {
+  for (size_t g = 0; g < groups; ++g) std::memcpy(to[g] + 4 * r, run + 4 * g, 4);
+}
+
+/// 32 bits of a row, bit 4 g + c for element 4 g + c.
+void interleave_bits(const uint8_t* bits, int r, uint8_t (&to)[32]) {
+  for (int c = 0; c < 4; ++c) {
+    unsigned byte = 0;
+    for (int g = 0; g < 8; ++g) {
+      const int element = 4 * g + c;
+      byte |= (static_cast<unsigned>(bits[element / 8]) >> (element % 8) & 1u) << g;
+    }
+    to[4 * r + c] = static_cast<uint8_t>(byte);
+  }
+}
+
+// pack(block, r, panel): a block of row r into its panel block.
+
+void pack(const BlockQ4_0& b, int r, PanelQ4_0& p) {
+  p.d[r] = b.d;
+  interleave(b.qs, r, p.qs);
+}
+
+void pack(const BlockQ4_1& b, int r, PanelQ4_1& p) {
+  p.d[r] = b.d;
+  p.m[r] = b.m;
+  interleave(b.qs, r, p.qs);
+}
+
+void pack(const BlockQ5_0& b, int r, PanelQ5_0& p) {
+  p.d[r] = b.d;
+  interleave_bits(b.qh, r, p.qh);
+  interleave(b.qs, r, p.qs);
+}
+
+void pack(const BlockQ5_1& b, int r, PanelQ5_1& p) {
+  p.d[r] = b.d;
+  p.m[r] = b.m;
+  interleave_bits(b.qh, r, p.qh);
+  interleave(b.qs, r, p.qs);
+}
+
+void pack(const BlockQ8_0& b, int r, PanelQ8_0& p) {
+  p.d[r] = b.d;
+  interleave(reinterpret_cast<const uint8_t*>(b.qs), r, p.qs);
+}
+
+void pack(const BlockQ2K& b, int r, PanelQ2K& p) {
+  p.d[r] = b.d;
+  p.dmin[r] = b.dmin;
+  for (int s = 0; s < 16; ++s) {
+    p.scales[s][r] = b.scales[s] & 15;
+    p.mins[s][r] = static_cast<uint8_t>(b.scales[s] >> 4);
+  }
+  for (int half = 0; half < 2; ++half) interleave(b.qs + 32 * half, r, p.qs[half]);
+}
+
+void pack(const BlockQ3K& b, int r, PanelQ3K& p) {
+  p.d[r] = b.d;
+  for (int s = 0; s < 16; ++s) p.scales[s][r] = static_cast<int8_t>(scale_q3k(b.scales, s));
+  interleave(b.hmask, r, p.hmask);
+  for (int half = 0; half < 2; ++half) interleave(b.qs + 32 * half, r, p.qs[half]);
+}
+
+template <class Block, class Panel>
+void pack_k4(const Block& b, int r, Panel& p) {
+  p.d[r] = b.d;
+  p.dmin[r] = b.dmin;
+  for (int s = 0; s < 8; ++s) {
+    const ScaleMin both = scale_min_k4(b.scales, s);
+    p.scales[s][r] = both.scale;
+    p.mins[s][r] = both.min;
+  }
+  for (int quarter = 0; quarter < 4; ++quarter) interleave(b.qs + 32 * quarter, r, p.qs[quarter]);
+}
+
+void pack(const BlockQ4K& b, int r, PanelQ4K& p) { pack_k4(b, r, p); }
+
+void pack(const BlockQ5K& b, int r, PanelQ5K& p) {
+  pack_k4(b, r, p);
+  interleave(b.qh, r, p.qh);
+}
+
+void pack(const BlockQ6K& b, int r, PanelQ6K& p) {
+  p.d[r] = b.d;
+  for (int s = 0; s < 16; ++s) p.scales[s][r] = b.scales[s];
+  for (int quarter = 0; quarter < 4; ++quarter) interleave(b.ql + 32 * quarter, r, p.ql[quarter]);
+  for (int half = 0; half < 2; ++half) interleave(b.qh + 32 * half, r, p.qh[half]);
+}
+
+/// How a format is packed: bytes of a panel block, and the rows [first, first + rows) of w into one panel.
+struct Packing {
+  int64_t panel_block_bytes;
+  void (*panel)(const Tensor& w, int64_t first, int rows, std::byte* out);
+};
+
+template <class Block, class Panel>
+void pack_panel(const Tensor& w, int64_t first, int rows, std::byte* out) {
+  auto* panel = reinterpret_cast<Panel*>(out);
+  const int64_t blocks = w.shape()[1] / info(w.dtype()).block_elements;
+  if (rows < kPanelRows) std::memset(out, 0, static_cast<size_t>(blocks) * sizeof(Panel));
+  for (int r = 0; r < rows; ++r) {
+    const auto* row = reinterpret_cast<const Block*>(w.at((first + r) * w.strides()[0]));
+    for (int64_t b = 0; b < blocks; ++b) pack(row[b], r, panel[b]);
+  }
+}
+
+template <class Block, class Panel>
+Packing packing() {
+  return {sizeof(Panel), pack_panel<Block, Panel>};
+}
+
+Packing packing_of(DType dtype) {
+  switch (dtype) {
+    case DType::q4_0:
+      return packing<BlockQ4_0, PanelQ4_0>();
+    case DType::q4_1:
+      return packing<BlockQ4_1, PanelQ4_1>();
+    case DType::q5_0:
+      return packing<BlockQ5_0, PanelQ5_0>();
+    case DType::q5_1:
+      return packing<BlockQ5_1, PanelQ5_1>();
+    case DType::q8_0:
+      return packing<BlockQ8_0, PanelQ8_0>();
+    case DType::q2_k:
+      return packing<BlockQ2K, PanelQ2K>();
+    case DType::q3_k:
+      return packing<BlockQ3K, PanelQ3K>();
+    case DType::q4_k:
+      return packing<BlockQ4K, PanelQ4K>();
+    case DType::q5_k:
+      return packing<BlockQ5K, PanelQ5K>();
+    case DType::q6_k:
+      return packing<BlockQ6K, PanelQ6K>();
+    default:
+      TL_CHECK(false, "only quantised weights are packed");
+  }
+}
+
+/// What hangs at a storage: the panels of the tensors that lie in it, by where and what they are.
+struct PanelsOfStorage {
+  std::map<std::tuple<int64_t, DType, int64_t, int64_t, int64_t>, Panels> panels;
+};
+
+}  // namespace
+
+Panels::Panels(const Tensor& w, ThreadPool& pool) {
+  const Packing packing = packing_of(w.dtype());
+  const int64_t n = w.shape()[0];
+  panel_bytes_ = w.shape()[1] / info(w.dtype()).block_elements * packing.panel_block_bytes;
+  count_ = (n + kPanelRows - 1) / kPanelRows;
+  storage_ = Storage::allocate(static_cast<size_t>(count_ * panel_bytes_));
+  pool.parallel_for(count_, 16, [&](int64_t begin, int64_t end) {
+    for (int64_t i = begin; i < end; ++i)
+      packing.panel(w, kPanelRows * i, static_cast<int>(std::min<int64_t>(kPanelRows, n - kPanelRows * i)),
+                    storage_->data + i * panel_bytes_);
+  });
+}
+
+const Panels& panels_of(const Tensor& w, ThreadPool& pool) {
+  static std::mutex mutex;  // several sessions may share a model
+  const std::lock_guard lock(mutex);
+  auto& attachment = w.storage()->attachment;
+  if (!attachment) attachment = std::make_shared<PanelsOfStorage>();
+  auto& panels = static_cast<PanelsOfStorage*>(attachment.get())->panels;
+  const auto key = std::make_tuple(w.byte_offset(), w.dtype(), w.shape()[0], w.shape()[1], w.strides()[0]);
+  auto found = panels.find(key);
+  if (found == panels.end()) {
+    found = panels.emplace(key, Panels(w, pool)).first;
+    if (w.storage()->give_back)
+      w.storage()->give_back(w.bytes(),
+                             static_cast<size_t>(bytes_of(w.dtype(), w.shape()[0] * w.strides()[0])));
+  }
+  return found->second;
+}
+
+}  // namespace tl::cpu
