@@ -92,10 +92,6 @@ std::vector<std::pair<std::string, std::vector<const Page*>>> by_group(
   return groups;
 }
 
-std::string all_names(const Page& f) {
-  return f.aliases.empty() ? f.name : fmt::format("{}, {}", f.name, fmt::join(f.aliases, ", "));
-}
-
 /// The link that GitHub and GitLab make of a heading.
 std::string anchor(std::string_view heading) {
   std::string out;
@@ -143,31 +139,31 @@ std::string text_page(const Page& f, const PageStyle& style) {
   text_section("Types", doc.dtypes);
   section("Formula", indented(doc.formula, 4));
   section(doc.examples.size() > 1 ? "Examples" : "Example", indented(typed(doc.examples), 4));
-  text_section("Also called", fmt::format("{}", fmt::join(f.aliases, ", ")));
+  text_section("Other names", fmt::format("{}", fmt::join(f.aliases, ", ")));
   text_section("Source", doc.source);
   text_section("See also", fmt::format("{}", fmt::join(doc.related, ", ")));
   return out;
 }
 
 std::string markdown_page(const Page& f) {
+  constexpr size_t kWidth = 120;
   const Documentation& doc = f.doc;
-  std::string out = fmt::format("### {}\n\n```\n{}\n```\n\n{}\n", all_names(f), f.signature, doc.summary);
-  for (const std::string& paragraph : doc.paragraphs) out += '\n' + paragraph + '\n';
+  std::string out = fmt::format("### {}\n\n```\n{}\n```\n\n{}\n", f.name, f.signature, doc.summary);
+  for (const std::string& paragraph : doc.paragraphs) out += '\n' + wrapped(paragraph, kWidth, 0);
   const auto item = [&](const char* title, const std::string& text) {
-    if (!text.empty()) out += fmt::format("- **{}**: {}\n", title, text);
+    if (!text.empty()) out += wrapped(fmt::format("- **{}**: {}", title, text), kWidth, 0, 2);
   };
-  const bool is_listed = !doc.shapes.empty() || !doc.dtypes.empty();
-  if (is_listed) out += '\n';
+  if (!doc.shapes.empty() || !doc.dtypes.empty()) out += '\n';
   item("Shapes", doc.shapes);
   item("Types", doc.dtypes);
   if (!doc.formula.empty()) out += fmt::format("\n```\n{}\n```\n", doc.formula);
   out += fmt::format("\n```\n{}```\n\n", typed(doc.examples));
+  const auto names = [&](const char* title, const std::vector<std::string>& list) {
+    if (!list.empty()) item(title, fmt::format("`{}`", fmt::join(list, "`, `")));
+  };
+  names("Other names", f.aliases);
   item("Source", doc.source);
-  if (!doc.related.empty()) {
-    std::vector<std::string> links;
-    for (const std::string& name : doc.related) links.push_back(fmt::format("`{}`", name));
-    item("See also", fmt::format("{}", fmt::join(links, ", ")));
-  }
+  names("See also", doc.related);
   return out;
 }
 
@@ -175,13 +171,12 @@ std::string markdown_reference(const std::vector<const Page*>& pages) {
   std::string out =
       "# Reference\n\n"
       "What `tl doc --markdown` prints. Every example is run by the tests: lines after `>` are typed, the "
-      "others "
-      "are what they print and give.\n\n";
+      "others are what\nthey print and give.\n\n";
   const auto groups = by_group(pages);
   for (const auto& [group, members] : groups) {
     std::vector<std::string> links;
-    for (const Page* f : members) links.push_back(fmt::format("[{}](#{})", f->name, anchor(all_names(*f))));
-    out += fmt::format("- [{}](#{}): {}\n", group, anchor(group), fmt::join(links, ", "));
+    for (const Page* f : members) links.push_back(fmt::format("[{0}](#{0})", f->name));
+    out += wrapped(fmt::format("- [{}](#{}): {}", group, anchor(group), fmt::join(links, ", ")), 120, 0, 2);
   }
   for (const auto& [group, members] : groups) {
     out += fmt::format("\n## {}\n", group);

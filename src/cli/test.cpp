@@ -3,6 +3,7 @@
 
 #include <CLI/CLI.hpp>
 #include <algorithm>
+#include <filesystem>
 #include <memory>
 #include <nlohmann/json.hpp>
 
@@ -67,7 +68,9 @@ void print_results_json(const std::vector<TestResult>& results, size_t failed) {
 
 void run(const TestOptions& options) {
   const auto session = make_session(options.run);
-  const HostOptions host = host_options(options.run);
+  HostOptions host = host_options(options.run);  // tests run in the folders of their files
+  host.programs_dir = std::filesystem::absolute(host.programs_dir).string();
+  if (!host.program.empty()) host.program = std::filesystem::absolute(host.program).string();
   std::vector<TestResult> results;
   for (const std::string& path : options.paths)
     for (const std::string& file : program_files(path))

@@ -227,7 +227,7 @@ see: load_model)",
      R"(The token ids of a text.
 
 `t` is a tokenizer or a model. `add_special` adds BOS where the vocabulary says so; `parse_special` reads control
-tokens such as <|im_start|> in the text.
+tokens such as `<|im_start|>` in the text.
 
 example:
 > tokenize(load_model("tiny.gguf"), "Hi!")    // BOS, the blank before a word (three bytes), H, i, !

@@ -143,6 +143,23 @@ class CapturingHost : public RuntimeHost {
   std::string output;
 };
 
+/// While it lives, the program runs in another folder.
+class InFolder {
+ public:
+  explicit InFolder(const std::filesystem::path& folder) : before_(std::filesystem::current_path()) {
+    if (!folder.empty()) std::filesystem::current_path(folder);
+  }
+  ~InFolder() {
+    std::error_code ignored;
+    std::filesystem::current_path(before_, ignored);
+  }
+  InFolder(const InFolder&) = delete;
+  InFolder& operator=(const InFolder&) = delete;
+
+ private:
+  std::filesystem::path before_;
+};
+
 ProgramRun captured(const std::shared_ptr<const lang::Program>& program, Session& session,
                     const HostOptions& options, const std::function<void(lang::Interpreter&)>& body) {
   CapturingHost host(session, options);
@@ -270,6 +287,7 @@ class FileTests {
            const std::function<void(lang::Interpreter&)>& body) {
     TestResult result{source_.name(), test.name, test.line};
     if (fmt::format("{}: {}", result.file, result.name).find(filter) == std::string::npos) return;
+    const InFolder here(std::filesystem::path(source_.name()).parent_path());
     const ProgramRun run = captured(program_, session_, options_, body);
     result.passed =
         check_errors(test, run, source_, result) && (!compares_output || check_output(test, run, result));

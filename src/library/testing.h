@@ -38,7 +38,8 @@ ProgramRun run_captured(const std::shared_ptr<const lang::Program>& program, Ses
                         const HostOptions& options, const std::vector<std::string>& args = {});
 
 /// Runs the tests of a file whose "FILE: NAME" contains `filter`, in the order they are written, each from
-/// fresh globals. None for a file that has neither test blocks nor expectations and is well formed.
+/// fresh globals and in the folder of the file, beside which it finds its data. None for a file that has
+/// neither test blocks nor expectations and is well formed.
 std::vector<TestResult> run_tests(const std::string& path, Session& session, const HostOptions& options,
                                   const std::string& filter = {});
 

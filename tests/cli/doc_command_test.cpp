@@ -48,7 +48,7 @@ Example
     > layer_norm([1.0, 2.0, 3.0])
     [-1.2247, 0.0000, 1.2247]
 
-Also called
+Other names
     lnorm
 
 Source

@@ -111,6 +111,12 @@ TEST_F(TestCommand, FoldersAreSearched) {
   EXPECT_EQ(r.out, "f/b.tl:1: holds: passed\nf/deep/a.tl:1: holds: passed\n2 passed, 0 failed\n");
 }
 
+TEST_F(TestCommand, ProgramsFindTheFilesBesideThem) {
+  const std::string text = "test \"reads\" { assert_eq(read_text(\"data.txt\"), \"here\") }\n";
+  EXPECT_EQ(run({{"f/a.tl", text}, {"f/data.txt", "here"}, {"b.tl", "test \"b\" { }\n"}}, {"f", "b.tl"}).out,
+            "2 passed, 0 failed\n");
+}
+
 TEST_F(TestCommand, FilterChoosesByNameAndFile) {
   const std::string text = "test \"one\" { }\ntest \"two\" { panic() }\n";
   EXPECT_EQ(run({{"a.tl", text}, {"b.tl", text}}, {".", "--filter", "one"}).out, "2 passed, 0 failed\n");
