@@ -43,6 +43,11 @@ void pack_panel(const Source& s, int64_t first, int64_t n, int64_t width, float*
   if (n < width || !all_inside) std::fill_n(panel, s.n_inner * width, 0.0f);
   if (s.inner_is_run && all_inside) {
     int64_t l = 0;
+    if (n == width && width < 8) {  // lanes beyond the panel's are overwritten by what is packed next
+      const float* lanes[8];
+      for (int64_t i = 0; i < 8; ++i) lanes[i] = s.data + s.inner[0] + across[std::min(i, n - 1)];
+      return isa().pack_lanes(lanes, s.n_inner, width, panel);
+    }
     for (; l + 8 <= n; l += 8) {
       const float* lanes[8];
       for (int64_t i = 0; i < 8; ++i) lanes[i] = s.data + s.inner[0] + across[l + i];
@@ -96,7 +101,7 @@ struct Block {
   /// What the terms from p on, as many as are packed at a time, give: set at first, then added. `direct`:
   /// `packed` is room for the columns that fill no tile, the others are read where they lie.
   void add(int64_t p, float* packed, bool direct) const {
-    thread_local std::vector<float> rows(kInnerBlock * kRowBlock);
+    thread_local std::vector<float> rows(kInnerBlock * kRowBlock + 8);
     const Source columns = right(p);
     const int64_t k = columns.n_inner;
     for (int64_t i = 0; i < n_rows; i += kRowBlock) {

@@ -10,6 +10,10 @@ namespace {
 /// R rows of c at a time: 2 R sums stay in registers while a and b stream by.
 template <int R>
 TL_INLINE void tile_rows(const GemmTile& t) {
+  for (int r = 0; r < R; ++r) {  // c comes from memory while the sums run
+    __builtin_prefetch(t.c + r * t.c_stride, 1);
+    __builtin_prefetch(t.c + r * t.c_stride + kGemmColumns - 1, 1);
+  }
   F32 left[R], right[R];
   for (int r = 0; r < R; ++r) left[r] = right[r] = F32(0.0f);
   const float* a = t.a;
@@ -36,7 +40,7 @@ template <int R>
 
 void gemm_tile(const GemmTile& t) {
   static_assert(kGemmRows == 6 && kGemmColumns == 16);
-  constexpr void (*kTiles[])(const GemmTile&) = {tile<1>, tile<2>, tile<3>, tile<4>, tile<5>, tile<6>};
+  static constexpr void (*kTiles[])(const GemmTile&) = {tile<1>, tile<2>, tile<3>, tile<4>, tile<5>, tile<6>};
   kTiles[t.rows - 1](t);
 }
 
