@@ -16,6 +16,14 @@ namespace tl::cpu::TL_ISA {
 
 namespace {
 
+// Shifts are immediate and sums stay in registers where vectors are the processor's own. Unrolled portable
+// code would only be long.
+#ifdef __AVX2__
+#define TL_UNROLL _Pragma("GCC unroll 8")
+#else
+#define TL_UNROLL
+#endif
+
 /// What the formats have in common; those of 256 elements have eight blocks of 32 in a panel block.
 template <class P, int blocks, int largest_quant>
 struct Format {
@@ -122,14 +130,14 @@ struct Q6K : Format<PanelQ6K, 8, 63> {
 template <class F, int M, int first, int n>
 TL_INLINE void block_dots(const typename F::Panel& p, int j, const int8_t* const (&a)[M], I32 (&dots)[M]) {
   for (int r = 0; r < M; ++r) dots[r] = {RawI32{}};
-#pragma GCC unroll 8
+  TL_UNROLL
   for (int begin = first; begin < first + n; begin += F::kAdds) {
     Dots d[M];
-#pragma GCC unroll 8
+    TL_UNROLL
     for (int g = begin; g < begin + F::kAdds; ++g) {
       if (g >= first + n) break;
       const U8 q = F::quants(p, j, g);
-#pragma GCC unroll 4
+      TL_UNROLL
       for (int r = 0; r < M; ++r) {
         if constexpr (F::kSigned)
           d[r] = add_signed_products(d[r], q, a[r] + 4 * g);
@@ -137,7 +145,7 @@ TL_INLINE void block_dots(const typename F::Panel& p, int j, const int8_t* const
           d[r] = add_products(d[r], q, a[r] + 4 * g);
       }
     }
-#pragma GCC unroll 4
+    TL_UNROLL
     for (int r = 0; r < M; ++r) dots[r] = dots[r] + totals(d[r]);
   }
 }
@@ -150,7 +158,7 @@ TL_INLINE void add_scaled(const typename F::Panel& p, int s, const I32 (&dots)[M
   const F32 scale_w = F::scale(p, s);
   F32 min_w;
   if constexpr (F::kMins) min_w = F::min(p, s);
-#pragma GCC unroll 4
+  TL_UNROLL
   for (int r = 0; r < M; ++r) {
     const F32 scale_a(scale[r * blocks]);
     const int32_t sum_a = sum_of_q[r * stride];
@@ -166,7 +174,7 @@ TL_INLINE void panel_product(const std::byte* panel, const Q8Rows& x, int64_t ro
   const int64_t blocks = x.blocks();
   for (int r = 0; r < M; ++r) sums[r] = F32(0.0f);
   for (int64_t first = 0; first < blocks; first += F::kBlocks, ++p) {
-#pragma GCC unroll 8
+    TL_UNROLL
     for (int j = 0; j < F::kBlocks; ++j) {
       const int64_t at = row * blocks + first + j;
       const int8_t* a[M];
