@@ -323,7 +323,7 @@ std::vector<std::string> program_files(const std::string& path) {
   std::vector<std::string> files;
   for (const auto& entry : fs::recursive_directory_iterator(path, status))
     if (entry.path().extension() == ".tl" && entry.is_regular_file(status))
-      files.push_back(entry.path().string());
+      files.push_back(entry.path().lexically_normal().string());
   if (status) throw Error(fmt::format("{}: {}", path, status.message()));
   std::sort(files.begin(), files.end());
   return files;

@@ -65,8 +65,8 @@ TEST_F(TestCommand, ShowsThePlaceOfAFailure) {
   const Output r = run({{"a.tl", "test \"adds\" {\n  let x = 1 + 1\n  assert_eq(x, 3)\n}\n"}}, {"a.tl"});
   EXPECT_EQ(r.out,
             "a.tl:3: adds: 2 is not 3\n"
-            "    3 |   assert_eq(x, 3)\n"
-            "      |   ^~~~~~~~~~~~~~~\n"
+            "      3 |   assert_eq(x, 3)\n"
+            "        |   ^^^^^^^^^^^^^^^\n"
             "0 passed, 1 failed\n");
   EXPECT_EQ(r.exit_code, 1);
 }
@@ -74,7 +74,7 @@ TEST_F(TestCommand, ShowsThePlaceOfAFailure) {
 TEST_F(TestCommand, ErrorsCanBeExpected) {
   const Output r =
       run({{"run.tl",
-            "main {\n  print(1)  // expect: 1\n  print([1][5])  // expect error: 5 is out of range\n}\n"},
+            "main {\n  print(1)  // expect: 1\n  print([1][5])  // expect error: index 5 is outside\n}\n"},
            {"check.tl", "main {\n  print(a)  // expect error: a\n  print(b)  // expect error: b\n}\n"},
            {"block.tl", "test \"fails\" {\n  panic(\"no\")  // expect error: no\n}\n"}},
           {"."});
