@@ -51,34 +51,41 @@ std::optional<char> read_byte() {
   }
 }
 
+/// A line of a header without its end, or nothing at the end of input. What is too long to be one is cut.
+std::optional<std::string> read_header_line() {
+  constexpr size_t kMaxLine = 4096;
+  std::string line;
+  while (true) {
+    const auto c = read_byte();
+    if (!c) return std::nullopt;
+    if (*c == '\n') break;
+    if (line.size() < kMaxLine) line += *c;
+  }
+  if (line.ends_with('\r')) line.pop_back();
+  return line;
+}
+
 /// The content of the next message, or nothing at the end of input. Throws RpcError for a malformed header.
 std::optional<std::string> read_message() {
   constexpr size_t kMaxLength = size_t{64} << 20;
+  constexpr std::string_view kHeader = "Content-Length:";
   std::optional<size_t> length;
-  for (std::string line;;) {
-    const auto c = read_byte();
-    if (!c) return std::nullopt;
-    if (*c != '\n') {
-      line += *c;
-      if (line.size() > 4096) throw RpcError(kParseError, "a header line is too long");
-      continue;
-    }
-    if (line.ends_with('\r')) line.pop_back();
-    if (line.empty()) {
-      if (!length) throw RpcError(kParseError, "a message needs a header Content-Length");
-      break;
-    }
-    constexpr std::string_view kHeader = "Content-Length:";
-    if (line.starts_with(kHeader)) {
-      const size_t digits = std::min(line.find_first_not_of(' ', kHeader.size()), line.size());
-      size_t value = 0;
-      const auto [end, status] = std::from_chars(line.data() + digits, line.data() + line.size(), value);
-      if (status != std::errc() || end != line.data() + line.size() || value > kMaxLength)
-        throw RpcError(kParseError, fmt::format("'{}' is no length", line.substr(kHeader.size())));
+  std::string problem = "a message needs a header Content-Length";
+  while (true) {
+    const auto line = read_header_line();
+    if (!line) return std::nullopt;
+    if (line->empty()) break;
+    if (!line->starts_with(kHeader)) continue;
+    const std::string digits =
+        line->substr(std::min(line->find_first_not_of(' ', kHeader.size()), line->size()));
+    size_t value = 0;
+    const auto [end, status] = std::from_chars(digits.data(), digits.data() + digits.size(), value);
+    if (status == std::errc() && end == digits.data() + digits.size() && value <= kMaxLength)
       length = value;
-    }
-    line.clear();
+    else
+      problem = fmt::format("'{}' is no length", digits);
   }
+  if (!length) throw RpcError(kParseError, problem);
   std::string content;
   content.reserve(*length);
   while (content.size() < *length) {

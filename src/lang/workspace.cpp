@@ -48,7 +48,10 @@ bool is_unfinished(const std::string& text) {
   if (is_enclosed(text)) return true;
   const Source source("<input>", text);
   const ParseResult parsed = parse(source, {.statements_at_top_level = true});
-  if (parsed.diagnostics.empty()) return false;
+  if (parsed.diagnostics.empty()) {  // a comment belongs to what follows it
+    const bool is_blank = text.find_first_not_of(" \t\r\n") == std::string::npos;
+    return !is_blank && tokenize(source).tokens.size() < 2;
+  }
   // Complete but for what should have come next: the first thing that is wrong is the end, or an operator
   // there.
   const auto tokens = tokenize(source).tokens;

@@ -251,8 +251,10 @@ TEST(Lsp, CompletionOffersWhatIsInScope) {
 
 TEST(Lsp, MembersOfModelsAreKnownWhileTheTextIsUnfinished) {
   Client client;
-  client.open("fn forward(m: model, ids, cache: cache) {\n    m.config.\n    m.\n}\n");
-  const int config = client.ask("completion", 1, 13), model = client.ask("completion", 2, 6);
+  client.open("fn forward(m: model, ids, cache: cache) {\n    m.config.\n}\n");
+  const int config = client.ask("completion", 1, 13);
+  client.open("fn forward(m: model, ids, cache: cache) {\n    let c = m.\n}\n");
+  const int model = client.ask("completion", 1, 14);
   client.finish();
   EXPECT_TRUE(has(labels(client.result(config)), "n_heads"));
   EXPECT_TRUE(has(labels(client.result(model)), "config"));

@@ -43,8 +43,8 @@ TEST(CompletionPlace, IsNoneInCommentsStringsAndNumbers) {
 }
 
 TEST(Unfinished, WhatIsOpenOrEndsInAnOperatorGoesOn) {
-  for (const char* text :
-       {"f(", "fn f() {", "[1,", "1 +\n", "let x =", "/* a", "x where", "not", "fn", "let x"})
+  for (const char* text : {"f(", "fn f() {", "[1,", "1 +\n", "let x =", "/* a", "y[i] = x[i] where", "not",
+                           "fn", "let x", "// a comment\n"})
     EXPECT_TRUE(lang::is_unfinished(text)) << text;
   for (const char* text : {"", "1", "f()", "}", "1 +* 2\n", "let = 3", "\"open", "x // a (", "if a { b }"})
     EXPECT_FALSE(lang::is_unfinished(text)) << text;
