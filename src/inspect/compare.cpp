@@ -95,10 +95,10 @@ class Aligner {
     partner_.assign(a_.records.size(), -1);
     taken_.assign(b_.records.size(), false);
     const auto by_name = index([](const Record& r) { return r.name; });
-    for (const auto& [in_a, in_b] : options_.names) {
-      const auto from =
-          std::find_if(a_.records.begin(), a_.records.end(), [&](const Record& r) { return r.name == in_a; });
-      if (const auto to = by_name.find(in_b); from != a_.records.end() && to != by_name.end())
+    for (const auto& names : options_.names) {
+      const auto from = std::find_if(a_.records.begin(), a_.records.end(),
+                                     [&](const Record& r) { return r.name == names.first; });
+      if (const auto to = by_name.find(names.second); from != a_.records.end() && to != by_name.end())
         join(static_cast<size_t>(from - a_.records.begin()), to->second);
     }
     for (size_t i = 0; i < a_.records.size(); ++i)
