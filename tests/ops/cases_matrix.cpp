@@ -123,6 +123,15 @@ void add_matrix_cases(Cases& cases) {
       const Tensor a = random_tensor(random, cases.base, {i, k});
       cases.add(Op::matmul, "", {a, random_tensor(random, cases.base, {k, j})});
     }
+  // One more than the blocks that the product is cut in: tiles of 6 x 16, 192 rows, 1024 columns, 256 terms.
+  for (const auto& [i, k, j] : {std::array{193, 257, 17}, std::array{7, 9, 1025}, std::array{385, 5, 31},
+                                std::array{205, 513, 6}, std::array{1, 300, 40}})
+    for (const Layout layout : kLayouts) {
+      Random& random = cases.begin();
+      const Tensor a = laid_out(random_tensor(random, DType::f32, {i, k}), layout);
+      cases.add(Op::matmul, fmt::format("blocks {}", to_string(layout)),
+                {a, laid_out(random_tensor(random, DType::f32, {k, j}), layout)});
+    }
   for (const DType dtype :
        {DType::f32, DType::f16, DType::bf16, DType::f64, DType::i8, DType::i32, DType::i64})
     for (const Layout layout : kLayouts)
