@@ -31,6 +31,9 @@ std::string quoted_string(const std::string& text) {
   return out + "\"";
 }
 
+/// NaN is shown without its sign bit, which says nothing (0 / 0 sets it on x86).
+double shown(double v) { return std::isnan(v) ? std::abs(v) : v; }
+
 /// Prints one tensor: every element as wide as the widest, rows wrapped, the middle of large axes left out.
 class TensorPrinter {
  public:
@@ -53,7 +56,7 @@ class TensorPrinter {
   std::string element(int64_t at) const {
     if (t_.dtype() == DType::boolean) return load_int(t_, at) != 0 ? "true" : "false";
     if (is_int(t_.dtype())) return fmt::format("{}", load_int(t_, at));
-    const double v = load_double(t_, at);
+    const double v = shown(load_double(t_, at));
     return scientific_ ? fmt::format("{:.4e}", v) : fmt::format("{:.4f}", v);
   }
 
@@ -124,8 +127,8 @@ class TensorPrinter {
 std::string scalar_text(const Tensor& t) {
   if (t.dtype() == DType::boolean) return load_int(t, 0) != 0 ? "true" : "false";
   if (is_int(t.dtype())) return fmt::format("{}", load_int(t, 0));
-  if (t.dtype() == DType::f64) return fmt::format("{}", load_double(t, 0));
-  return fmt::format("{}", static_cast<float>(load_double(t, 0)));
+  if (t.dtype() == DType::f64) return fmt::format("{}", shown(load_double(t, 0)));
+  return fmt::format("{}", static_cast<float>(shown(load_double(t, 0))));
 }
 
 }  // namespace
@@ -144,7 +147,7 @@ std::string format_value(const Value& value, Host& host, bool quoted) {
     case ValueKind::integer:
       return fmt::format("{}", value.integer());
     case ValueKind::floating:
-      return fmt::format("{}", value.floating());
+      return fmt::format("{}", shown(value.floating()));
     case ValueKind::string:
       return quoted ? quoted_string(value.string()) : value.string();
     case ValueKind::list: {

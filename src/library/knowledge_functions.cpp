@@ -36,6 +36,8 @@ struct Fact {
                                args.function().name, to_string(head->shape()), to_string(relation->shape()),
                                to_string(tail->shape())));
     }
+    require_broadcast(args, head, relation);
+    require_broadcast(args, graph::binary(Op::mul, head, relation), tail);
   }
 };
 

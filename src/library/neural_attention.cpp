@@ -78,6 +78,13 @@ struct Attention {
   }
 };
 
+bool broadcasts_to(const Shape& from, const Shape& to) {
+  if (from.rank() > to.rank()) return false;
+  for (int a = 1; a <= from.rank(); ++a)
+    if (from[from.rank() - a] != 1 && from[from.rank() - a] != to[to.rank() - a]) return false;
+  return true;
+}
+
 /// bool[queries, keys]: true where key <= query + position.
 NodeRef causal(int64_t queries, int64_t keys, int64_t position) {
   return graph::make(Op::affine_mask, {}, AffineMaskAttrs{{1, -1}}, {{queries, keys, position}, {}});
@@ -89,6 +96,11 @@ Value attention(Interpreter&, Args& args) {
   const int64_t queries = call.q->shape()[0], keys = call.k->shape()[0];
   const double scale = args.has(4) ? args.number(4) : 1 / std::sqrt(static_cast<double>(call.q->shape()[2]));
   NodeRef mask = args.has(3) ? mask_argument(args, 3) : nullptr;
+  if (mask && !broadcasts_to(mask->shape(), {call.n_heads, queries, keys}))
+    args.fail(
+        3, fmt::format("[attention] the mask must broadcast to [{}, {}, {}] (heads, queries, keys), and it "
+                       "is {}",
+                       call.n_heads, queries, keys, to_string(mask->shape())));
   if (args.boolean(5)) {
     if (keys < queries)
       args.fail(
@@ -131,12 +143,16 @@ Value triangle(Interpreter&, Args& args) {
 
 Value apply_mask(Interpreter&, Args& args) {
   const auto [x, other] = operands(args, 0, 2);
-  return Value(graph::make(Op::select, {mask_argument(args, 1), x, other}));
+  const NodeRef mask = mask_argument(args, 1);
+  require_broadcast(args, x, mask);
+  return Value(graph::make(Op::select, {mask, x, other}));
 }
 
 Value apply_attention_mask(Interpreter&, Args& args) {
   const NodeRef scores = as_float(args.tensor(0));
-  return Value(graph::make(Op::select, {mask_argument(args, 1), scores, number_like(-INFINITY, scores)}));
+  const NodeRef mask = mask_argument(args, 1);
+  require_broadcast(args, scores, mask);
+  return Value(graph::make(Op::select, {mask, scores, number_like(-INFINITY, scores)}));
 }
 
 Value padding_mask(Interpreter& interpreter, Args& args) {
@@ -157,7 +173,9 @@ Value padding_mask(Interpreter& interpreter, Args& args) {
 }
 
 Value combine_masks(Interpreter&, Args& args) {
-  return Value(graph::binary(Op::logical_and, mask_argument(args, 0), mask_argument(args, 1)));
+  const NodeRef a = mask_argument(args, 0), b = mask_argument(args, 1);
+  require_broadcast(args, a, b);
+  return Value(graph::binary(Op::logical_and, a, b));
 }
 
 constexpr auto kRows = std::to_array<NativeRow>({
@@ -187,7 +205,8 @@ see: attention, positional_encoding)",
 Several query heads may share a key head. `causal: true` hides the keys after a query, the last query being at the
 last key. The scale is 1 / sqrt(head_dim) unless it is given.
 
-shapes: q[n, heads, d], k[m, kv_heads, d], v[m, kv_heads, e] -> [n, heads, e]; kv_heads divides heads; mask[n, m]
+shapes: q[n, heads, d], k[m, kv_heads, d], v[m, kv_heads, e] -> [n, heads, e]; kv_heads divides heads; the mask
+is [n, m], or broadcasts to [heads, n, m]
 dtypes: floats stay, integers become float32; the mask is bool, true where a key is seen
 formula: w[h, i, j.] = softmax(scale * q[i, h, d] k[j, h / group, d])
 y[i, h, e]  = w[h, i, j] v[j, h / group, e]

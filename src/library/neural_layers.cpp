@@ -57,19 +57,20 @@ double eps_argument(const Args& args, size_t i) {
 }
 
 Value rms_norm(Interpreter&, Args& args) {
-  return Value(graph::rms_norm(as_float(args.tensor(0)), args.has(1) ? args.tensor(1) : nullptr,
-                               eps_argument(args, 2)));
+  const NodeRef x = as_float(args.tensor(0));
+  return Value(
+      graph::rms_norm(x, args.has(1) ? last_axis_argument(args, 1, x) : nullptr, eps_argument(args, 2)));
 }
 
 Value layer_norm(Interpreter&, Args& args) {
   std::vector<NodeRef> inputs{as_float(args.tensor(0))};
   const Shape& shape = inputs[0]->shape();
   if (args.has(1)) {
-    inputs.push_back(args.tensor(1));
+    inputs.push_back(last_axis_argument(args, 1, inputs[0]));
   } else if (args.has(2)) {
     inputs.push_back(graph::full({shape.rank() > 0 ? shape.back() : 1}, 1));
   }
-  if (args.has(2)) inputs.push_back(args.tensor(2));
+  if (args.has(2)) inputs.push_back(last_axis_argument(args, 2, inputs[0]));
   return Value(graph::make(Op::layer_norm, std::move(inputs), {}, {{}, {eps_argument(args, 3)}}));
 }
 
@@ -108,7 +109,9 @@ Value batch_norm(Interpreter&, Args& args) {
 }
 
 Value swiglu(Interpreter&, Args& args) {
-  return Value(graph::binary(Op::mul, graph::unary(Op::silu, args.tensor(0)), args.tensor(1)));
+  const NodeRef gate = args.tensor(0), up = args.tensor(1);
+  require_broadcast(args, gate, up);
+  return Value(graph::binary(Op::mul, graph::unary(Op::silu, gate), up));
 }
 
 Value dropout(Interpreter&, Args& args) {

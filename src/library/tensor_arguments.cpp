@@ -62,7 +62,8 @@ NodeRef ids_argument(const Args& args, size_t i) {
   try {
     return lang::to_tensor(args[i], DType::i64);
   } catch (const Error& e) {
-    args.fail(i, e.what());
+    args.fail(i, fmt::format("[{}] argument '{}': {}", args.function().name,
+                             args.function().parameters[i].name, e.what()));
   }
 }
 
@@ -103,6 +104,20 @@ std::pair<NodeRef, NodeRef> operands(const Args& args, size_t i, size_t j) {
   }
   NodeRef a = args.tensor(i);
   return {a, operand_like(args, j, a->dtype())};
+}
+
+void require_broadcast(const Args& args, const NodeRef& a, const NodeRef& b) {
+  broadcast_shape(args.function().name, a->shape(), b->shape());
+}
+
+NodeRef last_axis_argument(const Args& args, size_t i, const NodeRef& x) {
+  const NodeRef v = args.tensor(i);
+  const Shape& shape = x->shape();
+  if (shape.rank() > 0 && v->shape() != Shape{shape.back()})
+    args.fail(i, fmt::format("[{}] x is {}, so argument '{}' must be [{}], and it is {}",
+                             args.function().name, to_string(shape), args.function().parameters[i].name,
+                             shape.back(), to_string(v->shape())));
+  return v;
 }
 
 NodeRef number_like(double number, const NodeRef& x) {

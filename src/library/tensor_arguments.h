@@ -37,6 +37,12 @@ graph::NodeRef mask_argument(const lang::Args& args, size_t i);
 /// it, so that it never widens a tensor (NumPy 2).
 std::pair<graph::NodeRef, graph::NodeRef> operands(const lang::Args& args, size_t i, size_t j);
 
+/// Fails, as the function, unless two tensors broadcast together: "[clamp] shapes [2] and [3] do not fit …".
+void require_broadcast(const lang::Args& args, const graph::NodeRef& a, const graph::NodeRef& b);
+
+/// Argument `i`, one number for each element of x's last axis. Fails otherwise, naming the argument.
+graph::NodeRef last_axis_argument(const lang::Args& args, size_t i, const graph::NodeRef& x);
+
 /// A number as a rank-0 tensor of `x`'s element type (float32 where that is no float).
 graph::NodeRef number_like(double number, const graph::NodeRef& x);
 

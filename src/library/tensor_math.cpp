@@ -42,6 +42,7 @@ Value extremum(const Args& args, size_t i, size_t j) {
   if (args[i].is_number() && args[j].is_number())
     return Value(Functor<op>::apply(args[i].number(), args[j].number()));
   const auto [a, b] = operands(args, i, j);
+  require_broadcast(args, a, b);
   return Value(graph::binary(op, a, b));
 }
 
@@ -85,8 +86,12 @@ Value clamp(Interpreter&, Args& args) {
     return Value(args.has(2) ? Functor<Op::minimum>::apply(x, args.number(2)) : x);
   }
   NodeRef x = args.tensor(0);
-  if (args.has(1)) x = graph::binary(Op::maximum, x, operands(args, 0, 1).second);
-  if (args.has(2)) x = graph::binary(Op::minimum, x, operands(args, 0, 2).second);
+  for (const auto& [i, op] : {std::pair<size_t, Op>{1, Op::maximum}, {2, Op::minimum}}) {
+    if (!args.has(i)) continue;
+    const NodeRef bound = operands(args, 0, i).second;
+    require_broadcast(args, x, bound);
+    x = graph::binary(op, x, bound);
+  }
   return Value(x);
 }
 
