@@ -1,12 +1,16 @@
 #include "cli/line_editor.h"
 
 #include <histedit.h>
+#include <poll.h>
+#include <unistd.h>
 
 #include <algorithm>
 #include <cerrno>
 #include <clocale>
+#include <csignal>
 #include <cstdio>
 #include <cstring>
+#include <cwchar>
 #include <filesystem>
 
 #include "base/interrupt.h"
@@ -33,6 +37,38 @@ void use_utf8() {
   if (locale == nullptr || std::strstr(locale, "UTF-8") == nullptr) std::setlocale(LC_CTYPE, "C.UTF-8");
 }
 
+/// Waits until `descriptor` can be read; false where Ctrl-C came instead, be it just before the waiting. (A
+/// plain read would miss that one: it is interrupted only by signals that arrive while it waits.)
+bool wait_for_input(int descriptor) {
+  sigset_t interrupts, before;
+  sigemptyset(&interrupts);
+  sigaddset(&interrupts, SIGINT);
+  pthread_sigmask(SIG_BLOCK, &interrupts, &before);
+  int ready = 0;
+  while (!interrupt_requested) {
+    pollfd input = {descriptor, POLLIN, 0};
+    ready = ppoll(&input, 1, nullptr, &before);
+    if (ready >= 0 || errno != EINTR) break;
+  }
+  pthread_sigmask(SIG_SETMASK, &before, nullptr);
+  return !interrupt_requested;
+}
+
+/// What libedit reads characters with: 1 with a character, 0 at the end, -1 on errors and Ctrl-C.
+int read_character(EditLine*, wchar_t* character) {
+  std::mbstate_t state{};
+  while (true) {
+    if (!wait_for_input(STDIN_FILENO)) return -1;
+    char byte = 0;
+    const ssize_t n = ::read(STDIN_FILENO, &byte, 1);
+    if (n <= 0) return static_cast<int>(n);
+    const size_t used = std::mbrtowc(character, &byte, 1, &state);
+    if (used == static_cast<size_t>(-2)) continue;  // more bytes belong to it
+    if (used == static_cast<size_t>(-1)) *character = L'\ufffd';
+    return 1;
+  }
+}
+
 }  // namespace
 
 LineEditor::LineEditor(std::string prompt, LineEditorOptions options)
@@ -48,6 +84,7 @@ LineEditor::LineEditor(std::string prompt, LineEditorOptions options)
   el_set(editor_, EL_CLIENTDATA, static_cast<void*>(this));
   el_set(editor_, EL_PROMPT, LineEditorCalls::prompt);
   el_set(editor_, EL_EDITOR, "emacs");
+  el_set(editor_, EL_GETCFN, read_character);
   el_set(editor_, EL_HIST, ::history, history_);
   if (options_.complete) {
     el_set(editor_, EL_ADDFN, "tl-complete", "Complete a name", LineEditorCalls::complete);

@@ -105,7 +105,7 @@ struct Isa {
   /// acc[i] += x[i]
   void (*add_row)(const float* x, float* acc, int64_t n);
 
-  /// Rounds one row (row r of `rows`); false if it holds NaN or infinity (nothing useful is written then).
+  /// Rounds one row (row r of `rows`); false if it holds NaN or infinity (it counts as zeros then).
   bool (*quantize_row)(const float* x, const Q8Rows& rows, int64_t r);
   /// Null where the type has no kernel for its quants.
   void (*linear_q8[kDTypeCount])(const Q8Linear& args);

@@ -223,6 +223,9 @@ TEST_P(IsaTest, RowsWithNanOrInfinityAreNotRounded) {
       x[at] = bad;
       Rounded rounded(1, 64);
       EXPECT_FALSE(loops.quantize_row(x.data(), rounded.rows, 0)) << at;
+      for (int64_t i = 0; i < 64; ++i) EXPECT_EQ(rounded.value(0, i), 0) << at;
+      for (size_t b = 0; b < 2; ++b) EXPECT_EQ(rounded.sum[b], 0) << at;
+      for (size_t b = 0; b < 4; ++b) EXPECT_EQ(rounded.half_sum[b], 0) << at;
     }
 }
 

@@ -17,8 +17,8 @@ namespace tl::cpu::TL_ISA {
 namespace {
 
 // Shifts are immediate and sums stay in registers where vectors are the processor's own. Unrolled portable
-// code would only be long.
-#ifdef __AVX2__
+// code would only be long, and so would code with a sanitizer's checks in every step.
+#if defined(__AVX2__) && !defined(TL_SANITIZED)
 #define TL_UNROLL _Pragma("GCC unroll 8")
 #else
 #define TL_UNROLL
@@ -250,13 +250,25 @@ TL_INLINE bool quantize_block(const float* x, int8_t* q, float* scale, int32_t* 
   return true;
 }
 
+/// The kernels read every row, also those whose products are computed once more in floats.
+void zero_row(const Q8Rows& rows, int64_t r) {
+  const auto blocks = static_cast<size_t>(rows.blocks());
+  const size_t first = static_cast<size_t>(r) * blocks;
+  memset(rows.q + 32 * first, 0, 32 * blocks);
+  memset(rows.scale + first, 0, sizeof(float) * blocks);
+  memset(rows.sum + first, 0, sizeof(int32_t) * blocks);
+  memset(rows.half_sum + 2 * first, 0, 2 * sizeof(int32_t) * blocks);
+}
+
 bool quantize_row(const float* x, const Q8Rows& rows, int64_t r) {
   const int64_t blocks = rows.blocks();
   for (int64_t b = 0; b < blocks; ++b) {
     const int64_t at = r * blocks + b;
     if (!quantize_block(x + 32 * b, rows.q + r * rows.k + 32 * b, rows.scale + at, rows.sum + at,
-                        rows.half_sum + 2 * at))
+                        rows.half_sum + 2 * at)) {
+      zero_row(rows, r);
       return false;
+    }
   }
   return true;
 }
