@@ -14,6 +14,7 @@
 Run as a program it prints the names, shapes and root mean squares of a file.
 """
 import json
+import signal
 import struct
 import sys
 import zlib
@@ -105,5 +106,6 @@ class Writer:
 
 
 if __name__ == "__main__":
+    signal.signal(signal.SIGPIPE, signal.SIG_DFL)  # `tlt.py FILE | head` ends quietly
     for record in read(sys.argv[1]).values():
         print(record["name"], record["op"], record["dtype"], record["shape"], record.get("statistics", {}).get("rms", ""))

@@ -47,10 +47,9 @@ Difference difference(const std::vector<double>& a, const std::vector<double>& b
   const double rms = std::sqrt(of_a / static_cast<double>(std::max<size_t>(1, a.size())));
   for (size_t i = 0; i < a.size(); ++i) {
     const double e = std::fabs(b[i] - a[i]), size = std::fabs(a[i]);
-    if (!std::isfinite(e) || e == 0) continue;
-    if (size >= rms && size > 0) d.max_rel = std::max(d.max_rel, e / size);
-    // The last place of numbers below float32's normal ones is that of the smallest normal one.
-    const double place = std::exp2(std::floor(std::log2(std::max(size, 0x1p-126)))) * unit;
+    if (!std::isfinite(e) || e == 0 || size < rms || size == 0) continue;  // next to 0 both say nothing
+    d.max_rel = std::max(d.max_rel, e / size);
+    const double place = std::exp2(std::floor(std::log2(size))) * unit;
     d.max_ulp = std::max(d.max_ulp, e / place);
   }
   d.nmse = of_a > 0 ? squares / of_a : squares > 0 ? kInfinity : 0;
@@ -106,7 +105,7 @@ class Aligner {
     join_by_role();
     std::vector<Pair> pairs;
     for (size_t i = 0; i < partner_.size(); ++i)
-      if (partner_[i] >= 0 && !a_.records[i].is_weight)
+      if (partner_[i] >= 0 && !a_.records[i].is_weight && is_known(a_.records[i]))
         pairs.push_back({static_cast<int>(i), partner_[i], {}, 0, 0, {}, false});
     return pairs;
   }
@@ -137,6 +136,9 @@ class Aligner {
 
   /// A pair that has one name is shown even if its shapes differ; one found by its role is not.
   bool named(size_t a, int b) const { return a_.records[a].name == b_.records[static_cast<size_t>(b)].name; }
+
+  /// Whether anything was recorded to compare; of a cache's memory nothing is.
+  static bool is_known(const Record& r) { return r.value || r.statistics; }
 
   static int64_t elements(const Record& r) { return r.shape.elements(); }
 
@@ -241,8 +243,14 @@ class Prediction {
     // Sums may cancel, so absolute errors are carried; exponentials turn them into relative ones.
     if ((r.op == "add" || r.op == "sub") && size > 0) inherited = std::sqrt(absolute) / size;
     if (r.op == "softmax" || r.op == "exp") inherited = kGain * std::sqrt(absolute);
-    if (r.op == "attention")
-      inherited = 4 * kGain * std::sqrt(squares);  // scores of a few units, then softmax
+    if (r.op == "attention" && r.inputs.size() >= 3)  // q and k through scores of a few units, v as it is
+      inherited =
+          kGain * std::hypot(2 * error_of(r.inputs[0]), 2 * error_of(r.inputs[1]), error_of(r.inputs[2]));
+    // Weights of a norm often make small what is large in its input, while errors are spread over all
+    // elements.
+    if ((r.op == "rms_norm" || r.op == "layer_norm") && r.inputs.size() > 1 && size > 0)
+      if (const auto& w = graph_.records[static_cast<size_t>(r.inputs[1])].statistics)
+        inherited = error_of(r.inputs[0]) * (1 + w->largest() / size);
     return inherited + own(r);
   }
 

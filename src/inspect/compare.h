@@ -23,9 +23,8 @@ struct Difference {
   double cosine = 1;   ///< of the angle between both, as vectors
   double max_abs = 0;  ///< largest |b - a|
   double max_rel = 0;  ///< largest |b - a| / |a| over elements with |a| of at least the root mean square
-  double max_ulp =
-      0;  ///< largest |b - a| in units in the last place of float32 (of a narrower type if both are)
-  int64_t worst = 0;       ///< the element where |b - a| is largest
+  double max_ulp = 0;  ///< the same in units in the last place of a: float32's, or those of a narrower type
+  int64_t worst = 0;   ///< the element where |b - a| is largest
   int64_t not_finite = 0;  ///< elements where one is NaN or infinite and the other is not the same
 
   double relative() const;  ///< sqrt(nmse), infinite where elements are not finite

@@ -94,11 +94,12 @@ int Recorder::leaf(const graph::Node& node, const graph::Step& reader, size_t in
   record.op = name(Op::constant);
   record.dtype = value.dtype();
   record.shape = value.shape();
-  // The memory of a cache is not initialised, and weights are looked at elsewhere.
+  // The memory of a cache is not initialised. Matrices of weights are large, and `tl inspect --stats` has
+  // their statistics; those of norms and biases say how errors pass through.
   const bool is_state = reader.op == Op::cache_append && input == 0;
-  if (!node.is_weight && !is_state) {
+  if (!is_state && !(node.is_weight && value.rank() > 1)) {
     if (options_.statistics) record.statistics = tensor_statistics(value, pool_);
-    if (is_kept(record)) record.value = converted(value, value.dtype());
+    if (!node.is_weight && is_kept(record)) record.value = converted(value, value.dtype());
   }
   return add(std::move(record), node, value);
 }

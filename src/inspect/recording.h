@@ -40,10 +40,10 @@ struct Record {
   Shape shape = {};
   std::vector<int> inputs = {};         ///< numbers of the records that the operation read
   std::vector<std::string> fuses = {};  ///< names of the values that a fused operation kept to itself
-  bool is_weight = false;               ///< of the model file; has no statistics (`tl inspect --stats` has)
-  std::string place = {};               ///< "models/llama.tl:27:13"; "" where nothing in a program made it
-  Attrs attrs = {};                     ///< of the executed operation; not in files
-  Params params = {};                   ///< as the kernel was given them
+  bool is_weight = false;  ///< of the model file; matrices have no statistics (see `tl inspect --stats`)
+  std::string place = {};  ///< "models/llama.tl:27:13"; "" where nothing in a program made it
+  Attrs attrs = {};        ///< of the executed operation; not in files
+  Params params = {};      ///< as the kernel was given them
   std::optional<TensorStatistics> statistics = {};
   Tensor value = {};  ///< contiguous; empty unless it was kept
 
