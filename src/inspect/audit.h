@@ -1,17 +1,13 @@
 // Every operation that a session runs, held against its definition while it runs: at the shapes, on the
 // values and by the kernels of that run.
 //
-//   local error      the observed result against float64 on the very inputs that the kernel read, over its
-//   derived
-//                    bound; above 1 the kernel is wrong. With a reference recording also the kernel's error
-//                    on the reference's inputs, which tells a kernel that fails on sick values from one that
-//                    makes them sick.
-//   inherited error  the observed result against the reference's value of that name.
-//   replays          in poisoned memory (elements left unwritten show), with other numbers of threads, from
-//   inputs in
-//                    other memory layouts, single rows against many, and other numbers of rows: all must give
-//                    the same bits, but for layouts, which may be computed by another kernel and must keep
-//                    the bound.
+// - Local error: the observed result against float64 on the very inputs that the kernel read, over its
+//   derived bound; above 1 the kernel is wrong. With a reference recording also the kernel's error on the
+//   reference's inputs, which tells a kernel that fails on sick values from one that makes them sick.
+// - Inherited error: the observed result against the reference's value of that name.
+// - Replays: in poisoned memory (elements left unwritten show), with other numbers of threads, from inputs in
+//   other memory layouts, single rows against many, other numbers of rows. All must give the same bits, but
+//   for layouts, which another kernel may compute and which must keep the bound.
 #pragma once
 
 #include <functional>

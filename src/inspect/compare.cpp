@@ -9,6 +9,7 @@
 #include <fmt/format.h>
 
 #include "base/file.h"
+#include "inspect/prediction.h"
 #include "inspect/structure.h"
 #include "inspect/values.h"
 
@@ -106,7 +107,7 @@ class Aligner {
     std::vector<Pair> pairs;
     for (size_t i = 0; i < partner_.size(); ++i)
       if (partner_[i] >= 0 && !a_.records[i].is_weight && is_known(a_.records[i]))
-        pairs.push_back({static_cast<int>(i), partner_[i], {}, 0, 0, {}, false});
+        pairs.push_back(Pair{.a = static_cast<int>(i), .b = partner_[i]});
     return pairs;
   }
 
@@ -157,6 +158,17 @@ class Aligner {
   std::vector<bool> taken_;
 };
 
+double row_error(const std::vector<double>& a, const std::vector<double>& b, size_t width) {
+  double sum = 0;
+  size_t rows = 0;
+  for (size_t row = 0; row + width <= a.size(); row += width) {
+    double squares = 0, of_a = 0;
+    for (size_t i = row; i < row + width; ++i) squares += (b[i] - a[i]) * (b[i] - a[i]), of_a += a[i] * a[i];
+    if (of_a > 0) sum += squares / of_a, ++rows;
+  }
+  return rows > 0 ? std::sqrt(sum / static_cast<double>(rows)) : 0;
+}
+
 /// Differs by more than rounding can: then other explanations are tried.
 constexpr double kFarApart = 0.05;
 
@@ -168,14 +180,16 @@ void measure(Pair& pair, const Record& a, const Record& b) {
   }
   if (!a.value || !b.value) {
     if (a.statistics && b.statistics) pair.error = distance_of(*a.statistics, *b.statistics);
+    pair.row_error = pair.error;
     return;
   }
   const std::vector<double> x = values_of(a.value), y = values_of(b.value);
   const double unit = coarser_unit(a.dtype, b.dtype);
   pair.values = difference(x, y, unit);
   pair.error = pair.values->relative();
-  if (pair.error < kFarApart || !std::isfinite(pair.error)) return;
   const auto width = static_cast<size_t>(std::max<int64_t>(1, a.shape.rank() > 0 ? a.shape.back() : 1));
+  pair.row_error = row_error(x, y, width);
+  if (pair.error < kFarApart || !std::isfinite(pair.error)) return;
   for (const size_t dim : {16u, 32u, 48u, 64u, 80u, 96u, 128u, 192u, 256u})
     for (const bool to_halves : {true, false}) {
       if (width % dim != 0) continue;
@@ -186,84 +200,6 @@ void measure(Pair& pair, const Record& a, const Record& b) {
       pair.note = fmt::format("equal up to the order of RoPE's pairs (head_dim {})", dim);
     }
 }
-
-/// Predicts errors from those observed at inputs.
-class Prediction {
- public:
-  /// `graph` is the recording that says what each operation read; `observed` the errors by its record
-  /// numbers, NaN where none was seen.
-  Prediction(const Recording& graph, const Recording& other, std::vector<double> observed)
-      : graph_(graph), observed_(std::move(observed)), predicted_(observed_.size(), 0) {
-    quantised_ = graph.info.activations == "q8" || other.info.activations == "q8";
-    half_cache_ = graph.info.tool == "llama.cpp" || other.info.tool == "llama.cpp";
-    for (size_t i = 0; i < predicted_.size(); ++i) predicted_[i] = predict(graph_.records[i]);
-  }
-  double at(size_t i) const { return predicted_[i]; }
-
-  /// Two runs round once each, and errors of one operation scatter around the model's.
-  static constexpr double kMargin = 4;
-
- private:
-  double error_of(int input) const {
-    const double seen = observed_[static_cast<size_t>(input)];
-    return std::isnan(seen) ? predicted_[static_cast<size_t>(input)] : seen;
-  }
-  double rms(int input) const {
-    const auto& s = graph_.records[static_cast<size_t>(input)].statistics;
-    return s ? s->rms() : 0;
-  }
-
-  /// The relative rounding error of the operation itself: u for each of the operations that meet in an
-  /// element, as independent errors (a sum of n terms: sqrt(n) of them).
-  double own(const Record& r) const {
-    double u = unit_roundoff(DType::f32), terms = 4;
-    if (is_float(r.dtype) && r.dtype != DType::f64) u = std::max(u, unit_roundoff(r.dtype));
-    const bool attends = r.op == "attention" || r.op == "contract" || r.op == "softmax";
-    if (attends && half_cache_) u = unit_roundoff(DType::f16);
-    for (const int input : r.inputs) {
-      const Record& x = graph_.records[static_cast<size_t>(input)];
-      if (x.is_weight && is_quantised(x.dtype) && quantised_ && r.op == "linear")
-        u = std::max(u, kBlockRounding);
-      if (x.shape.rank() > 0 && u < kBlockRounding)
-        terms = std::max(terms, static_cast<double>(x.shape.back()));
-    }
-    return u >= kBlockRounding ? u : u * std::sqrt(terms);
-  }
-
-  double predict(const Record& r) const {
-    if (r.is_leaf()) return 0;
-    double squares = 0, absolute = 0;
-    for (const int input : r.inputs) {
-      const double e = error_of(input);
-      squares += e * e;
-      absolute += std::pow(e * rms(input), 2);
-    }
-    const double size = r.statistics ? r.statistics->rms() : 0;
-    double inherited = kGain * std::sqrt(squares);
-    // Sums may cancel, so absolute errors are carried; exponentials turn them into relative ones.
-    if ((r.op == "add" || r.op == "sub") && size > 0) inherited = std::sqrt(absolute) / size;
-    if (r.op == "softmax" || r.op == "exp") inherited = kGain * std::sqrt(absolute);
-    if (r.op == "attention" && r.inputs.size() >= 3)  // q and k through scores of a few units, v as it is
-      inherited =
-          kGain * std::hypot(2 * error_of(r.inputs[0]), 2 * error_of(r.inputs[1]), error_of(r.inputs[2]));
-    // Weights of a norm often make small what is large in its input, while errors are spread over all
-    // elements.
-    if ((r.op == "rms_norm" || r.op == "layer_norm") && r.inputs.size() > 1 && size > 0)
-      if (const auto& w = graph_.records[static_cast<size_t>(r.inputs[1])].statistics)
-        inherited = error_of(r.inputs[0]) * (1 + w->largest() / size);
-    return inherited + own(r);
-  }
-
-  /// Activations as 8-bit blocks of 32: steps of largest / 127 give errors of largest / 127 / sqrt(12), and
-  /// the largest of 32 normal numbers is some three times their root mean square; outliers make it six.
-  static constexpr double kBlockRounding = 6 / 127.0 / 3.4641016;
-  /// How much a weighted sum may raise a relative error: directions that weights favour.
-  static constexpr double kGain = 2;
-
-  const Recording& graph_;
-  std::vector<double> observed_, predicted_;
-  bool quantised_ = false, half_cache_ = false;
-};
 
 std::string inputs_differ(const std::vector<int32_t>& a, const std::vector<int32_t>& b) {
   if (a.empty() || b.empty() || a == b) return {};
@@ -298,11 +234,16 @@ void explain(std::vector<Pair>& pairs, const Recording& a, const Recording& b,
   };
   const bool follow_a = edges(a) >= edges(b);
   const Recording& graph = follow_a ? a : b;
-  std::vector<double> observed(graph.records.size(), std::nan(""));
-  for (const Pair& pair : pairs) observed[static_cast<size_t>(follow_a ? pair.a : pair.b)] = pair.error;
-  const Prediction prediction(graph, follow_a ? b : a, std::move(observed));
-  for (Pair& pair : pairs)
-    pair.explained = Prediction::kMargin * prediction.at(static_cast<size_t>(follow_a ? pair.a : pair.b));
+  std::vector<ObservedError> observed(graph.records.size());
+  for (const Pair& pair : pairs)
+    observed[static_cast<size_t>(follow_a ? pair.a : pair.b)] = {pair.error, pair.row_error, !pair.values};
+  Coarseness coarseness;
+  for (const RunInfo* info : {&a.info, &b.info}) {
+    coarseness.activations_q8 |= info->activations == "q8" && info->device != "reference";
+    coarseness.attention_f16 |= info->tool == "llama.cpp";
+  }
+  const std::vector<double> explained = explained_by_rounding(graph, coarseness, observed);
+  for (Pair& pair : pairs) pair.explained = explained[static_cast<size_t>(follow_a ? pair.a : pair.b)];
 }
 
 }  // namespace

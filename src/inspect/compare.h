@@ -37,12 +37,16 @@ Difference difference(const Tensor& a, const Tensor& b);
 
 /// One aligned value.
 struct Pair {
-  int a = -1, b = -1;                ///< record numbers
-  std::optional<Difference> values;  ///< where both recordings kept them
+  int a = -1, b = -1;                     ///< record numbers
+  std::optional<Difference> values = {};  ///< where both recordings kept them
   /// Relative L2 distance: exact with values, otherwise a lower bound from the statistics.
   double error = 0;
+  /// Root mean square over rows of their own relative distances: one row of large values hides the others' in
+  /// `error`, and norms bring them out.
+  double row_error = 0;
   double explained = 0;  ///< by rounding
-  std::string note;  ///< "equal up to the order of RoPE's pairs (head_dim 64)", "shapes [..] and [..] differ"
+  std::string note =
+      {};  ///< "equal up to the order of RoPE's pairs (head_dim 64)", "shapes [..] and [..] differ"
   bool beyond = false;  ///< error above what is explained
 };
 

@@ -1,8 +1,11 @@
 #include "inspect/recording.h"
 
 #include <algorithm>
+#include <cmath>
 
 #include <fmt/format.h>
+
+#include "tensor/blocks.h"
 
 namespace tl::inspect {
 
@@ -13,6 +16,21 @@ std::string place_of(const Span& span) {
   if (!span) return {};
   const auto at = span.source->position(span.begin);
   return fmt::format("{}:{}:{}", span.source->name(), at.line, at.column);
+}
+
+/// Of some rows: of weights, which are alike.
+double sampled_rms(const Tensor& weight) {
+  constexpr int64_t kRows = 32;
+  const int64_t width = weight.shape().back(), n = width > 0 ? weight.elements() / width : 0;
+  const int64_t step = std::max<int64_t>(1, n / kRows);
+  std::vector<double> row(static_cast<size_t>(width));
+  double squares = 0;
+  int64_t count = 0;
+  for (int64_t r = 0; r < n; r += step, count += width) {
+    decode_row(weight.dtype(), weight.at(r * width), row.data(), width);
+    for (const double x : row) squares += x * x;
+  }
+  return count > 0 ? std::sqrt(squares / static_cast<double>(count)) : 0;
 }
 
 }  // namespace
@@ -101,6 +119,7 @@ int Recorder::leaf(const graph::Node& node, const graph::Step& reader, size_t in
     if (options_.statistics) record.statistics = tensor_statistics(value, pool_);
     if (!node.is_weight && is_kept(record)) record.value = converted(value, value.dtype());
   }
+  if (node.is_weight && value.rank() > 1) record.weight_rms = sampled_rms(value);
   return add(std::move(record), node, value);
 }
 

@@ -1,19 +1,21 @@
 // A recording: what every named value of a run was.
 //
 // How the room fits together:
-//   Recorder (here)       watches a Session and makes Records: name, op, inputs, statistics, values where
-//   asked trace_file.h          a recording as a .tlt file, streamed out and mapped in; docs/trace-format.md
-//   structure.h           what a record is for, told by the weights it reads: "blk.3.attn_q", whatever its
-//   name compare.h             two recordings side by side; the first divergence that rounding does not
-//   explain operation.h           one operation with its inputs, taken out of a run: run again on any backend
-//   bounds.h              how far an operation's result may be from the exact one, derived
-//   perturb.h             what rounding does to a whole model, measured: the reference run, disturbed
-//   rows.h, values.h      an operation on some of its rows; tensors as numbers, in any memory layout
-//   weights.h             the weights of a file against their definition, or another file
-//   audit.h               every operation of a run against its definition, as it happens
 //
-// A Record says which records its operation read, with attributes and params: with values kept
-// (RecorderOptions::keep), any operation of a run can be replayed from another run's inputs.
+//   Recorder (here)   watches a Session and makes Records: name, op, inputs, statistics, values where asked
+//   trace_file.h      a recording as a .tlt file, streamed out and mapped in; docs/trace-format.md
+//   structure.h       what a record is for, told by the weights it reads: "blk.3.attn_q", whatever its name
+//   prediction.h      how far rounding takes values apart, from what is seen of their inputs
+//   perturb.h         the same measured: a run of the reference whose operations are disturbed by rounding
+//   compare.h         two recordings side by side; the first divergence that rounding does not explain
+//   operation.h       one operation with its inputs, taken out of a run: run again on any backend
+//   rows.h, values.h  an operation on some of its rows; tensors as numbers, in any memory layout
+//   bounds.h          how far an operation's result may be from the exact one, derived
+//   audit.h           every operation of a run against its definition, as it happens
+//   weights.h         the weights of a file against their definition, or against another file
+//
+// A Record says which records its operation read, with attributes and params. With values kept
+// (RecorderOptions::keep) any operation of a run can be replayed from another run's inputs.
 #pragma once
 
 #include <functional>
@@ -41,6 +43,7 @@ struct Record {
   std::vector<int> inputs = {};         ///< numbers of the records that the operation read
   std::vector<std::string> fuses = {};  ///< names of the values that a fused operation kept to itself
   bool is_weight = false;  ///< of the model file; matrices have no statistics (see `tl inspect --stats`)
+  double weight_rms = 0;   ///< root mean square of a matrix of weights, from a sample of its rows; else 0
   std::string place = {};  ///< "models/llama.tl:27:13"; "" where nothing in a program made it
   Attrs attrs = {};        ///< of the executed operation; not in files
   Params params = {};      ///< as the kernel was given them

@@ -63,6 +63,7 @@ ordered_json to_json(const Record& r) {
                     {"inputs", r.inputs}};
   if (!r.fuses.empty()) j["fuses"] = r.fuses;
   if (r.is_weight) j["weight"] = true;
+  if (r.weight_rms > 0) j["weight_rms"] = r.weight_rms;
   if (!r.place.empty()) j["place"] = r.place;
   if (r.statistics) j["statistics"] = to_json(*r.statistics);
   if (r.value) j["values"] = bytes_of(r.value.dtype(), r.value.elements());
@@ -277,6 +278,8 @@ class Reader {
       }
     if (j.contains("weight"))
       r.is_weight = member(j, "weight", &json::is_boolean, "true or false").get<bool>();
+    if (j.contains("weight_rms"))
+      r.weight_rms = member(j, "weight_rms", &json::is_number, "a number").get<double>();
     if (j.contains("statistics")) r.statistics = read_statistics(j["statistics"]);
     if (j.contains("values")) r.value = read_value(r, integer(j, "values"));
     return r;

@@ -168,6 +168,7 @@ TEST(Recorder, SaysWhatAnOperationReadAndWhereItStands) {
   EXPECT_EQ(weight.name, "output.weight");
   EXPECT_TRUE(weight.is_weight);
   EXPECT_FALSE(weight.statistics);
+  EXPECT_GT(weight.weight_rms, 0);
   EXPECT_TRUE(find(records, "output_norm.weight")->statistics);
   const Record* ids = find(records, "ids");
   ASSERT_NE(ids, nullptr);

@@ -50,6 +50,7 @@ Recording small() {
   w.dtype = DType::q8_0;
   w.shape = {4, 32};
   w.is_weight = true;
+  w.weight_rms = 0.25;
   recording.records.push_back(w);
   return recording;
 }
@@ -94,6 +95,7 @@ TEST(TraceFile, ReadsWhatWasWritten) {
   EXPECT_EQ(x.value.data<float>()[4], 5.0f);
   EXPECT_EQ(load_int(r.records[0].value, 2), 3);
   EXPECT_TRUE(r.records[2].is_weight);
+  EXPECT_EQ(r.records[2].weight_rms, 0.25);
   EXPECT_FALSE(r.records[2].value);
   EXPECT_EQ(r.find("nothing"), nullptr);
 }
