@@ -213,8 +213,7 @@ class AnalysisWalk {
         const auto& loop = ast::as<For>(s);
         expression(loop.sequence.get());
         return scope(s.span.end, [&] {
-          const bool is_int = loop.sequence && loop.sequence->kind == ExprKind::range;
-          declare(Kind::variable, loop.variable->text, loop.variable->span, is_int ? "int" : "");
+          declare(Kind::variable, loop.variable->text, loop.variable->span, type_of(*loop.variable, nullptr));
           statements(loop.body);
         });
       }
@@ -234,7 +233,7 @@ class AnalysisWalk {
     expression(s.value.get());
     std::string type = type_text(s.type);
     if (type.empty() && s.is_tensor) type = "tensor";
-    if (type.empty() && !s.is_tuple) type = inferred(s.value.get());
+    if (type.empty() && !s.is_tuple) type = type_of(*s.names[0], s.value.get());
     for (const auto& n : s.names) {
       const size_t i = declare(Kind::variable, n->text, n->span, type);
       if (!s.is_tuple) out_.definitions_[i].fields = fields_of(s.value.get());
@@ -248,7 +247,7 @@ class AnalysisWalk {
     if (const auto known = find_variable(target->text)) return use(target->span, *known);
     if (const auto known = visible_.find(target->text); known != visible_.end())
       return use(target->span, known->second);
-    const size_t i = declare(Kind::variable, target->text, target->span, inferred(s.value.get()));
+    const size_t i = declare(Kind::variable, target->text, target->span, type_of(*target, s.value.get()));
     out_.definitions_[i].fields = fields_of(s.value.get());
   }
 
@@ -339,6 +338,13 @@ class AnalysisWalk {
     return out;
   }
 
+  /// The type of a variable as the checker knows it; by the form of its value where a syntax error kept the
+  /// file from being checked.
+  std::string type_of(const Name& variable, const Expr* value) const {
+    const std::string known = describe_type(*program_.modules().back(), variable);
+    return known.empty() ? inferred(value) : known;
+  }
+
   /// The type of a value as far as its form tells.
   std::string inferred(const Expr* e) const {
     if (!e) return "";
@@ -382,9 +388,8 @@ class AnalysisWalk {
     const Definition& d = out_.definitions_[*found];
     if (d.function) return type_text(d.function->result);
     if (!d.native) return "";
-    if (d.native->result != TypeKind::object) return kind_name(d.native->result);
-    const size_t arrow = d.native->signature.rfind("-> ");
-    return arrow == std::string::npos ? "" : d.native->signature.substr(arrow + 3);
+    const Type& result = d.native->result;
+    return result.kind == TypeKind::object ? result.name : kind_name(result.kind);
   }
 
   std::string inferred(const Binary& e) const {

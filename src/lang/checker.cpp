@@ -111,9 +111,15 @@ class Checker::Scope {
   uint32_t next_slot_;
 };
 
+Checker::Variable& Checker::add_variable(const Name& name, Known known) {
+  Variable& variable = add_variable(name.text, name.span, std::move(known));
+  remember(name, variable.known);
+  return variable;
+}
+
 Checker::Variable& Checker::add_variable(const std::string& name, Span span, Known known) {
-  if (assigned_.contains(name)) known = {};
-  variables_.push_back({name, next_slot_++, false, span, known});
+  if (changing_.contains(name)) known = {};
+  variables_.push_back({name, next_slot_++, false, span, std::move(known)});
   n_slots_ = std::max(n_slots_, next_slot_);
   return variables_.back();
 }
@@ -138,37 +144,67 @@ Diagnostic& Checker::report(Span span, std::string message, std::string help) {
 
 namespace {
 
-void collect_assigned(const Block& body, std::set<std::string>& out);
+/// The variable that setting `target` changes: x of x[i][j], r of r.field.
+const Name* changed_by(const Expr& target) {
+  if (const auto* index = if_is<Index>(&target)) return changed_by(*index->base);
+  if (const auto* member = if_is<Member>(&target)) return changed_by(*member->object);
+  return if_is<Name>(&target);
+}
 
-void collect_assigned(const Stmt& s, std::set<std::string>& out) {
+/// How often names are bound: declared, and assigned to.
+struct Bindings {
+  std::map<std::string, int> all, assignments;
+
+  void declare(const Name& n) { ++all[n.text]; }
+  void assign(const Name& n) { ++all[n.text], ++assignments[n.text]; }
+  /// Names that may hold one thing now and another later.
+  std::set<std::string> changing() const {
+    std::set<std::string> names;
+    for (const auto& [name, times] : assignments)
+      if (all.at(name) > 1) names.insert(name);
+    return names;
+  }
+};
+
+void collect_bindings(const Block& body, Bindings& out);
+
+void collect_bindings(const Stmt& s, Bindings& out) {
   switch (s.kind) {
+    case StmtKind::let:
+      for (const auto& n : ast::as<Let>(s).names) out.declare(*n);
+      return;
     case StmtKind::assign:
-      if (const auto* n = if_is<Name>(ast::as<Assign>(s).target.get())) out.insert(n->text);
+      if (const auto* n = changed_by(*ast::as<Assign>(s).target)) out.assign(*n);
       return;
     case StmtKind::equation:
-      out.insert(ast::as<Equation>(s).target->text);
-      return;
+      return out.assign(*ast::as<Equation>(s).target);
     case StmtKind::conditional:
-      for (const auto& arm : ast::as<Conditional>(s).arms) collect_assigned(arm.body, out);
+      for (const auto& arm : ast::as<Conditional>(s).arms) collect_bindings(arm.body, out);
       return;
     case StmtKind::for_loop:
-      return collect_assigned(ast::as<For>(s).body, out);
+      out.declare(*ast::as<For>(s).variable);
+      return collect_bindings(ast::as<For>(s).body, out);
     case StmtKind::while_loop:
-      return collect_assigned(ast::as<While>(s).body, out);
+      return collect_bindings(ast::as<While>(s).body, out);
     case StmtKind::block:
-      return collect_assigned(ast::as<BlockStatement>(s).body, out);
+      return collect_bindings(ast::as<BlockStatement>(s).body, out);
     default:
       return;
   }
 }
 
-void collect_assigned(const Block& body, std::set<std::string>& out) {
-  for (const StmtPtr& s : body.statements) collect_assigned(*s, out);
+void collect_bindings(const Block& body, Bindings& out) {
+  for (const StmtPtr& s : body.statements) collect_bindings(*s, out);
 }
 
 }  // namespace
 
 void Checker::run() {
+  // What a function or an equation assigns to may be anything by the time it is read.
+  Bindings bindings;
+  for (const auto& f : module_.ast->functions) collect_bindings(f->body, bindings);
+  for (const StmtPtr& s : module_.ast->globals) collect_bindings(*s, bindings);
+  changing_ = bindings.changing();
   {
     const Scope scope(*this);
     --blocks_;
@@ -187,10 +223,12 @@ void Checker::function(Function& f) {
   uses_ = &function_uses_[&f];
   variables_.clear();
   closed_.clear();
-  assigned_.clear();
   next_slot_ = n_slots_ = 0;
   loops_ = blocks_ = 0;
-  collect_assigned(f.body, assigned_);
+  Bindings bindings;
+  for (const Parameter& p : f.parameters) ++bindings.all[p.name];
+  collect_bindings(f.body, bindings);
+  changing_ = bindings.changing();
   parameters(f);
   f.is_typed = f.result.kind != TypeKind::any ||
                std::any_of(f.parameters.begin(), f.parameters.end(),
@@ -214,18 +252,12 @@ void Checker::parameters(Function& f) {
     if (p.default_value) {
       // A default sees the parameters before it.
       const Known known = expression(p.default_value);
-      if (p.type.kind != TypeKind::any) {
-        Argument a;
-        const Span span = p.type.span;
-        a.value = std::move(p.default_value);
-        argument(a, known, p.type, p.name, f.name, span);
-        p.default_value = std::move(a.value);
-      }
+      argument(p.default_value->span, known, p.type, p.name, f.name, p.type.span);
       had_default = true;
     } else if (had_default) {
       report(p.span, fmt::format("parameter '{}' needs a default, since the one before it has one", p.name));
     }
-    add_variable(p.name, p.span, {p.type.kind, &p.type});
+    add_variable(p.name, p.span, known_of(p.type));
   }
   dimensions(f, f.result);
 }
@@ -288,6 +320,23 @@ void Checker::statement(StmtPtr& s) {
   }
 }
 
+/// What a declared type and the value that it was given tell together.
+static Known refined(Known declared, const Known& value) {
+  if (declared.kind == value.kind && !declared.is_tensor()) {
+    Known both = value;
+    both.type = declared.type;
+    return both;
+  }
+  if (!declared.is_tensor() || !value.is_tensor() || !value.shape) return declared;
+  if (!declared.shape) {
+    declared.shape = value.shape;
+  } else if (declared.shape->size() == value.shape->size()) {
+    for (size_t i = 0; i < value.shape->size(); ++i)
+      if (!(*declared.shape)[i].is_known()) (*declared.shape)[i] = (*value.shape)[i];
+  }
+  return declared;
+}
+
 void Checker::let(StmtPtr& s) {
   auto& node = ast::as<Let>(*s);
   if (!node.is_tuple && node.value && has_index_names(*node.value)) {
@@ -303,31 +352,32 @@ void Checker::let(StmtPtr& s) {
     if (node.is_tensor && node.type.kind != TypeKind::tensor)
       report(node.type.span, fmt::format("a tensor cannot have the type '{}'", node.type.name),
              "tensor x: float32[2, 3] = …");
-    else if (!node.is_tensor) {
-      Argument a;
-      const Span span = node.type.span;
-      a.value = std::move(node.value);
-      argument(a, known, node.type, node.names[0]->text, "", span);
-      node.value = std::move(a.value);
-    }
-    known = {node.type.kind, &node.type};
-  } else if (node.is_tensor) {
-    known = {TypeKind::tensor, nullptr};
+    else if (!node.is_tensor)
+      argument(node.value->span, known, node.type, node.names[0]->text, "", node.type.span);
+    known = refined(known_of(node.type), known);
+  } else if (node.is_tensor && !known.is_tensor()) {
+    known = {TypeKind::tensor};
   }
   if (node.is_tuple && known.kind != TypeKind::any && known.kind != TypeKind::list)
     report(node.value->span,
            fmt::format("let ({}, …) takes a list apart, not {}", node.names[0]->text, describe(known.kind)));
-  declare_names(node, node.is_tuple ? Known{} : known);
+  declare_names(node, known);
   if (node.is_tensor) variables_.back().declared = &node.type;
 }
 
-void Checker::declare_names(Let& node, Known known) {
-  for (auto& n : node.names) {
+void Checker::declare_names(Let& node, const Known& value) {
+  for (size_t i = 0; i < node.names.size(); ++i) {
+    Name& n = *node.names[i];
+    Known known = value;
+    if (node.is_tuple)
+      known = value.items && value.items->size() == node.names.size() ? (*value.items)[i] : Known{};
     if (is_top_level()) {  // its slot was given by declare()
-      n->binding = Binding::global;
-      variables_.push_back({n->text, n->slot, true, n->span, assigned_.contains(n->text) ? Known{} : known});
+      n.binding = Binding::global;
+      if (changing_.contains(n.text)) known = {};
+      remember(n, known);
+      variables_.push_back({n.text, n.slot, true, n.span, std::move(known)});
     } else {
-      bind(*n, add_variable(n->text, n->span, known));
+      bind(n, add_variable(n, std::move(known)));
     }
   }
 }
@@ -367,7 +417,7 @@ void Checker::assign(StmtPtr& s) {
   }
   if (node.op != AssignOp::set) return unknown_name(*target, false);
   node.declares = true;
-  bind(*target, add_variable(target->text, target->span, known));
+  bind(*target, add_variable(*target, known));
 }
 
 static bool can_be_tensor(TypeKind kind) {
@@ -435,6 +485,21 @@ void Checker::conditional(Conditional& s) {
   }
 }
 
+/// What is known of a loop's variable.
+static Known element_of(const For& s, const Known& sequence) {
+  if (s.sequence->kind == ExprKind::range) return {TypeKind::integer};
+  if (sequence.is_tensor() && sequence.shape && !sequence.shape->empty()) {
+    Known row = sequence;
+    row.type = nullptr;
+    row.shape->erase(row.shape->begin());
+    return row;
+  }
+  if (!sequence.items || sequence.items->empty()) return {};
+  Known all = sequence.items->front();
+  for (const Known& item : *sequence.items) all = common(all, item);
+  return all;
+}
+
 void Checker::for_loop(For& s) {
   const Known known = expression(s.sequence);
   if (known.kind == TypeKind::integer)
@@ -442,8 +507,7 @@ void Checker::for_loop(For& s) {
   else if (known.kind == TypeKind::floating || known.kind == TypeKind::boolean)
     report(s.sequence->span, fmt::format("a loop goes over a list or a range, not {}", describe(known.kind)));
   const Scope scope(*this);
-  const Known element = s.sequence->kind == ExprKind::range ? Known{TypeKind::integer, nullptr} : Known{};
-  bind(*s.variable, add_variable(s.variable->text, s.variable->span, element));
+  bind(*s.variable, add_variable(*s.variable, element_of(s, known)));
   ++loops_;
   block(s.body);
   --loops_;
@@ -461,7 +525,7 @@ void Checker::return_value(Return& s) {
     report(s.span, "'return' stands outside a function");
     return;
   }
-  const Known known = s.value ? expression(s.value) : Known{TypeKind::nothing, nullptr};
+  const Known known = s.value ? expression(s.value) : Known{TypeKind::nothing};
   result(known, s.value ? s.value->span : s.span);
 }
 
@@ -469,16 +533,12 @@ void Checker::return_value(Return& s) {
 void Checker::result(Known known, Span span) {
   const Type& declared = function_->result;
   if (declared.kind == TypeKind::any || known.kind == TypeKind::any) return;
-  Argument a;
   if (known.kind == TypeKind::nothing && declared.kind != TypeKind::nothing) {
     report(span, fmt::format("'{}' returns nothing here, but its result is declared", function_->name))
         .notes.push_back({declared.span, fmt::format("as {} here", declared.name)});
     return;
   }
-  auto place = std::make_unique<Boolean>();
-  place->span = span;
-  a.value = std::move(place);
-  argument(a, known, declared, "", function_->name, declared.span);
+  argument(span, known, declared, "", function_->name, declared.span);
 }
 
 /// The last statement of a function that declares a result must be able to give one.
@@ -488,11 +548,36 @@ void Checker::last_value(const Block& body) {
   const bool gives_nothing = body.statements.empty() || body.statements.back()->kind == StmtKind::for_loop ||
                              (body.statements.back()->kind == StmtKind::while_loop &&
                               ast::as<While>(*body.statements.back()).condition);
-  if (!gives_nothing) return;
+  if (!gives_nothing) return last_statement(body);
   const Span end = body.statements.empty() ? body.span : body.statements.back()->span;
   report({end.source, end.begin, std::min(end.end, end.begin + 1)},
          fmt::format("'{}' ends without a value, but its result is declared", function_->name))
       .notes.push_back({declared.span, fmt::format("as {} here", declared.name)});
+}
+
+/// Compares what is known of a body's value with the declared result.
+void Checker::last_statement(const Block& body) {
+  if (body.statements.empty()) return;
+  const Stmt& s = *body.statements.back();
+  const Expr* value = nullptr;
+  switch (s.kind) {
+    case StmtKind::expression:
+      value = ast::as<Expression>(s).value.get();
+      break;
+    case StmtKind::assign:
+      if (ast::as<Assign>(s).op == AssignOp::set) value = ast::as<Assign>(s).value.get();
+      break;
+    case StmtKind::conditional:
+      for (const auto& arm : ast::as<Conditional>(s).arms) last_statement(arm.body);
+      return;
+    case StmtKind::block:
+      return last_statement(ast::as<BlockStatement>(s).body);
+    default:
+      return;
+  }
+  const auto known = module_.types.find(value);
+  if (known != module_.types.end() && known->second.kind != TypeKind::nothing)
+    result(known->second, value->span);
 }
 
 }  // namespace tl::lang

@@ -9,20 +9,15 @@
 #include <vector>
 
 #include "lang/checker.h"
+#include "lang/known.h"
+#include "lang/stand_ins.h"
 
 namespace tl::lang {
-
-/// What is known about a value before running: its kind, and for tensors the declared type. TypeKind::any:
-/// nothing.
-struct Known {
-  ast::TypeKind kind = ast::TypeKind::any;
-  const ast::Type* type = nullptr;
-};
 
 class Checker {
  public:
   Checker(LoadedModule& module, const Library& library, std::vector<Diagnostic>& diagnostics)
-      : module_(module), library_(library), diagnostics_(diagnostics) {}
+      : module_(module), library_(library), diagnostics_(diagnostics), stand_ins_(library) {}
   void run();
 
  private:
@@ -47,6 +42,7 @@ class Checker {
 
   // Scopes
   class Scope;
+  Variable& add_variable(const ast::Name& name, Known known = {});
   Variable& add_variable(const std::string& name, Span span, Known known = {});
   const Variable* find_variable(std::string_view name) const;
   void bind(ast::Name& name, const Variable& variable);
@@ -59,7 +55,7 @@ class Checker {
   void block(ast::Block& body);
   void statement(ast::StmtPtr& s);
   void let(ast::StmtPtr& s);
-  void declare_names(ast::Let& let, Known known);
+  void declare_names(ast::Let& let, const Known& value);
   bool is_top_level() const { return !function_ && blocks_ == 0; }  ///< where variables are globals
   void assign(ast::StmtPtr& s);
   bool assign_file(ast::Assign& s);
@@ -71,9 +67,12 @@ class Checker {
   void return_value(ast::Return& s);
   void result(Known value, Span span);
   void last_value(const ast::Block& body);
+  void last_statement(const ast::Block& body);
 
   // Expressions (checker_expressions.cpp)
   Known expression(ast::ExprPtr& e);
+  Known infer(ast::ExprPtr& e);
+  void remember(const ast::Expr& e, const Known& known);
   Known name(ast::Name& n);
   Known unary(ast::Unary& e);
   Known binary(ast::Binary& e);
@@ -83,9 +82,19 @@ class Checker {
   Known call_user(ast::Call& e, const ast::Function& f);
   Known call_native(ast::Call& e, const NativeFunction& f);
   bool dimension_value(ast::ExprPtr& e);
-  void index_items(std::vector<ast::IndexItem>& items);
-  void argument(const ast::Argument& a, Known value, const ast::Type& type, std::string_view parameter,
+  std::vector<Known> index_items(std::vector<ast::IndexItem>& items);
+  bool argument(Span place, const Known& value, const ast::Type& type, std::string_view parameter,
                 std::string_view function, Span declared);
+
+  // Shapes (checker_shapes.cpp)
+  Known shape_of_binary(const ast::Binary& e, const Known& a, const Known& b);
+  Known shape_of_unary(const ast::Unary& e, const Known& operand);
+  Known shape_of_index(const ast::Index& e, const Known& base, const std::vector<Known>& keys);
+  Known shape_of_native(const ast::Call& e, const NativeFunction& f, const std::vector<Known>& arguments);
+  Known shape_of_equation(const ast::Equation& e);
+  Known shape_of_user(const ast::Call& e, const ast::Function& f, const std::vector<Known>& arguments);
+  Known trial(std::span<const Known> operands, const StandIns::Operation& operation, bool refusal_is_proof,
+              Span place, ast::TypeKind otherwise);
   bool resolve(ast::Name& n);
   bool look_up(ast::Name& n);
   void unknown_name(const ast::Name& n, bool is_function);
@@ -105,7 +114,8 @@ class Checker {
   std::unique_ptr<ast::Equation> as_equation(std::unique_ptr<ast::Name> target, ast::ExprPtr rhs,
                                              ast::Projection projection, Span span);
   void check_rank(Known base, size_t positions, Span span);
-  void bind_target(ast::Equation& e, bool declares_always, bool is_partial);
+  void check_free(const std::vector<ast::IndexItem>& items);
+  void bind_target(ast::Equation& e, bool declares_always, bool is_partial, const Known& known);
 
   // What is defined at top level (checker_globals.cpp)
   void globals();
@@ -120,10 +130,11 @@ class Checker {
   LoadedModule& module_;
   const Library& library_;
   std::vector<Diagnostic>& diagnostics_;
+  StandIns stand_ins_;
   ast::Function* function_ = nullptr;             ///< whose body is being checked; null at top level
   std::vector<Variable> variables_;               ///< in scope, innermost last
   std::vector<ClosedVariable> closed_;            ///< of inner blocks that have ended, for hints
-  std::set<std::string> assigned_;                ///< names the function assigns to: their kind may change
+  std::set<std::string> changing_;                ///< names that may hold one thing now and another later
   std::set<std::string>* index_names_ = nullptr;  ///< of the equation being checked
   ast::Equation* equation_ = nullptr;             ///< being checked, where its target is bound already
   Uses* uses_ = nullptr;                          ///< of what is being checked

@@ -133,6 +133,7 @@ void Checker::equation(Equation& e, bool declares_always) {
   collect_from_items(e.lhs, names);
   collect_index_names(e.rhs.get(), names);
   collect_index_names(e.where.get(), names);
+  const size_t n_before = diagnostics_.size();
   std::vector<const Expr*> ranged;
   collect_ranged(e.where.get(), ranged);
   for (const Expr* r : ranged) collect_bare(r, names);
@@ -142,7 +143,7 @@ void Checker::equation(Equation& e, bool declares_always) {
   const bool is_partial = std::any_of(e.lhs.begin(), e.lhs.end(), [](const IndexItem& item) {
     return item.last_only || !item.value || item.value->grouped || item.value->kind != ExprKind::name;
   });
-  if (is_partial && !e.is_declaration) bind_target(e, declares_always, is_partial);
+  if (is_partial && !e.is_declaration) bind_target(e, declares_always, is_partial, {TypeKind::tensor});
   std::set<std::string>* const outer = std::exchange(index_names_, &names);
   equation_ = is_partial || e.is_declaration ? &e : nullptr;
   equation_items(e.lhs);
@@ -150,16 +151,21 @@ void Checker::equation(Equation& e, bool declares_always) {
   if (e.where) equation_expression(e.where, false);
   index_names_ = outer;
   equation_ = nullptr;
+  if (!names.empty()) check_free(e.lhs);
 
   const bool is_plain = !e.where && (e.projection == Projection::assign || e.projection == Projection::sum) &&
                         std::all_of(e.lhs.begin(), e.lhs.end(), [](const IndexItem& i) {
                           return i.kind == IndexItem::Kind::value && !i.normalised && !i.last_only;
                         });
-  if (!is_partial && !e.is_declaration) bind_target(e, declares_always, is_partial);
+  if (!is_partial && !e.is_declaration) {
+    // Without an index name it may set an element of a list.
+    const bool is_sound = diagnostics_.size() == n_before && !names.empty();
+    bind_target(e, declares_always, is_partial, is_sound ? shape_of_equation(e) : Known{TypeKind::tensor});
+  }
   e.may_set_element = is_plain && !e.lhs.empty() && names.empty() && !e.declares;
 }
 
-void Checker::bind_target(Equation& e, bool declares_always, bool is_partial) {
+void Checker::bind_target(Equation& e, bool declares_always, bool is_partial, const Known& known) {
   const Variable* variable = declares_always ? nullptr : find_variable(e.target->text);
   const auto global = module_.visible.find(e.target->text);
   if (variable) {
@@ -172,7 +178,7 @@ void Checker::bind_target(Equation& e, bool declares_always, bool is_partial) {
     e.may_grow = is_top_level() && is_partial;
   } else {
     e.declares = e.may_grow = true;
-    Variable& added = add_variable(e.target->text, e.target->span, {TypeKind::tensor, nullptr});
+    Variable& added = add_variable(*e.target, known);
     added.grows = is_partial;
     bind(*e.target, added);
   }
@@ -192,8 +198,9 @@ void Checker::equation_items(std::vector<IndexItem>& items) {
 }
 
 void Checker::equation_name(Name& n, bool in_brackets) {
-  if (find_variable(n.text)) {
+  if (const Variable* variable = find_variable(n.text)) {
     resolve(n);
+    remember(n, variable->known);
   } else if (index_names_->contains(n.text)) {
     n.binding = Binding::index;
   } else if (!resolve(n)) {
@@ -247,23 +254,40 @@ void Checker::equation_index(Index& e) {
   const auto* n = if_is<Name>(e.base.get());
   const bool is_target =
       n && equation_ && n->binding == equation_->target->binding && n->slot == equation_->target->slot;
-  if (is_target)
+  if (is_target) {
     equation_->reads_target = true;
-  else
-    check_rank(base, e.items.size(), e.span);
+    return;
+  }
+  check_rank(base, e.items.size(), e.span);
+  if (base.is_tensor()) check_free(e.items);
+}
+
+/// A bare name at a position of a tensor is an index name; one that is an int would be captured silently.
+void Checker::check_free(const std::vector<IndexItem>& items) {
+  for (const IndexItem& item : items) {
+    const auto* n = if_is<Name>(item.value.get());
+    const Variable* variable = n && !n->grouped ? find_variable(n->text) : nullptr;
+    if (!variable || variable->known.kind != TypeKind::integer) continue;
+    const auto [line, column] = variable->span.source->position(variable->span.begin);
+    report(n->span,
+           fmt::format("index names must be free: `{}` is the int declared at {}:{}", n->text, line, column),
+           fmt::format("write ({}) to read at its value, or choose another index name", n->text));
+  }
 }
 
 void Checker::check_rank(Known base, size_t positions, Span span) {
-  if (!base.type || !base.type->has_shape || base.type->dims.size() == positions) return;
-  for (const Dim& d : base.type->dims)
-    if (d.kind == Dim::Kind::rest) return;
-  report(span, fmt::format("{} index positions for a tensor of rank {}", positions, base.type->dims.size()),
-         "an equation names every axis")
-      .notes.push_back({base.type->span, "it is declared here"});
+  if (!base.shape || base.shape->size() == positions) return;
+  auto& d =
+      report(span, fmt::format("{} index positions for a tensor of rank {}", positions, base.shape->size()),
+             "an equation names every axis");
+  if (base.type) d.notes.push_back({base.type->span, "it is declared here"});
 }
 
 void Checker::equation_call(ExprPtr& e) {
-  if (dimension_value(e)) return;
+  if (dimension_value(e)) {
+    if (const auto* d = if_is<Name>(e.get())) remember(*d, int_of(Extent::named(d->text)));
+    return;
+  }
   auto& node = ast::as<Call>(*e);
   auto* callee = if_is<Name>(node.callee.get());
   for (Argument& a : node.arguments) equation_expression(a.value, false);

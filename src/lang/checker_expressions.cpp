@@ -183,25 +183,53 @@ Known Checker::name(Name& n) {
     return {};
   }
   if (const Variable* variable = find_variable(n.text)) return variable->known;
-  if (n.binding == Binding::function || n.binding == Binding::native) return {TypeKind::function, nullptr};
-  return {};
+  if (n.binding == Binding::function || n.binding == Binding::native) return {TypeKind::function};
+  Known known;
+  if (n.binding == Binding::dtype) {
+    known.kind = TypeKind::string;
+    known.literal = Value(n.text);
+  }
+  return known;
 }
 
 // ---------------------------------------------------------------------------------------------- expressions
 
+/// Checks an expression, and remembers what is known of its value.
 Known Checker::expression(ExprPtr& e) {
+  Known known = infer(e);
+  remember(*e, known);
+  return known;
+}
+
+void Checker::remember(const Expr& e, const Known& known) {
+  if (known.kind != TypeKind::any) module_.types[&e] = known;
+}
+
+/// A value that is written down.
+static Known literal(TypeKind kind, Value value) {
+  Known known{kind};
+  known.literal = std::move(value);
+  return known;
+}
+
+Known Checker::infer(ExprPtr& e) {
   switch (e->kind) {
     case ExprKind::integer:
-      return {TypeKind::integer, nullptr};
+      return int_of(Extent::constant(ast::as<Integer>(*e).value));
     case ExprKind::floating:
-      return {TypeKind::floating, nullptr};
+      return literal(TypeKind::floating, Value(ast::as<Floating>(*e).value));
     case ExprKind::boolean:
-      return {TypeKind::boolean, nullptr};
+      return literal(TypeKind::boolean, Value(ast::as<Boolean>(*e).value));
     case ExprKind::string:
-      return {TypeKind::string, nullptr};
-    case ExprKind::list:
-      for (ExprPtr& item : ast::as<List>(*e).items) expression(item);
-      return {TypeKind::list, nullptr};
+      return literal(TypeKind::string, Value(ast::as<String>(*e).value));
+    case ExprKind::list: {
+      constexpr size_t kMostItems = 32;
+      auto items = std::make_shared<std::vector<Known>>();
+      for (ExprPtr& item : ast::as<List>(*e).items) items->push_back(expression(item));
+      Known known{TypeKind::list};
+      if (items->size() <= kMostItems) known.items = std::move(items);
+      return known;
+    }
     case ExprKind::record: {
       std::set<std::string_view> seen;
       for (auto& field : ast::as<Record>(*e).fields) {
@@ -209,7 +237,7 @@ Known Checker::expression(ExprPtr& e) {
           report(field.span, fmt::format("field '{}' is given twice", field.name));
         expression(field.value);
       }
-      return {TypeKind::record, nullptr};
+      return {TypeKind::record};
     }
     case ExprKind::name:
       return name(ast::as<Name>(*e));
@@ -222,9 +250,9 @@ Known Checker::expression(ExprPtr& e) {
       for (ExprPtr* bound : {&range.begin, &range.end}) {
         const Known known = expression(*bound);
         if (known.kind != TypeKind::any && known.kind != TypeKind::integer)
-          report((*bound)->span, fmt::format("the bounds of a range are ints, not {}", describe(known.kind)));
+          report((*bound)->span, fmt::format("the bounds of a range are ints, not {}", describe(known)));
       }
-      return {TypeKind::list, nullptr};
+      return {TypeKind::list};
     }
     case ExprKind::cast:
       return cast(ast::as<Cast>(*e));
@@ -246,7 +274,7 @@ Known Checker::expression(ExprPtr& e) {
     }
     case ExprKind::ask:
       expression(ast::as<Ask>(*e).operand);
-      return {TypeKind::nothing, nullptr};
+      return {TypeKind::nothing};
   }
   return {};
 }
@@ -255,16 +283,17 @@ Known Checker::unary(Unary& e) {
   const Known known = expression(e.operand);
   switch (known.kind) {
     case TypeKind::any:
+      return {};
     case TypeKind::tensor:
-      return {known.kind, nullptr};
+      return shape_of_unary(e, known);
     case TypeKind::list:
       return {};
     case TypeKind::boolean:
-      if (e.op == UnaryOp::logical_not) return known;
+      if (e.op == UnaryOp::logical_not) return {TypeKind::boolean};
       break;
     case TypeKind::integer:
     case TypeKind::floating:
-      if (e.op == UnaryOp::negate) return known;
+      if (e.op == UnaryOp::negate) return shape_of_unary(e, known);
       break;
     default:
       break;
@@ -286,8 +315,8 @@ bool can_calculate(TypeKind k) {
 }  // namespace
 
 Known Checker::binary(Binary& e) {
-  const TypeKind a = expression(e.left).kind;
-  const TypeKind b = expression(e.right).kind;
+  const Known left = expression(e.left), right = expression(e.right);
+  const TypeKind a = left.kind, b = right.kind;
   if (e.juxtaposed) {
     report(e.right->span, "two values stand side by side",
            "an operator or a comma is missing; only the factors of an equation multiply this way");
@@ -301,36 +330,39 @@ Known Checker::binary(Binary& e) {
   if (is_arithmetic(e.op)) {
     if (a == TypeKind::string || b == TypeKind::string) {
       if (a == TypeKind::any || b == TypeKind::any) return {};
-      if (e.op == BinaryOp::add && a == b) return {TypeKind::string, nullptr};
+      if (e.op == BinaryOp::add && a == b) return {TypeKind::string};
       if (e.op == BinaryOp::multiply && (a == TypeKind::integer || b == TypeKind::integer))
-        return {TypeKind::string, nullptr};
+        return {TypeKind::string};
       return mismatch(e.op == BinaryOp::add ? "str(x) makes a string of a value" : "");
     }
     if (!can_calculate(a) || !can_calculate(b)) return mismatch();
-    if (a == TypeKind::tensor || b == TypeKind::tensor) return {TypeKind::tensor, nullptr};
+    if (a == TypeKind::tensor || b == TypeKind::tensor) return shape_of_binary(e, left, right);
     const bool is_plain = e.op != BinaryOp::matmul && e.op != BinaryOp::outer && e.op != BinaryOp::hadamard;
     if (a == TypeKind::integer && b == TypeKind::integer && is_plain && e.op != BinaryOp::power)
-      return {TypeKind::integer, nullptr};
+      return shape_of_binary(e, left, right);
     if (is_number(a) && is_number(b) && is_plain && (a != b || a == TypeKind::floating))
-      return {TypeKind::floating, nullptr};
+      return {TypeKind::floating};
     return {};
   }
   if (e.op == BinaryOp::logical_and || e.op == BinaryOp::logical_or) {
     for (const auto& [kind, side] : {std::pair{a, &e.left}, std::pair{b, &e.right}})
       if (kind != TypeKind::any && kind != TypeKind::boolean && kind != TypeKind::tensor)
         report((*side)->span, fmt::format("'{}' joins bools, not {}", spelling(e.op), describe(kind)));
-    return a == TypeKind::boolean && b == TypeKind::boolean ? Known{TypeKind::boolean, nullptr} : Known{};
+    return a == TypeKind::boolean && b == TypeKind::boolean ? Known{TypeKind::boolean} : Known{};
   }
   const bool is_order = e.op >= BinaryOp::less && e.op <= BinaryOp::approximately;
   const bool is_scalar = (is_number(a) && is_number(b)) || (a == TypeKind::string && b == TypeKind::string);
   if (is_order && a != TypeKind::any && b != TypeKind::any && !is_scalar &&
       (!can_calculate(a) || !can_calculate(b)))
     return mismatch();
-  return is_scalar ? Known{TypeKind::boolean, nullptr} : Known{};
+  const bool is_elementwise =
+      (a == TypeKind::tensor && can_calculate(b)) || (b == TypeKind::tensor && can_calculate(a));
+  if (is_elementwise && e.op != BinaryOp::in) return shape_of_binary(e, left, right);
+  return is_scalar ? Known{TypeKind::boolean} : Known{};
 }
 
 Known Checker::cast(Cast& e) {
-  expression(e.operand);
+  const Known known = expression(e.operand);
   switch (e.type.kind) {
     case TypeKind::tensor:
     case TypeKind::integer:
@@ -343,21 +375,35 @@ Known Checker::cast(Cast& e) {
              "as takes an element type, int, float, bool or string");
   }
   if (e.type.has_shape) report(e.type.span, "'as' converts elements and takes no shape", "use reshape");
-  return {e.type.kind, nullptr};
+  if (e.type.kind == TypeKind::tensor && known.is_tensor()) {
+    Known converted = known;
+    converted.type = nullptr;
+    converted.dtype = e.type.dtype;
+    return converted;
+  }
+  // A tensor stays one, unless it has rank 0 and becomes a number.
+  const bool may_be_tensor = known.kind == TypeKind::any || known.is_tensor();
+  if (may_be_tensor && e.type.kind != TypeKind::tensor && e.type.kind != TypeKind::string) return {};
+  return {e.type.kind};
 }
 
-void Checker::index_items(std::vector<IndexItem>& items) {
+/// What is known of the positions: of each item its value, or the bounds and the step of a slice.
+std::vector<Known> Checker::index_items(std::vector<IndexItem>& items) {
+  std::vector<Known> known;
   for (IndexItem& item : items) {
     if (item.normalised || item.last_only)
       report(item.span, fmt::format("'{}' marks an index of an equation", item.normalised ? "j." : "*t"));
-    for (ExprPtr* part : {&item.value, &item.begin, &item.end, &item.step})
-      if (*part) expression(*part);
+    if (item.kind == IndexItem::Kind::value) known.push_back(expression(item.value));
+    if (item.kind != IndexItem::Kind::slice) continue;
+    for (ExprPtr* part : {&item.begin, &item.end, &item.step})
+      known.push_back(*part ? expression(*part) : Known{TypeKind::nothing});
   }
+  return known;
 }
 
 Known Checker::index(Index& e) {
   const Known base = expression(e.base);
-  index_items(e.items);
+  const std::vector<Known> keys = index_items(e.items);
   switch (base.kind) {
     case TypeKind::integer:
     case TypeKind::floating:
@@ -367,19 +413,8 @@ Known Checker::index(Index& e) {
       report(e.span, fmt::format("{} cannot be indexed", describe(base.kind)));
       return {};
     default:
-      break;
+      return shape_of_index(e, base, keys);
   }
-  if (base.type && base.type->has_shape) {
-    const auto positions = std::count_if(e.items.begin(), e.items.end(), [](const IndexItem& i) {
-      return i.kind != IndexItem::Kind::ellipsis;
-    });
-    const bool has_rest = std::any_of(base.type->dims.begin(), base.type->dims.end(),
-                                      [](const Dim& d) { return d.kind == Dim::Kind::rest; });
-    if (!has_rest && static_cast<size_t>(positions) > base.type->dims.size())
-      report(e.span, fmt::format("{} positions index a tensor of rank {}", positions, base.type->dims.size()))
-          .notes.push_back({base.type->span, "it is declared here"});
-  }
-  return base.kind == TypeKind::tensor ? Known{TypeKind::tensor, nullptr} : Known{};
 }
 
 // ---------------------------------------------------------------------------------------------------- calls
@@ -414,7 +449,10 @@ bool Checker::dimension_value(ExprPtr& e) {
 }
 
 Known Checker::call(ExprPtr& e) {
-  if (dimension_value(e)) return {TypeKind::integer, nullptr};
+  if (dimension_value(e)) {
+    const auto* dimension = if_is<Name>(e.get());
+    return dimension ? int_of(Extent::named(dimension->text)) : Known{TypeKind::integer};
+  }
   auto& node = ast::as<Call>(*e);
   auto* callee = if_is<Name>(node.callee.get());
   if (callee && !resolve(*callee)) {
@@ -446,11 +484,12 @@ Known Checker::call_user(Call& e, const Function& f) {
     return {f.result.kind, &f.result};
   }
   e.planned = true;
+  bool fits = true;
   for (size_t i = 0; i < e.arguments.size(); ++i) {
     const Parameter& p = f.parameters[e.plan[i]];
-    argument(e.arguments[i], known[i], p.type, p.name, f.name, p.span);
+    fits = argument(e.arguments[i].value->span, known[i], p.type, p.name, f.name, p.span) && fits;
   }
-  return {f.result.kind, &f.result};
+  return fits ? shape_of_user(e, f, known) : Known{f.result.kind, &f.result};
 }
 
 Known Checker::call_native(Call& e, const NativeFunction& f) {
@@ -463,12 +502,14 @@ Known Checker::call_native(Call& e, const NativeFunction& f) {
     return {};
   }
   e.planned = true;
+  bool fits = true;
   for (size_t i = 0; i < e.arguments.size(); ++i) {
     const NativeParameter& p = f.parameters[std::min<size_t>(e.plan[i], f.parameters.size() - 1)];
     const bool may_be_void = !p.is_required && known[i].kind == TypeKind::nothing;
-    if (!may_be_void) argument(e.arguments[i], known[i], p.type, p.name, f.name, {});
+    if (!may_be_void)
+      fits = argument(e.arguments[i].value->span, known[i], p.type, p.name, f.name, {}) && fits;
   }
-  return {f.result, nullptr};
+  return fits ? shape_of_native(e, f, known) : result_of(f);
 }
 
 namespace {
@@ -483,54 +524,44 @@ bool accepts(const Type& type, TypeKind value) {
       return value == TypeKind::integer;
     case TypeKind::tensor:
       return is_number(value) || value == TypeKind::list || value == TypeKind::boolean;
-    case TypeKind::list:
-      return false;
     default:
       return false;
   }
 }
 
-/// The first dimension that cannot agree, or nothing. Both shapes are given.
-bool shapes_may_agree(const Type& a, const Type& b) {
-  const auto has_rest = [](const Type& t) {
-    return std::any_of(t.dims.begin(), t.dims.end(), [](const Dim& d) { return d.kind == Dim::Kind::rest; });
-  };
-  if (!a.has_shape || !b.has_shape || has_rest(a) || has_rest(b)) return true;
-  if (a.dims.size() != b.dims.size()) return false;
-  for (size_t i = 0; i < a.dims.size(); ++i)
-    if (a.dims[i].kind == Dim::Kind::fixed && b.dims[i].kind == Dim::Kind::fixed &&
-        a.dims[i].size != b.dims[i].size)
-      return false;
+/// Whether a tensor of which this much is known may be passed where `type` is declared.
+bool may_fit(const Type& type, const Known& value) {
+  if (type.dtype && value.dtype) {
+    const bool is_float_like = is_float(*value.dtype) || is_quantised(*value.dtype);
+    if (is_float(*type.dtype) ? !is_float_like : *value.dtype != *type.dtype) return false;
+  }
+  const Known declared = known_of(type);
+  if (!declared.shape || !value.shape) return true;
+  if (declared.shape->size() != value.shape->size()) return false;
+  for (size_t i = 0; i < value.shape->size(); ++i)
+    if (clash((*declared.shape)[i], (*value.shape)[i])) return false;
   return true;
-}
-
-std::string type_text(const Type& t) {
-  return std::string(t.span.source->text().substr(t.span.begin, t.span.end - t.span.begin));
 }
 
 }  // namespace
 
-/// Reports an argument (or, without a parameter name, a result) that cannot be of the declared type.
-void Checker::argument(const Argument& a, Known value, const Type& type, std::string_view parameter,
+/// Whether a value may be of the type that is declared for an argument, a variable (without a function name)
+/// or a result (without a parameter name). Reports it otherwise.
+bool Checker::argument(Span place, const Known& value, const Type& type, std::string_view parameter,
                        std::string_view function, Span declared) {
-  const auto subject = [&] {
-    if (parameter.empty()) return fmt::format("the result of {}", function);
-    if (function.empty()) return fmt::format("'{}'", parameter);
-    return fmt::format("argument '{}' of {}", parameter, function);
-  };
-  const auto note = [&](Diagnostic& d) {
-    if (declared) d.notes.push_back({declared, "it is declared here"});
-  };
-  if (!accepts(type, value.kind)) {
-    std::string expected(describe(type.kind));
-    if (type.kind == TypeKind::object) expected = fmt::format("a {}", type.name);
-    return note(report(a.value->span,
-                       fmt::format("{} must be {}, not {}", subject(), expected, describe(value.kind))));
-  }
-  if (type.kind != TypeKind::tensor || !value.type || value.kind != TypeKind::tensor) return;
-  if (!shapes_may_agree(*value.type, type))
-    note(report(a.value->span,
-                fmt::format("{} must be {}, not {}", subject(), type_text(type), type_text(*value.type))));
+  std::string expected;
+  if (!accepts(type, value.kind))
+    expected =
+        type.kind == TypeKind::object ? fmt::format("a {}", type.name) : std::string(describe(type.kind));
+  else if (type.kind == TypeKind::tensor && value.is_tensor() && !may_fit(type, value))
+    expected = type_text(type);
+  if (expected.empty()) return true;
+  const std::string subject = parameter.empty()  ? fmt::format("the result of {}", function)
+                              : function.empty() ? fmt::format("'{}'", parameter)
+                                                 : fmt::format("argument '{}' of {}", parameter, function);
+  auto& d = report(place, fmt::format("{} must be {}, not {}", subject, expected, describe(value)));
+  if (declared) d.notes.push_back({declared, "it is declared here"});
+  return false;
 }
 
 }  // namespace tl::lang

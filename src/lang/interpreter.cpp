@@ -330,7 +330,7 @@ struct PlaceOfCall {
 
 Interpreter::Interpreter(std::shared_ptr<const Program> program, Host& host, Limits limits)
     : program_(std::move(program)), host_(host), limits_(limits) {
-  program_->require_ok();
+  program_->require_ok_outside_tests();
   run_ = std::make_unique<Run>(*this);
   run_->global(kArgsSlot) = Value(std::vector<Value>{});
   const PlaceOfCall place;
@@ -349,6 +349,7 @@ void Interpreter::run_main(const std::vector<std::string>& args) {
 }
 
 void Interpreter::run_test(const Function& test) {
+  program_->require_ok(test);
   const PlaceOfCall place;
   run_->call_user(test, {});
 }

@@ -38,7 +38,7 @@ struct Limits {
 /// there.
 class Interpreter {
  public:
-  /// The program must be ok(). Sets its globals.
+  /// Sets the program's globals. Throws ProgramError where the program has errors outside of its test blocks.
   Interpreter(std::shared_ptr<const Program> program, Host& host, Limits limits = {});
   ~Interpreter();
   Interpreter(const Interpreter&) = delete;

@@ -160,7 +160,7 @@ class Interpreter::Run final : public EquationEnvironment {
   Value eval_index(const ast::Index& e);
   Value index_list(const ast::Index& e, const Value& base);
   Value index_string(const ast::Index& e, const Value& base);
-  Value index_tensor(const ast::Index& e, const Value& base);
+  Value index_part(const ast::Index& e, const Value& base);
   Value single_key(const ast::Index& e);
   std::optional<int64_t> bound(const ast::ExprPtr& e);
 

@@ -4,6 +4,7 @@
 #include <fmt/format.h>
 
 #include "graph/builder.h"
+#include "lang/indexing.h"
 #include "lang/interpreter_detail.h"
 
 namespace tl::lang {
@@ -205,7 +206,7 @@ Value Interpreter::Run::eval_index(const Index& e) {
     case ValueKind::list:
       return index_list(e, base);
     case ValueKind::tensor:
-      return index_tensor(e, base);
+      return index_part(e, base);
     case ValueKind::string:
       return index_string(e, base);
     case ValueKind::object: {
@@ -303,43 +304,18 @@ Value Interpreter::Run::index_string(const Index& e, const Value& base) {
   return Value(base.string().substr(begin, end - begin));
 }
 
-/// x[0], x[-1], x[a:b, :, i], x[..., 0], and x[ids] with a list or tensor of ints.
-Value Interpreter::Run::index_tensor(const Index& e, const Value& base) {
-  graph::NodeRef x = base.tensor();
-  const auto is_ellipsis = [](const IndexItem& i) { return i.kind == IndexItem::Kind::ellipsis; };
-  const auto n_rest = std::count_if(e.items.begin(), e.items.end(), is_ellipsis);
-  const auto positions = static_cast<int64_t>(e.items.size()) - n_rest;
-  if (n_rest > 1) fail(e.span, "an index holds at most one '...'");
-  if (positions > x->shape().rank())
-    fail(e.span, fmt::format("{} positions index {}", positions, base.describe()));
-  int axis = 0;
+Value Interpreter::Run::index_part(const Index& e, const Value& base) {
+  std::vector<IndexPosition> positions;
+  positions.reserve(e.items.size());
   for (const IndexItem& item : e.items) {
-    if (is_ellipsis(item)) {
-      const auto after = e.items.end() - std::find_if(e.items.begin(), e.items.end(), is_ellipsis) - 1;
-      axis = x->shape().rank() - static_cast<int>(after);
-      continue;
-    }
-    if (item.kind == IndexItem::Kind::slice) {
-      const auto begin = bound(item.begin), end = bound(item.end), step = bound(item.step);
-      x = guarded(item.span, [&] { return graph::slice(x, axis, begin, end, step.value_or(1)); });
-      ++axis;
-      continue;
-    }
-    const Value key = eval(*item.value);
-    if (key.is_int()) {
-      x = guarded(item.span, [&] { return graph::select_index(x, axis, key.integer()); });
-      continue;
-    }
-    if (!key.is_tensor() && !key.is(ValueKind::list))
-      fail(item.span, fmt::format("a tensor is indexed by ints and slices, not {}", key.describe()));
-    const graph::NodeRef ids = guarded(item.span, [&] {
-      return to_tensor(key, key.is_tensor() ? std::nullopt : std::optional(DType::i64));
-    });
-    if (!is_int(ids->dtype())) fail(item.span, fmt::format("indices are ints, not {}", name(ids->dtype())));
-    x = guarded(item.span, [&] { return graph::make(Op::take, {x, ids}, AxisAttrs{axis}); });
-    axis += ids->shape().rank();
+    IndexPosition& p = positions.emplace_back();
+    p.kind = item.kind;
+    p.span = item.span;
+    if (item.kind == IndexItem::Kind::value) p.key = eval(*item.value);
+    if (item.kind == IndexItem::Kind::slice)
+      p.begin = bound(item.begin), p.end = bound(item.end), p.step = bound(item.step);
   }
-  return Value(std::move(x));
+  return Value(guarded(e.span, [&] { return index_tensor(base.tensor(), positions); }));
 }
 
 }  // namespace tl::lang

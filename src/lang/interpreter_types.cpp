@@ -54,12 +54,6 @@ static bool is_already(const Value& value, const Type& type) {
   return false;
 }
 
-static std::string type_text(const Type& t) {
-  if (t.kind == TypeKind::object) return "a " + t.name;
-  if (t.kind != TypeKind::tensor || !t.span) return std::string(describe(t.kind));
-  return std::string(t.span.source->text().substr(t.span.begin, t.span.end - t.span.begin));
-}
-
 void Interpreter::Run::check_parameters(const Function& f, const Call* call) {
   for (uint32_t i = 0; i < f.parameters.size(); ++i) {
     const Parameter& p = f.parameters[i];

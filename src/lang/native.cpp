@@ -65,7 +65,7 @@ void Library::add(std::string_view group, const NativeRow& row) {
   f.group = group;
   f.doc = parse_documentation(row.doc);
   f.call = row.call;
-  f.result = parsed->result.kind;
+  f.result = parsed->result;
   for (ast::Parameter& p : parsed->parameters) {
     NativeParameter& out = f.parameters.emplace_back();
     out.name = p.name;

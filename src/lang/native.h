@@ -45,7 +45,7 @@ struct NativeParameter {
 struct NativeFunction : Page {
   std::vector<NativeParameter> parameters;
   NativeCall call = nullptr;
-  ast::TypeKind result = ast::TypeKind::any;
+  ast::Type result;
 };
 
 /// A table of native functions.

@@ -285,7 +285,10 @@ Value apply_unary(UnaryOp op, const Value& operand) {
     throw Error(fmt::format("'not' does not apply to {}", operand.describe()));
   }
   if (op == UnaryOp::inverse) throw Error("not yet: the inverse of a matrix");
-  if (operand.is_int()) return int_operation(BinaryOp::subtract, 0, operand.integer());
+  if (operand.is_int()) {
+    if (const auto negated = checked_sub<int64_t>(0, operand.integer())) return Value(*negated);
+    throw Error(fmt::format("-({}) does not fit in a 64-bit int", operand.integer()));
+  }
   if (operand.is(ValueKind::floating)) return Value(-operand.floating());
   if (operand.is_tensor() || operand.is(ValueKind::list))
     return Value(graph::unary(Op::neg, to_tensor(operand)));

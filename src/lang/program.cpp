@@ -183,16 +183,44 @@ std::shared_ptr<const Program> Program::load(const std::string& path, const Libr
   return from_text(path, read_file(path), library, options);
 }
 
+std::string describe_type(const LoadedModule& module, const ast::Expr& expression) {
+  const auto found = module.types.find(&expression);
+  return found == module.types.end() ? std::string() : to_string(found->second);
+}
+
 bool Program::ok() const {
   return std::none_of(diagnostics_.begin(), diagnostics_.end(),
                       [](const Diagnostic& d) { return d.severity == Severity::error; });
 }
 
-void Program::require_ok() const {
+/// Throws the errors for which `counts` holds.
+template <class Counts>
+static void require_none(const std::vector<Diagnostic>& diagnostics, Counts counts) {
   std::vector<Diagnostic> errors;
-  for (const Diagnostic& d : diagnostics_)
-    if (d.severity == Severity::error) errors.push_back(d);
+  for (const Diagnostic& d : diagnostics)
+    if (d.severity == Severity::error && counts(d)) errors.push_back(d);
   if (!errors.empty()) throw ProgramError(std::move(errors));
+}
+
+void Program::require_ok() const {
+  require_none(diagnostics_, [](const Diagnostic&) { return true; });
+}
+
+void Program::require_ok_outside_tests() const {
+  require_none(diagnostics_, [&](const Diagnostic& d) { return test_around(d.span) == nullptr; });
+}
+
+void Program::require_ok(const ast::Function& test) const {
+  require_none(diagnostics_, [&](const Diagnostic& d) { return test_around(d.span) == &test; });
+}
+
+/// The test block that a place lies in, or nullptr.
+const ast::Function* Program::test_around(Span span) const {
+  for (const LoadedModule* module : order_)
+    for (const auto& test : module->ast->tests)
+      if (span.source == test->span.source && test->span.begin <= span.begin && span.end <= test->span.end)
+        return test.get();
+  return nullptr;
 }
 
 const ast::Function* Program::find(std::string_view name) const {

@@ -5,9 +5,11 @@
 #include <map>
 #include <memory>
 #include <string>
+#include <unordered_map>
 #include <vector>
 
 #include "lang/ast.h"
+#include "lang/known.h"
 #include "lang/native.h"
 
 namespace tl::lang {
@@ -32,7 +34,13 @@ struct LoadedModule {
   std::vector<LoadedModule*> imports;
   std::map<std::string, Symbol, std::less<>>
       visible;  ///< its own names, and those of its imports it does not redefine
+  /// What the checker knows of expressions (and of the names that are declared); see describe_type().
+  std::unordered_map<const ast::Expr*, Known> types;
 };
+
+/// The type of an expression or of a declared name as far as it is known before running, as programs write
+/// it: "float32[n, 3]", "int"; "" where nothing is known.
+std::string describe_type(const LoadedModule& module, const ast::Expr& expression);
 
 /// Parsed and checked; immutable afterwards, but for what extend() adds. It must outlive the interpreters and
 /// function values made from it.
@@ -57,8 +65,11 @@ class Program {
   /// Errors, warnings and notes, by file and place; of the last text, where there are several.
   const std::vector<Diagnostic>& diagnostics() const { return diagnostics_; }
   bool ok() const;
-  /// Throws ProgramError with the errors, if there are any.
+  /// Throws ProgramError with the errors, if there are any: all, those outside of test blocks (what the rest
+  /// of the program can run without), or those in one of them.
   void require_ok() const;
+  void require_ok_outside_tests() const;
+  void require_ok(const ast::Function& test) const;
 
   /// A function that the file defines or imports, or nullptr.
   const ast::Function* find(std::string_view name) const;
@@ -77,6 +88,8 @@ class Program {
  private:
   friend class Loader;
   Program(const Library& library, LoadOptions options) : library_(library), options_(std::move(options)) {}
+
+  const ast::Function* test_around(Span span) const;
 
   const Library& library_;
   const LoadOptions options_;

@@ -482,7 +482,7 @@ TensorType structured(const Rule& r) {
 Shape broadcast_shape(std::string_view op, const Shape& a, const Shape& b) {
   Shape out = a.rank() >= b.rank() ? a : b;
   const int shift_a = out.rank() - a.rank(), shift_b = out.rank() - b.rank();
-  for (int i = 0; i < out.rank(); ++i) {
+  for (int i = out.rank() - 1; i >= 0; --i) {  // as shapes are compared by hand: from the right
     const int64_t da = i < shift_a ? 1 : a[i - shift_a], db = i < shift_b ? 1 : b[i - shift_b];
     if (da != db && da != 1 && db != 1)
       throw Error(

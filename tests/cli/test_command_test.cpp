@@ -95,9 +95,21 @@ TEST_F(TestCommand, AnErrorThatDoesNotComeIsAFailure) {
 }
 
 TEST_F(TestCommand, AWrongProgramIsAFailure) {
-  const Output r = run({{"a.tl", "test \"t\" { print(nothing_of_this_name) }\n"}}, {"a.tl"});
+  const Output r =
+      run({{"a.tl", "fn f() { nothing_of_this_name }\ntest \"t\" { assert(true) }\n"}}, {"a.tl"});
   EXPECT_TRUE(r.out.starts_with("a.tl:1: check: ")) << r.out;
   EXPECT_TRUE(r.out.ends_with("0 passed, 1 failed\n")) << r.out;
+  EXPECT_EQ(r.exit_code, 1);
+}
+
+TEST_F(TestCommand, AMistakeInATestFailsThatTestAlone) {
+  const Output r = run({{"a.tl",
+                         "test \"wrong\" { print(nothing_of_this_name) }\n"
+                         "test \"shapes\" { zeros([2]) + zeros([3]) }  // expect error: shapes [2] and [3]\n"
+                         "test \"sound\" { assert(true) }\n"}},
+                       {"a.tl"});
+  EXPECT_TRUE(r.out.starts_with("a.tl:1: wrong: unknown name 'nothing_of_this_name'")) << r.out;
+  EXPECT_TRUE(r.out.ends_with("2 passed, 1 failed\n")) << r.out;
   EXPECT_EQ(r.exit_code, 1);
 }
 

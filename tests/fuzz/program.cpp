@@ -8,6 +8,7 @@
 #include "lang/formatter.h"
 #include "lang/interpreter.h"
 #include "lang/lexer.h"
+#include "library/library.h"
 #include "runtime/session.h"
 
 namespace {
@@ -36,6 +37,8 @@ const tl::lang::Library& library() {
   static const tl::lang::Library kLibrary = [] {
     tl::lang::Library out;
     tl::lang::add_core_functions(out);
+    tl::add_tensor_functions(out);
+    tl::add_neural_functions(out);
     return out;
   }();
   return kLibrary;
@@ -59,6 +62,9 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   try {
     const auto program = tl::lang::Program::from_text("fuzz.tl", text, library());
     for (const auto& diagnostic : program->diagnostics()) (void)tl::render(diagnostic);
+    for (const auto* module : program->modules())
+      for (const auto& [expression, known] : module->types)
+        (void)tl::lang::describe_type(*module, *expression);
     if (!program->ok() || !program->main()) return 0;
     FuzzHost host;
     tl::lang::Limits limits;

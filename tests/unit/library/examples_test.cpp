@@ -95,7 +95,7 @@ const std::set<std::string> kMathematics = {"Elementwise mathematics",
 
 bool is_about_tensors(const lang::NativeFunction& f) {
   using lang::ast::TypeKind;
-  bool any = f.result == TypeKind::tensor;
+  bool any = f.result.kind == TypeKind::tensor;
   for (const auto& p : f.parameters) any = any || p.type.kind == TypeKind::tensor || p.name == "dtype";
   return any;
 }
