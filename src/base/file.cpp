@@ -4,6 +4,8 @@
 #include <sys/mman.h>
 #include <sys/stat.h>
 #include <unistd.h>
+#include <array>
+#include <atomic>
 #include <cerrno>
 #include <cstdlib>
 #include <cstring>
@@ -110,6 +112,20 @@ std::string read_file(const std::string& path) {
   return text;
 }
 
+namespace {
+
+/// The partial files there are, for signal handlers. A program that has more of them open at once than fit
+/// here leaves the others behind when a signal ends it.
+std::array<std::atomic<const char*>, 16> partial_files{};
+static_assert(std::atomic<const char*>::is_always_lock_free);
+
+}  // namespace
+
+void remove_partial_files() noexcept {
+  for (const auto& slot : partial_files)
+    if (const char* path = slot.load()) ::unlink(path);
+}
+
 AtomicFile::AtomicFile(std::string path) : path_(std::move(path)), target_(path_) {
   struct stat info {};
   const bool exists = ::stat(path_.c_str(), &info) == 0;
@@ -124,12 +140,26 @@ AtomicFile::AtomicFile(std::string path) : path_(std::move(path)), target_(path_
     file_ = std::fopen(partial_.c_str(), "wb");
   }
   if (file_ == nullptr) fail(path_, "create");
+  if (partial_.empty()) return;
+  for (auto& slot : partial_files) {
+    const char* empty = nullptr;
+    if (slot.compare_exchange_strong(empty, partial_.c_str())) break;
+  }
+}
+
+void AtomicFile::forget_partial() noexcept {
+  for (auto& slot : partial_files) {
+    const char* mine = partial_.c_str();
+    if (slot.compare_exchange_strong(mine, nullptr)) break;
+  }
 }
 
 AtomicFile::~AtomicFile() {
   if (file_ == nullptr) return;
   std::fclose(file_);
-  if (!partial_.empty()) ::unlink(partial_.c_str());
+  if (partial_.empty()) return;
+  ::unlink(partial_.c_str());
+  forget_partial();
 }
 
 void AtomicFile::write(const void* data, size_t size) {
@@ -143,10 +173,12 @@ void AtomicFile::commit() {
   std::fclose(file_);
   file_ = nullptr;
   if (partial_.empty()) return;
-  if (std::rename(partial_.c_str(), target_.c_str()) != 0) {
-    ::unlink(partial_.c_str());
-    fail(path_, "rename the finished file to");
-  }
+  const bool renamed = std::rename(partial_.c_str(), target_.c_str()) == 0;
+  const int reason = errno;
+  if (!renamed) ::unlink(partial_.c_str());
+  forget_partial();
+  errno = reason;
+  if (!renamed) fail(path_, "rename the finished file to");
 }
 
 }  // namespace tl

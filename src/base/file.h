@@ -40,9 +40,15 @@ void give_back_pages(const std::byte* data, size_t bytes);
 /// The content of a text file. Throws Error naming the path and the system's reason.
 std::string read_file(const std::string& path);
 
+/// Removes the partial files of every AtomicFile that is open; for handlers of signals that end the program
+/// (async-signal-safe).
+void remove_partial_files() noexcept;
+
 /// Output written beside its target ("PATH.part-PID") and renamed onto it by commit(). Without commit (an
 /// exception, Ctrl-C) the partial file is removed and an existing target is untouched. A symbolic link stays
 /// one: what it points to is replaced. A pipe or a device (/dev/null, /dev/stdout) is written to directly.
+/// Signals that end the program leave no partial file either, where their handler calls
+/// remove_partial_files().
 class AtomicFile {
  public:
   explicit AtomicFile(std::string path);
@@ -56,6 +62,8 @@ class AtomicFile {
   void commit();
 
  private:
+  void forget_partial() noexcept;
+
   std::string path_, target_, partial_;  // partial_: "" where the target is written directly
   std::FILE* file_ = nullptr;
   uint64_t size_ = 0;

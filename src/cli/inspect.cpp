@@ -59,6 +59,14 @@ std::vector<const MetaEntry*> hyperparameters(const ModelFile& file) {
   return found;
 }
 
+/// What is in the file; keys that its reader derived are not.
+std::vector<const MetaEntry*> metadata(const ModelFile& file) {
+  std::vector<const MetaEntry*> found;
+  for (const MetaEntry& entry : file.metadata())
+    if (!entry.key.starts_with("tensorlogic.")) found.push_back(&entry);
+  return found;
+}
+
 void print_table(const ModelFile& file, const Statistics& statistics) {
   size_t width = 4, shape_width = 5;
   for (const TensorEntry& t : file.tensors()) {
@@ -101,9 +109,10 @@ void print_report(const ModelFile& file, const Statistics& statistics) {
   for (const MetaEntry* entry : hyper) {
     fmt::print("  {:40}  {}\n", entry->key.substr(prefix), to_string(entry->value));
   }
-  fmt::print("\nMetadata ({})\n", file.metadata().size());
-  for (const MetaEntry& entry : file.metadata()) {
-    fmt::print("  {:40}  {:16}  {}\n", entry.key, type_name(entry.value), to_string(entry.value));
+  const auto meta = metadata(file);
+  fmt::print("\nMetadata ({})\n", meta.size());
+  for (const MetaEntry* entry : meta) {
+    fmt::print("  {:40}  {:16}  {}\n", entry->key, type_name(entry->value), to_string(entry->value));
   }
   print_table(file, statistics);
 }
@@ -124,7 +133,7 @@ void print_json_report(const ModelFile& file, const Statistics& statistics) {
     j["hyperparameters"][entry->key.substr(file.architecture().size() + 1)] = to_json(entry->value);
   }
   j["metadata"] = ordered_json::object();
-  for (const MetaEntry& entry : file.metadata()) j["metadata"][entry.key] = to_json(entry.value);
+  for (const MetaEntry* entry : metadata(file)) j["metadata"][entry->key] = to_json(entry->value);
   j["tensors"] = ordered_json::array();
   for (size_t i = 0; i < file.tensors().size(); ++i) {
     const TensorEntry& t = file.tensors()[i];

@@ -16,6 +16,7 @@
 #include <vector>
 
 #include "base/error.h"
+#include "base/file.h"
 #include "base/interrupt.h"
 #include "base/source.h"
 #include "cli/commands.h"
@@ -26,14 +27,28 @@ namespace {
 
 /// The first Ctrl-C asks running loops to stop; one more, before anybody has reacted, ends the program.
 void on_interrupt(int) {
-  if (tl::interrupt_requested.exchange(true)) std::_Exit(130);
+  if (!tl::interrupt_requested.exchange(true)) return;
+  tl::remove_partial_files();
+  std::_Exit(130);
+}
+
+/// Ends the program as the signal would, but leaves no half-written files.
+void on_termination(int signal) {
+  tl::remove_partial_files();
+  std::signal(signal, SIG_DFL);
+  std::raise(signal);
 }
 
 void install_signal_handlers() {
   struct sigaction action = {};
   action.sa_handler = on_interrupt;  // no SA_RESTART: a blocked read returns and sees the flag
   sigaction(SIGINT, &action, nullptr);
-  std::signal(SIGPIPE, SIG_DFL);  // `tl … | head` ends quietly, whatever our parent set
+  std::signal(SIGPIPE, on_termination);  // `tl … | head` ends quietly, whatever our parent set
+  for (const int signal : {SIGTERM, SIGHUP}) {
+    struct sigaction inherited = {};
+    sigaction(signal, nullptr, &inherited);
+    if (inherited.sa_handler != SIG_IGN) std::signal(signal, on_termination);  // nohup stays nohup
+  }
 }
 
 void report(const std::string& kind, const std::string& message) {

@@ -82,6 +82,19 @@ VocabularySpec spec_from_json(const ModelFile& file) {
   return spec;
 }
 
+/// Embeddings are often padded to a round number of rows. The ids of those rows are unused tokens, written as
+/// llama.cpp's converter writes them into GGUF files.
+void pad_to_embedding(const ModelFile& file, VocabularySpec& spec) {
+  const TensorEntry* embedding = file.find_tensor("token_embd.weight");
+  if (embedding == nullptr || embedding->shape.rank() != 2) return;
+  const size_t n = spec.tokens.size(), rows = static_cast<size_t>(embedding->shape[0]);
+  if (n == 0 || rows <= n) return;
+  if (spec.token_types.empty()) spec.token_types.assign(n, static_cast<int32_t>(TokenType::normal));
+  spec.token_types.resize(rows, static_cast<int32_t>(TokenType::unused));
+  if (!spec.scores.empty()) spec.scores.resize(rows, 0.0f);
+  for (size_t id = n; id < rows; ++id) spec.tokens.push_back(fmt::format("[PAD{}]", id));
+}
+
 }  // namespace
 
 Tokenizer model_tokenizer(const ModelFile& file) {
@@ -93,6 +106,7 @@ Tokenizer model_tokenizer(const ModelFile& file) {
   }
   VocabularySpec spec = from_metadata ? spec_from_metadata(file) : spec_from_json(file);
   apply_metadata(file, spec);
+  pad_to_embedding(file, spec);
   return Tokenizer::create(std::move(spec));
 }
 

@@ -47,6 +47,21 @@ TEST(Inspect, ShowsMetadataAndTensors) {
   }
 }
 
+TEST(Inspect, KeysThatTheReaderDerivesAreNotListed) {
+  const Output r = run_tl({"inspect", tiny_model()});
+  EXPECT_EQ(r.out.find("tensorlogic."), std::string::npos) << r.out;
+  EXPECT_EQ(run_tl({"inspect", tiny_model(), "--json"}).out.find("tensorlogic."), std::string::npos);
+}
+
+TEST(Synth, SignalsThatEndItLeaveNoPartialFile) {
+  for (const int signal : {SIGTERM, SIGHUP}) {
+    const TempFolder folder;
+    const Output r = run_tl({"synth", folder / "large.gguf"}, {.interrupt_after = 0.7, .signal = signal});
+    EXPECT_EQ(r.signal, signal);
+    EXPECT_TRUE(std::filesystem::is_empty(folder.path()));
+  }
+}
+
 TEST(Inspect, JsonHoldsTheSame) {
   const json j = run_json({"inspect", tiny_model(), "--stats"});
   EXPECT_EQ(j["architecture"], "llama");

@@ -131,7 +131,7 @@ Output run_tl(const std::vector<std::string>& arguments, const RunOptions& optio
   if (options.interrupt_after > 0) {
     interrupter = std::thread([&] {
       std::this_thread::sleep_for(std::chrono::duration<double>(options.interrupt_after));
-      ::kill(child, SIGINT);
+      ::kill(child, options.signal);
     });
   }
   Output output;

@@ -1,6 +1,7 @@
 // Runs the program under test (TL_BIN) and captures what it says.
 #pragma once
 
+#include <csignal>
 #include <map>
 #include <string>
 #include <vector>
@@ -26,7 +27,8 @@ struct RunOptions {
   std::string stdout_path = {};  ///< a file instead of `out`; "closed": a pipe nobody reads
   bool terminal = false;         ///< give it a terminal; `out` then holds both streams, `input` is typed
   std::vector<Move> dialogue{};  ///< on a terminal, after `input`; what does not appear within a minute fails
-  double interrupt_after = 0;    ///< seconds after which SIGINT is sent; 0: never
+  double interrupt_after = 0;    ///< seconds after which `signal` is sent; 0: never
+  int signal = SIGINT;
 };
 
 /// Runs `tl ARGUMENTS`.

@@ -7,6 +7,7 @@
 
 #include "formats/quantize.h"
 #include "formats/safetensors.h"
+#include "llm/vocabulary.h"
 #include "model/running.h"
 
 namespace tl {
@@ -41,21 +42,39 @@ std::string hugging_face_name(std::string name) {
 
 class Containers : public testing::TestWithParam<const char*> {};
 
+/// Writes the tensors of `source` as a Hugging Face folder.
+void write_folder(const std::string& source, const std::string& folder, const std::string& family) {
+  std::filesystem::create_directory(folder);
+  std::vector<std::pair<std::string, Tensor>> tensors;
+  const auto file = open_model_file(source);
+  for (const TensorEntry& t : file->tensors())
+    tensors.emplace_back(hugging_face_name(t.name), file->tensor(t));
+  write_safetensors(folder + "/model.safetensors", tensors);
+  std::ofstream(folder + "/config.json") << R"({"model_type": ")" << family << R"(", "hidden_size": 256,
+    "num_attention_heads": 8, "num_key_value_heads": 2, "num_hidden_layers": 3, "intermediate_size": 512,
+    "vocab_size": 600, "max_position_embeddings": 512, "rms_norm_eps": 1e-5, "rope_theta": 10000.0,
+    "hidden_act": "silu", "tie_word_embeddings": false})";
+}
+
+TEST(Vocabulary, RowsBeyondTheTokenizersTokensAreUnusedTokens) {
+  const TemporaryFile source("padded.gguf"), folder("padded");
+  synthesise_model(source.path(), small_llama(DType::f32));
+  write_folder(source.path(), folder.path(), "llama");
+  std::filesystem::copy(TL_SOURCE_DIR "/tests/golden/text/tokenizer_json/llama3.json",
+                        folder.path() + "/tokenizer.json");
+  const Tokenizer tokenizer = model_tokenizer(*open_model_file(folder.path()));
+  EXPECT_EQ(tokenizer.vocab_size(), 600);
+  EXPECT_EQ(tokenizer.piece(599), "");
+  EXPECT_THROW(tokenizer.piece(600), Error);
+  EXPECT_EQ(tokenizer.decode(tokenizer.encode("one two", false, false), false), "one two");
+  std::filesystem::remove_all(folder.path());
+}
+
 TEST_P(Containers, GiveTheSameLogits) {
   const std::string family = GetParam();
   const TemporaryFile source("source.gguf"), folder("folder"), converted("converted.gguf");
   synthesise_model(source.path(), small_llama(DType::f32, family));
-  std::filesystem::create_directory(folder.path());
-  std::vector<std::pair<std::string, Tensor>> tensors;
-  const auto file = open_model_file(source.path());
-  for (const TensorEntry& t : file->tensors())
-    tensors.emplace_back(hugging_face_name(t.name), file->tensor(t));
-  write_safetensors(folder.path() + "/model.safetensors", tensors);
-  std::ofstream(folder.path() + "/config.json")
-      << R"({"model_type": ")" << family << R"(", "hidden_size": 256,
-    "num_attention_heads": 8, "num_key_value_heads": 2, "num_hidden_layers": 3, "intermediate_size": 512,
-    "vocab_size": 600, "max_position_embeddings": 512, "rms_norm_eps": 1e-5, "rope_theta": 10000.0,
-    "hidden_act": "silu", "tie_word_embeddings": false})";
+  write_folder(source.path(), folder.path(), family);
   quantize_model(*open_model_file(folder.path()), converted.path(), DType::f32);
 
   const std::vector<int32_t> ids = {5, 17, 400, 17, 599, 3, 88};
