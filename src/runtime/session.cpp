@@ -17,9 +17,17 @@ struct Session::CachedPlan {
   std::vector<int64_t> structure;
   Plan plan;
   std::vector<const Kernel*> kernels;  ///< per step; null for views and numbers
+  struct Fallback {
+    const Step* step;
+    std::string what;
+  };
+  std::vector<Fallback> fallbacks;  ///< the steps that the fallback backend computes
 };
 
 namespace {
+
+/// Elements from which on it takes noticeable time that a kernel is missing.
+constexpr int64_t kNoticeable = 1 << 16;
 
 size_t hash(const std::vector<int64_t>& words) {
   uint64_t h = 0xcbf29ce484222325ull;
@@ -222,6 +230,19 @@ struct Session::Run {
   }
 
   /// Gives the values that outlive the run to their nodes; those need their inputs no more.
+  /// Says once that a kernel is missing, where that takes time.
+  void note(const CachedPlan::Fallback& fallback) {
+    if (!session.options_.notice) return;
+    const auto elements = [&](int v) { return trace.values[static_cast<size_t>(v)]->shape().elements(); };
+    int64_t most = elements(fallback.step->output);
+    for (const int input : fallback.step->inputs) most = std::max(most, elements(input));
+    auto& said = session.noticed_;
+    if (most < kNoticeable || std::find(said.begin(), said.end(), fallback.what) != said.end()) return;
+    said.push_back(fallback.what);
+    session.options_.notice(
+        fmt::format("{}: computed by the {} backend", fallback.what, session.fallback_->name()));
+  }
+
   void hand_over() {
     std::vector<graph::NodeRef> released;  // destroyed after the loop: they may own traced nodes
     for (const Step& step : cached.plan.steps) {
@@ -277,14 +298,11 @@ Session::CachedPlan& Session::plan_for(const Trace& trace) {
                           wants_f64(step, trace);
       if (kernel->run == nullptr || (narrow && fallback_ != nullptr)) {
         const DType dtype = trace.values[static_cast<size_t>(step.output)]->dtype();
-        const std::string what =
+        std::string what =
             fmt::format("[{}] no kernel for '{}' ({})", backend_.name(), name(step.op), name(dtype));
         if (fallback_ == nullptr || fallback_->kernels()[at].run == nullptr) throw Error(what);
         kernel = &fallback_->kernels()[at];
-        if (options_.notice && std::find(noticed_.begin(), noticed_.end(), what) == noticed_.end()) {
-          noticed_.push_back(what);
-          options_.notice(fmt::format("{}: computed by the {} backend", what, fallback_->name()));
-        }
+        cached->fallbacks.push_back({&step, std::move(what)});
       }
     }
     cached->kernels.push_back(kernel);
@@ -299,7 +317,9 @@ Session::CachedPlan& Session::plan_for(const Trace& trace) {
 
 void Session::execute(CachedPlan& cached, const Trace& trace) {
   ++statistics_.runs;
-  Run{*this, cached, trace}.execute();
+  Run run{*this, cached, trace};
+  for (const auto& fallback : cached.fallbacks) run.note(fallback);
+  run.execute();
 }
 
 }  // namespace tl
