@@ -232,8 +232,8 @@ NodeRef select_index(NodeRef x, int axis, int64_t index) {
   axis = normalise_axis("index", axis, x->shape().rank());
   const int64_t n = x->shape()[axis], at = index < 0 ? index + n : index;
   if (at < 0 || at >= n)
-    throw Error(fmt::format("[index] {} is out of range for axis {} of shape {}", index, axis,
-                            to_string(x->shape())));
+    throw Error(
+        fmt::format("index {} is out of range for axis {} of shape {}", index, axis, to_string(x->shape())));
   Shape without;
   for (int i = 0; i < x->shape().rank(); ++i)
     if (i != axis) without.push_back(x->shape()[i]);

@@ -5,6 +5,7 @@
 #include <fmt/format.h>
 
 #include "lang/checker_detail.h"
+#include "lang/foreign_names.h"
 
 namespace tl::lang {
 
@@ -172,6 +173,8 @@ void Checker::unknown_name(const Name& n, bool is_function) {
     d.help = fmt::format("declare it before the block: let {} = …", n.text);
     return;
   }
+  d.help = help_written_here(written_here(n.text));
+  if (!d.help.empty()) return;
   // A function of the library is seldom meant where nothing is called: 'count' is no slip of 'chunk'.
   const std::string near = nearest_name(n.text, names_in_scope(is_function));
   if (!near.empty()) d.help = fmt::format("did you mean '{}'?", near);
@@ -262,7 +265,10 @@ Known Checker::infer(ExprPtr& e) {
       auto& member = ast::as<Member>(*e);
       const Known known = expression(member.object);
       if (known.kind != TypeKind::any && known.kind != TypeKind::record && known.kind != TypeKind::object)
-        report(member.name_span, fmt::format("{} has no members", describe(known.kind)));
+        report(member.name_span, fmt::format("{} has no members", describe(known.kind)),
+               known.kind == TypeKind::tensor || known.kind == TypeKind::list
+                   ? help_written_here(member_written_here(member.name))
+                   : "");
       return {};
     }
     case ExprKind::index:

@@ -103,6 +103,9 @@ Known Checker::shape_of_index(const Index& e, const Known& base, const std::vect
 
 namespace {
 
+/// Whether an argument chooses axes rather than sizes.
+bool names_axes(const NativeParameter& p) { return p.name.starts_with("axis") || p.name == "axes"; }
+
 /// Whether a function builds tensors from its arguments and does nothing else.
 bool only_builds(const NativeFunction& f) {
   const auto& parameters = f.parameters;
@@ -110,11 +113,9 @@ bool only_builds(const NativeFunction& f) {
                                        [](const NativeParameter& p) { return p.name == "path"; });
   if (reads_files || f.result.kind == TypeKind::nothing) return false;
   return f.result.kind == TypeKind::tensor ||
-         (!parameters.empty() && parameters[0].type.kind == TypeKind::tensor);
+         (!parameters.empty() && parameters[0].type.kind == TypeKind::tensor) ||
+         std::any_of(parameters.begin(), parameters.end(), names_axes);
 }
-
-/// Whether an argument chooses axes rather than sizes.
-bool names_axes(const NativeParameter& p) { return p.name.starts_with("axis") || p.name == "axes"; }
 
 /// Whether a trial might fill much memory: some functions make a table of the sizes they are given.
 bool is_large(const std::vector<Known>& arguments) {

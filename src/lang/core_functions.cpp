@@ -11,6 +11,7 @@
 #include "lang/interpreter.h"
 #include "lang/interpreter_detail.h"
 #include "lang/native.h"
+#include "lang/text_functions.h"
 
 namespace tl::lang {
 
@@ -18,30 +19,8 @@ namespace {
 
 // ---------------------------------------------------------------------------------------------------- output
 
-/// The values as text: `{}` places of a first string are filled in turn, what remains follows after blanks.
-std::string message(Interpreter& interpreter, std::span<const Value> values) {
-  std::string out;
-  size_t next = 0;
-  if (values.size() > 1 && values[0].is(ValueKind::string)) {
-    const std::string& pattern = values[0].string();
-    next = 1;
-    for (size_t i = 0; i < pattern.size(); ++i) {
-      if (pattern.compare(i, 2, "{}") == 0 && next < values.size()) {
-        out += interpreter.text(values[next++]);
-        ++i;
-      } else {
-        out += pattern[i];
-      }
-    }
-    if (next < values.size()) out += ' ';
-  }
-  for (const size_t first = next; next < values.size(); ++next)
-    out += (next > first ? " " : "") + interpreter.text(values[next]);
-  return out;
-}
-
 Value print(Interpreter& interpreter, Args& args) {
-  interpreter.host().print(message(interpreter, args.rest()) + "\n");
+  interpreter.host().print(message(interpreter, args) + "\n");
   return {};
 }
 
@@ -226,7 +205,7 @@ Value assert_close(Interpreter& interpreter, Args& args) {
 }
 
 Value panic(Interpreter& interpreter, Args& args) {
-  interpreter.fail(args.span(), message(interpreter, args.rest()));
+  interpreter.fail(args.span(), message(interpreter, args));
 }
 
 // ---------------------------------------------------------------------------------------------------- system
@@ -257,6 +236,7 @@ constexpr NativeRow kConversionRows[] = {
     {"print(values...)", R"(Prints values with blanks between them, and ends the line.
 
 A first string that holds places {} is filled with the values that follow; what is left over comes after it.
+A place {:.2f} rounds to two decimals, as `format` says.
 Floats are the shortest text that reads back the same, whole ones without a point; tensors are shown as NumPy
 shows them, with four decimals and, above 1,000 elements, with their middle left out.
 
@@ -265,10 +245,10 @@ dtypes: anything
 example:
 > print("n =", 3, [1, 2], true)
 n = 3 [1, 2] true
-> print("{} of {}", 2, 5)
-2 of 5
+> print("{} of {}, {:.1f} %", 2, 5, 40)
+2 of 5, 40.0 %
 source: Python's print; the places are Rust's
-see: str)",
+see: str, format)",
      &print},
     {"str(value) -> string", R"(The text that print shows for a value.
 
@@ -458,6 +438,7 @@ source: Python's time.perf_counter)",
 
 void add_core_functions(Library& library) {
   library.add("Printing and conversion", kConversionRows);
+  add_text_functions(library);
   library.add("Lists and records", kListRows);
   library.add("Assertions", kAssertionRows);
   library.add("System", kSystemRows);

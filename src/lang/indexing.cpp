@@ -21,6 +21,8 @@ NodeRef read_at(NodeRef x, const IndexPosition& p, int& axis) {
   if (!p.key.is_tensor() && !p.key.is(ValueKind::list))
     throw Error(fmt::format("a tensor is indexed by ints and slices, not {}", p.key.describe()));
   const NodeRef ids = to_tensor(p.key, p.key.is_tensor() ? std::nullopt : std::optional(DType::i64));
+  if (ids->dtype() == DType::boolean)
+    throw Error("indices are ints, not bool; select(condition, a, b) chooses element by element");
   if (!is_int(ids->dtype())) throw Error(fmt::format("indices are ints, not {}", name(ids->dtype())));
   x = graph::make(Op::take, {x, ids}, AxisAttrs{axis});
   axis += ids->shape().rank();

@@ -4,8 +4,10 @@
 #include <fmt/format.h>
 
 #include "graph/builder.h"
+#include "lang/foreign_names.h"
 #include "lang/indexing.h"
 #include "lang/interpreter_detail.h"
+#include "tensor/inverse.h"
 
 namespace tl::lang {
 
@@ -98,7 +100,10 @@ Value Interpreter::Run::eval_name(const Name& n) {
 
 Value Interpreter::Run::eval_unary(const Unary& e) {
   const Value operand = eval(*e.operand);
-  return guarded(e.span, [&] { return apply_unary(e.op, operand); });
+  return guarded(e.span, [&] {
+    if (e.op != UnaryOp::inverse) return apply_unary(e.op, operand);
+    return Value(graph::constant(inverse(host_.evaluate(to_tensor(operand)))));
+  });
 }
 
 Value Interpreter::Run::eval_binary(const Binary& e) {
@@ -187,7 +192,8 @@ Value Interpreter::Run::eval_member(const Member& e) {
   if (object.is(ValueKind::object))
     return guarded(e.name_span, [&] { return object.object().get(interpreter_, e.name); });
   if (!object.is(ValueKind::record))
-    fail(e.name_span, fmt::format("{} has no member '{}'", object.describe(), e.name));
+    fail(e.name_span, fmt::format("{} has no member '{}'", object.describe(), e.name),
+         help_written_here(member_written_here(e.name)));
   if (const Value* field = object.field(e.name)) return *field;
   std::vector<std::string> known;
   for (const auto& [name, value] : object.fields()) known.push_back(name);

@@ -284,7 +284,6 @@ Value apply_unary(UnaryOp op, const Value& operand) {
     if (operand.is_tensor()) return Value(graph::unary(Op::logical_not, operand.tensor()));
     throw Error(fmt::format("'not' does not apply to {}", operand.describe()));
   }
-  if (op == UnaryOp::inverse) throw Error("not yet: the inverse of a matrix");
   if (operand.is_int()) {
     if (const auto negated = checked_sub<int64_t>(0, operand.integer())) return Value(*negated);
     throw Error(fmt::format("-({}) does not fit in a 64-bit int", operand.integer()));

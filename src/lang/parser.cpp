@@ -332,7 +332,8 @@ bool Parser::reserved_declaration() {
 
 Block Parser::block(std::string_view context) {
   const Nested nested(*this);
-  const Token& open = expect(TokenKind::left_brace, context);
+  const Token& open =
+      expect(TokenKind::left_brace, context, is(TokenKind::colon) ? "a block stands in braces: { … }" : "");
   const With outside(brackets_, 0);
   Block out;
   while (!is(TokenKind::right_brace)) {
@@ -605,7 +606,9 @@ StmtPtr Parser::assignment(ExprPtr target, AssignOp op, uint32_t begin) {
       if (op != AssignOp::set) fail(target->span, "a file is written as a whole", "\"file.csv\" = x");
       break;
     default:
-      fail(target->span, "this cannot be assigned to", "a name, x[i] or r.field stands left of '='");
+      fail(target->span, "this cannot be assigned to",
+           target->kind == ExprKind::list ? "let (a, b) = … takes a list apart"
+                                          : "a name, x[i] or r.field stands left of '='");
   }
   ExprPtr value = expression();
   if (is(TokenKind::kw_where)) {

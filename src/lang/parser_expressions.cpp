@@ -214,7 +214,8 @@ ExprPtr Parser::primary() {
   }
   if (at_ == statement_at_) fail_here(fmt::format("expected a statement, found {}", found()));
   if (!token.newline_before || is(TokenKind::invalid))
-    fail_here(fmt::format("expected an expression, found {}", found()));
+    fail_here(fmt::format("expected an expression, found {}", found()),
+              is(TokenKind::kw_if) ? "'if' is a statement: if c { x = a } else { x = b }" : "");
   const Token& before = tokens_[at_ - 1];
   fail(span_of(before), fmt::format("expected an expression after '{}'", text_of(before)));
 }

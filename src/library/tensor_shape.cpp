@@ -5,6 +5,7 @@
 
 #include <fmt/format.h>
 
+#include "lang/text_functions.h"
 #include "library/tensor_arguments.h"
 #include "library/tensor_functions.h"
 
@@ -185,6 +186,9 @@ std::vector<int64_t> equal_pieces(int64_t n, int64_t size) {
 }
 
 Value split(Interpreter&, Args& args) {
+  if (args[0].is(ValueKind::string))
+    return Value(lang::split_text(args.string(0), args.has(1) ? args.string(1) : std::string()));
+  if (!args.has(1)) args.fail(0, "[split] needs the sizes of the pieces");
   const NodeRef x = args.tensor(0);
   const int axis = graph::normalise_axis("split", args.integer(2), x->shape().rank());
   const int64_t n = x->shape()[axis];
@@ -338,9 +342,11 @@ example:
 source: numpy.stack
 see: concat, unsqueeze)",
      &stack},
-    {"split(x: tensor, sizes, axis|dim: int = 0) -> list", R"(A list of pieces of given sizes along an axis.
+    {"split(x, sizes = void, axis|dim: int = 0) -> list",
+     R"(A list of pieces of given sizes along an axis; or of a string.
 
-`sizes` is an int, the size of every piece (the last may be smaller), or a list with the size of each.
+`sizes` is an int, the size of every piece (the last may be smaller), or a list with the size of each. For a string it is
+the separator; without it the pieces are the words.
 
 shapes: x[n, d], sizes [a, b] with a + b = n -> [a, d] and [b, d]
 dtypes: any; kept
@@ -350,8 +356,10 @@ example:
 > let (q, kv) = split(ones([6, 2]), [2, 4])
 > [shape(q), shape(kv)]
 [[2, 2], [4, 2]]
-source: torch.split
-see: chunk, slice, concat)",
+> [split("a,b,,c", ","), split("two  words")]
+[["a", "b", "", "c"], ["two", "words"]]
+source: torch.split, Python's str.split
+see: chunk, join, slice, concat)",
      &split},
     {"chunk(x: tensor, n: int, axis|dim: int = 0) -> list",
      R"(A list of at most n pieces of equal size along an axis.

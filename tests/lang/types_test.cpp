@@ -100,6 +100,7 @@ TEST(Types, PartsOfLists) {
   const auto types =
       types_in("x: float32[4, d]", "let (a, b) = split(x, 2)\nlet rows = shape(x)[0]\nlet y = zeros([rows])");
   EXPECT_EQ(types.at("a"), "float32[2, d]");
+  EXPECT_EQ(types_in("s: string", "let y = split(s, \",\")").at("y"), "list");
   EXPECT_EQ(types.at("rows"), "int");
   EXPECT_EQ(types.at("y"), "float32[4]");
 }
