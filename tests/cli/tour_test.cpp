@@ -52,7 +52,8 @@ const std::vector<Chapter>& tour() {
     const std::vector<std::string> lines = lines_of(TL_SOURCE_DIR "/docs/tour.md");
     for (size_t at = 0; at < lines.size();) {
       if (lines[at].starts_with("# ") || lines[at].starts_with("## ")) {
-        all.push_back({lines[at++].substr(2)});
+        const std::string& line = lines[at++];
+        all.push_back({line.substr(line.find(' ') + 1)});
       } else if (lines[at].starts_with("```tl")) {
         all.back().needs_model |= lines[at] == "```tl model";
         Snippet snippet{block(lines, at), ""};
