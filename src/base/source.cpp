@@ -119,7 +119,8 @@ static size_t edit_distance(std::string_view a, std::string_view b) {
 
 std::string nearest_name(std::string_view name, const std::vector<std::string>& candidates) {
   std::string best;
-  size_t best_distance = name.size() <= 2 ? 1 : std::max<size_t>(2, name.size() / 3);
+  if (name.size() <= 1) return best;  // any other letter would do
+  size_t best_distance = name.size() <= 3 ? 1 : std::max<size_t>(2, name.size() / 3);
   for (const auto& candidate : candidates) {
     if (candidate == name) continue;
     const size_t distance = edit_distance(name, candidate);

@@ -474,7 +474,9 @@ Known Checker::call(ExprPtr& e) {
     const Known known = expression(node.callee);
     if (known.kind != TypeKind::any && known.kind != TypeKind::function)
       report(node.callee->span, fmt::format("{} cannot be called", describe(known.kind)),
-             "a product is written with *");
+             callee && library_.find(callee->text)
+                 ? fmt::format("this variable hides the function '{}'", callee->text)
+                 : "a product is written with *");
   }
   for (Argument& a : node.arguments) expression(a.value);
   return {};

@@ -450,7 +450,8 @@ class Lowering {
                        to_string(value.tensor()->shape())),
            "name each of its axes in brackets");
     }
-    fail(e.span, fmt::format("an equation computes with numbers and tensors, not with {}", value.describe()));
+    fail(e.span, fmt::format("an equation computes with numbers and tensors, not with {}", value.describe()),
+         value.is(ValueKind::list) ? "give it a name, and its axes indices: x[0, j] = row[j]" : "");
   }
 
   Part factor(const ast::Expr& e, const Labels& needed, Scope scope) {

@@ -187,7 +187,10 @@ struct Session::Run {
       throw;
     } catch (const Error& e) {
       if (!out.span) throw;
-      throw ProgramError({Diagnostic{Severity::error, out.span, e.what(), {{{}, "in " + out.path()}}}});
+      Diagnostic d{Severity::error, out.span, e.what()};
+      const std::string path = out.path();  // says nothing that the span does not where it is main's
+      if (!path.starts_with('#') && !path.starts_with("main/#")) d.notes.push_back({{}, "in " + path});
+      throw ProgramError({std::move(d)});
     }
   }
 
