@@ -570,6 +570,7 @@ class Lowering {
       fail(e.span,
            fmt::format("`{}` works over `{}`, which its argument does not have", name, table_.name(label)));
     const auto axis = static_cast<int>(std::distance(x.labels.begin(), x.labels.find(label)));
+    if (is_int(x.node->dtype())) x.node = graph::cast(x.node, DType::f32);  // as the functions do
     if (name == "softmax" || name == "log_softmax") {
       NodeRef guard;
       if (!guards_.empty()) {

@@ -95,7 +95,7 @@ Value Interpreter::Run::eval_name(const Name& n) {
       break;
   }
   fail(n.span, fmt::format("'{}' is an index name; it has a value only inside its equation", n.text),
-       "no variable of that name is in scope");
+       "no variable of that name is in scope; table[ids[p], d] is rows[p, d] after let rows = table[ids]");
 }
 
 Value Interpreter::Run::eval_unary(const Unary& e) {

@@ -136,7 +136,7 @@ see: split, gather)",
      &slice},
     {"gather(x: tensor, axis|dim: int, index) -> tensor", R"(Elements of x at indices along one axis.
 
-To take whole rows, index with `embedding` or an equation.
+Whole rows are x[rows], or `embedding`.
 
 shapes: x[n, d], index[m, d'] with d' <= d -> [m, d'] for axis 0; index has the rank of x
 dtypes: x any; the index int64 or int32. An index out of range is an error
