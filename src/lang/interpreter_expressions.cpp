@@ -1,5 +1,6 @@
 // Expressions.
 #include <algorithm>
+#include <cmath>
 
 #include <fmt/format.h>
 
@@ -12,6 +13,13 @@
 namespace tl::lang {
 
 using namespace ast;
+
+/// Whether a list has a number in it that is not whole, or too large for an int.
+static bool holds_fractions(const Value& value) {
+  if (value.is(ValueKind::floating))
+    return value.floating() != std::nearbyint(value.floating()) || std::abs(value.floating()) >= 0x1p63;
+  return value.is(ValueKind::list) && std::any_of(value.list().begin(), value.list().end(), holds_fractions);
+}
 
 Value Interpreter::Run::eval(const Expr& e) {
   switch (e.kind) {
@@ -50,7 +58,10 @@ Value Interpreter::Run::eval(const Expr& e) {
       return eval_range(ast::as<Range>(e));
     case ExprKind::cast: {
       const auto& cast = ast::as<Cast>(e);
-      return convert(eval(*cast.operand), cast.type, e.span);
+      Value operand = eval(*cast.operand);
+      if (cast.type.dtype && is_int(*cast.type.dtype) && holds_fractions(operand))
+        operand = Value(guarded(e.span, [&] { return to_tensor(operand, DType::f64); }));  // to be cut
+      return convert(operand, cast.type, e.span);
     }
     case ExprKind::ask: {
       const Value value = eval(*ast::as<Ask>(e).operand);

@@ -227,6 +227,8 @@ graph::NodeRef to_tensor(const Value& value, std::optional<DType> dtype) {
       store_double(tensor, at, number);
     } else if (v.is(ValueKind::floating) && number != std::nearbyint(number)) {
       throw Error(fmt::format("{} is not a whole number, as {} needs", number, name(type)));
+    } else if (!v.is_int() && !(std::abs(number) < 0x1p63)) {
+      throw Error(fmt::format("{} does not fit in {}", number, name(type)));
     } else {
       store_int(tensor, at, v.is_int() ? v.integer() : static_cast<int64_t>(number));
     }
