@@ -10,6 +10,7 @@ class App;
 namespace tl::cli {
 
 void add_audit(CLI::App& app);
+void add_bench(CLI::App& app);
 void add_chat(CLI::App& app);
 void add_check(CLI::App& app);
 void add_compare(CLI::App& app);

@@ -110,6 +110,7 @@ void add_commands(CLI::App& app) {
   add_tokenize(app);
   add_logits(app);
   add_perplexity(app);
+  add_bench(app);
   add_inspect(app);
   add_quantize(app);
   add_synth(app);

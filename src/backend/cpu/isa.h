@@ -115,7 +115,12 @@ struct Isa {
   /// panel[p * width + l] = lanes[l][p] for the eight lanes l and p in [0, k).
   void (*pack_lanes)(const float* const* lanes, int64_t k, int64_t width, float* panel);
   void (*attention_tile)(const AttentionTile& args);
+
+  // What limits the loops above (limits.h).
+  float (*read)(const float* x, int64_t n);  ///< n a multiple of 64
+  int32_t (*multiply_add)(int64_t rounds);   ///< kProductsPerRound a round
 };
+constexpr int64_t kProductsPerRound = 4 * 4 * 32;
 
 /// The tables that this processor can run, the best first.
 std::span<const Isa* const> supported_isas();

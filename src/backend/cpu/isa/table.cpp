@@ -15,6 +15,7 @@ Isa make_table() {
   add_linear_float(table);
   add_gemm(table);
   add_attention(table);
+  add_limits(table);
   return table;
 }
 

@@ -11,6 +11,7 @@ void add_linear_q8(Isa& table);
 void add_linear_float(Isa& table);
 void add_gemm(Isa& table);
 void add_attention(Isa& table);
+void add_limits(Isa& table);
 
 /// The whole table of this instruction set.
 const Isa& table();
