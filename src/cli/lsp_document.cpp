@@ -130,13 +130,15 @@ Json LspDocument::diagnostics() const {
       continue;
     }
     // What is wrong in an imported file is shown where it is imported.
-    const auto& module = *program_->modules().back();
     Diagnostic here = d;
     const auto at = d.span ? d.span.source->position(d.span.begin) : Source::Position{1, 1};
     here.message = fmt::format("in {}:{}:{}: {}", d.span ? d.span.source->name() : "an import", at.line,
                                at.column, d.message);
-    const bool has_import = !module.ast->imports.empty();
-    out.push_back(diagnostic(here, has_import ? module.ast->imports[0].span : Span{&source(), 0, 0}));
+    Span shown{&source(), 0, 0};
+    for (const auto& note : d.notes)  // the last one in this file says where the other comes from
+      if (note.span.source == &source()) shown = note.span;
+    if (d.span) here.notes.insert(here.notes.begin(), {d.span, d.message});
+    out.push_back(diagnostic(here, shown));
   }
   return out;
 }

@@ -150,6 +150,11 @@ class Repl {
 
   void type(const std::string& text) {
     const lang::Value value = run(kName, text);
+    if (value.is(lang::ValueKind::function)) {
+      const lang::FunctionObject& f = value.function();
+      fmt::print("{}\n", f.user ? lang::signature_text(*f.user) : f.native->signature);
+      return;
+    }
     const lang::NativeFunction* type = standard_library().find("type");
     lang::Interpreter& interpreter = workspace_.interpreter();
     fmt::print("{}\n", interpreter.text(interpreter.call(lang::Value::function(type), {{value}})));
@@ -236,7 +241,7 @@ class Repl {
 
 const std::array<Repl::Command, 6> Repl::kCommands = {{
     {":help", "", "show this", &Repl::help},
-    {":type", "EXPR", "the type of a value", &Repl::type},
+    {":type", "EXPR", "the type of a value; of a function its signature", &Repl::type},
     {":doc", "NAME", "what a function does", &Repl::doc},
     {":time", "EXPR", "how long it takes, after its value", &Repl::time},
     {":load", "FILE", "take in a program: its functions and globals, without running its main", &Repl::load},

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <iterator>
+#include <utility>
 
 #include <fmt/format.h>
 
@@ -37,7 +38,9 @@ Node::~Node() {
 void set_label(const NodeRef& node, std::string_view label) {
   if (!node->label.empty()) return;
   node->label = label;
-  node->scope = Scope::current();  // the variable's place, where a function's result gets its name outside
+  ScopeRef here = Scope::current();
+  if (here == node->scope) return;
+  node->made_in = std::exchange(node->scope, std::move(here));
 }
 
 /// Kernels see operands of one type; where an operation promotes, the conversion is a node of its own.

@@ -30,6 +30,7 @@ struct Node {
   Tensor value = {};       ///< set for constants, and by the executor
   bool is_weight = false;  ///< a constant of a model file: its shape and stored type are structure
   ScopeRef scope = {};
+  ScopeRef made_in = {};   ///< where it was made, if a function's result got its name outside
   std::string label = {};  ///< the variable it was assigned to, or empty
   Span span = {};          ///< the expression that made it
   uint64_t number = 0;     ///< counts up as nodes are made on a thread

@@ -15,7 +15,21 @@ std::string to_string(const ScopeRef& scope) {
   return text;
 }
 
-Scope::Scope(std::string_view name, int64_t index) : name_(name), index_(index), outer_(innermost) {
+std::vector<Diagnostic::Note> call_notes(const ScopeRef& scope) {
+  std::vector<Diagnostic::Note> notes;
+  for (const ScopePath* step = scope.get(); step != nullptr; step = step->parent.get()) {
+    if (!step->call) continue;
+    if (notes.size() == kMostCallNotes) {
+      notes.push_back({{}, "… and the calls that led there"});
+      break;
+    }
+    notes.push_back({step->call, "in this call of " + step->name});
+  }
+  return notes;
+}
+
+Scope::Scope(std::string_view name, int64_t index, Span call)
+    : name_(name), index_(index), call_(call), outer_(innermost) {
   innermost = this;
 }
 
@@ -29,7 +43,7 @@ void Scope::set_index(int64_t index) {
 ScopeRef Scope::path() {
   if (!path_) {
     path_ = std::make_shared<const ScopePath>(
-        ScopePath{outer_ != nullptr ? outer_->path() : nullptr, std::string(name_), index_});
+        ScopePath{outer_ != nullptr ? outer_->path() : nullptr, std::string(name_), index_, call_});
   }
   return path_;
 }

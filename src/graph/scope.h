@@ -5,6 +5,7 @@
 #include <memory>
 #include <string>
 #include <string_view>
+#include <vector>
 
 #include "base/source.h"
 
@@ -15,17 +16,22 @@ struct ScopePath {
   std::shared_ptr<const ScopePath> parent;
   std::string name;
   int64_t index = -1;  ///< -1: not a loop
+  Span call = {};      ///< where the function was called
 };
 using ScopeRef = std::shared_ptr<const ScopePath>;
 
 /// "forward/layer[3]"; "" for no scope.
 std::string to_string(const ScopeRef& scope);
+/// How many calls an error names at most.
+constexpr size_t kMostCallNotes = 6;
+/// "in this call of attend" for each call on the path that has a place, innermost first.
+std::vector<Diagnostic::Note> call_notes(const ScopeRef& scope);
 
-/// Enters a function or a loop iteration for the life of this object, on this thread. Costs two stores; the
-/// path is only built when a node is made inside. `name` must outlive the object.
+/// Enters a function, called at `call`, or a loop iteration for the life of this object, on this thread.
+/// Costs a few stores; the path is only built when a node is made inside. `name` must outlive the object.
 class Scope {
  public:
-  explicit Scope(std::string_view name, int64_t index = -1);
+  explicit Scope(std::string_view name, int64_t index = -1, Span call = {});
   ~Scope();
   Scope(const Scope&) = delete;
   Scope& operator=(const Scope&) = delete;
@@ -39,6 +45,7 @@ class Scope {
   ScopeRef path();
   std::string_view name_;
   int64_t index_;
+  Span call_;
   Scope* outer_;
   ScopeRef path_;
 };

@@ -88,6 +88,11 @@ void check(LoadedModule& module, const Library& library, std::vector<Diagnostic>
   Checker(module, library, diagnostics).run();
 }
 
+void check_again(LoadedModule& module, Function& function, const Library& library,
+                 std::vector<Diagnostic>& diagnostics) {
+  Checker(module, library, diagnostics).function(function);
+}
+
 // --------------------------------------------------------------------------------------------------- scopes
 
 /// Variables declared while it lives end with it; their slots are used again.

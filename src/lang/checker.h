@@ -20,6 +20,10 @@ void declare(LoadedModule& module, uint32_t& n_globals, std::vector<Diagnostic>&
 /// Resolves and checks all bodies of `module`. All modules have been declared.
 void check(LoadedModule& module, const Library& library, std::vector<Diagnostic>& diagnostics);
 
+/// Checks a function of a checked module anew, after a function that it calls was replaced.
+void check_again(LoadedModule& module, ast::Function& function, const Library& library,
+                 std::vector<Diagnostic>& diagnostics);
+
 /// How messages call a kind: "an int".
 std::string_view describe(ast::TypeKind kind);
 

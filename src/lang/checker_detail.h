@@ -19,6 +19,8 @@ class Checker {
   Checker(LoadedModule& module, const Library& library, std::vector<Diagnostic>& diagnostics)
       : module_(module), library_(library), diagnostics_(diagnostics), stand_ins_(library) {}
   void run();
+  /// Resolves and checks one function (also main and tests).
+  void function(ast::Function& f);
 
  private:
   struct Variable {
@@ -48,7 +50,6 @@ class Checker {
   void bind(ast::Name& name, const Variable& variable);
 
   // Declarations and statements (checker.cpp)
-  void function(ast::Function& f);
   void parameters(ast::Function& f);
   void dimensions(ast::Function& f, ast::Type& type);
   void dimensions_in_body(ast::Type& type);

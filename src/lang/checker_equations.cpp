@@ -198,7 +198,9 @@ void Checker::equation_items(std::vector<IndexItem>& items) {
 }
 
 void Checker::equation_name(Name& n, bool in_brackets) {
-  if (const Variable* variable = find_variable(n.text)) {
+  if (n.binding == Binding::dimension) {  // of dim(d), checked before
+    remember(n, int_of(Extent::named(n.text)));
+  } else if (const Variable* variable = find_variable(n.text)) {
     resolve(n);
     remember(n, variable->known);
   } else if (index_names_->contains(n.text)) {

@@ -91,7 +91,7 @@ std::optional<MatchFailure> match_arguments(std::string_view function,
       if (found == parameters.end() || found->is_variadic) {
         std::vector<std::string> known;
         for (const ParameterName& p : parameters) known.emplace_back(p.name);
-        const std::string near = nearest_name(a.name, known);
+        const std::string near = a.name.size() > 1 ? nearest_name(a.name, known) : "";  // x is no slip of y
         return MatchFailure{a.name_span, fmt::format("{} has no parameter '{}'", function, a.name),
                             near.empty() ? std::string() : fmt::format("did you mean '{}'?", near)};
       }
@@ -181,6 +181,7 @@ void Checker::unknown_name(const Name& n, bool is_function) {
 }
 
 Known Checker::name(Name& n) {
+  if (n.binding == Binding::dimension) return int_of(Extent::named(n.text));  // of dim(d), checked before
   if (!resolve(n)) {
     unknown_name(n, false);
     return {};
@@ -489,6 +490,7 @@ Known Checker::call_user(Call& e, const Function& f) {
     report(failure->span ? failure->span : e.span, failure->message, failure->help)
         .notes.push_back({f.name_span, fmt::format("'{}' is defined here", f.name)});
     e.plan.clear();
+    e.planned = false;
     return {f.result.kind, &f.result};
   }
   e.planned = true;

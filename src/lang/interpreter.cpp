@@ -13,6 +13,7 @@
 #include "base/interrupt.h"
 #include "lang/checker.h"
 #include "lang/interpreter_detail.h"
+#include "runtime/session.h"
 
 namespace tl::lang {
 
@@ -145,11 +146,10 @@ void Interpreter::Run::count_step(Span span) {
 }
 
 std::vector<Diagnostic::Note> Interpreter::Run::call_notes() const {
-  constexpr size_t kShown = 6;
   std::vector<Diagnostic::Note> notes;
   for (auto call = calls_.rbegin(); call != calls_.rend(); ++call) {
     if (!call->call) continue;
-    if (notes.size() == kShown) {
+    if (notes.size() == graph::kMostCallNotes) {
       notes.push_back({{}, "… and the calls that led there"});
       break;
     }
@@ -168,7 +168,13 @@ void Interpreter::Run::fail_with_calls(const ProgramError& e, Span span) const {
   std::vector<Diagnostic> diagnostics = e.diagnostics();
   Diagnostic& first = diagnostics.front();
   if (!first.span) first.span = span;
-  for (auto& note : call_notes()) first.notes.push_back(std::move(note));
+  if (dynamic_cast<const OperationFailure*>(&e) != nullptr) {  // it names the calls that made the operation
+    const auto line = [](Span s) { return s.source->position(s.begin).line; };
+    if (span && (span.source != first.span.source || line(span) != line(first.span)))
+      first.notes.push_back({span, "its value is needed here"});
+  } else {
+    for (auto& note : call_notes()) first.notes.push_back(std::move(note));
+  }
   throw RuntimeFailure(std::move(diagnostics));
 }
 
@@ -213,7 +219,7 @@ Value Interpreter::Run::call_planned(const Function& f, const Call& call) {
   for (size_t i = 0; i < call.arguments.size(); ++i)
     activation.slots()[call.plan[i]] = eval(*call.arguments[i].value);
   activation.enter(f, call.span);
-  const graph::Scope scope(f.name);
+  const graph::Scope scope(f.name, -1, call.span);
   fill_defaults(f, call.plan);
   return run_body(f, &call);
 }
@@ -313,7 +319,7 @@ Value Interpreter::Run::call_dynamic(const Value& callee, const Call& call) {
   for (size_t i = 0; i < call.arguments.size(); ++i)
     activation.slots()[planned.plan[i]] = eval(*call.arguments[i].value);
   activation.enter(*function.user, call.span);
-  const graph::Scope scope(function.user->name);
+  const graph::Scope scope(function.user->name, -1, call.span);
   fill_defaults(*function.user, planned.plan);
   return run_body(*function.user, &planned);
 }

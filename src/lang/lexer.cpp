@@ -214,8 +214,11 @@ class Lexer {
       while (letter_length() > 0 || is_digit(peek())) at_ += std::max(1u, letter_length());
       const auto number = text_.substr(begin, number_end - begin);
       const auto rest = text_.substr(number_end, at_ - number_end);
-      report(begin, at_, fmt::format("'{}{}' is neither a number nor a name", number, rest),
-             fmt::format("a product is written {} * {}", number, rest));
+      const std::string help =
+          number.starts_with("0x") || number.starts_with("0X") ? "hexadecimal digits are 0 to 9 and a to f"
+          : rest == "e" || rest == "E" ? fmt::format("an exponent needs digits: {}e5", number)
+                                       : fmt::format("a product is written {} * {}", number, rest);
+      report(begin, at_, fmt::format("'{}{}' is neither a number nor a name", number, rest), help);
       return emit(TokenKind::invalid, begin);
     }
     emit(is_float ? TokenKind::floating : TokenKind::integer, begin);

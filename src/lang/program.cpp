@@ -14,18 +14,6 @@ namespace tl::lang {
 
 namespace fs = std::filesystem;
 
-namespace {
-
-/// Whether calls that were matched to the parameters of one fit the other.
-bool same_parameters(const ast::Function& a, const ast::Function& b) {
-  return std::equal(a.parameters.begin(), a.parameters.end(), b.parameters.begin(), b.parameters.end(),
-                    [](const ast::Parameter& p, const ast::Parameter& q) {
-                      return p.name == q.name && !p.default_value == !q.default_value;
-                    });
-}
-
-}  // namespace
-
 /// Loads files depth first: what a file imports is whole before the file itself is looked at.
 class Loader {
  public:
@@ -34,9 +22,9 @@ class Loader {
   void run(const std::string& name, std::string text) {
     const LoadedModule* before = program_.root_;
     const size_t first = program_.order_.size();
-    program_.root_ = load(name, std::move(text));
+    program_.root_ = load(name, std::move(text), {});
     const bool is_readable = program_.diagnostics_.empty();
-    if (before && is_readable) replace_functions();
+    if (before && is_readable) replace_functions(*before);
     for (size_t i = first; i < program_.order_.size(); ++i) {
       LoadedModule* module = program_.order_[i];
       declare(*module, program_.n_globals_, program_.diagnostics_,
@@ -46,11 +34,31 @@ class Loader {
     for (size_t i = first; is_readable && i < program_.order_.size(); ++i)
       check(*program_.order_[i], program_.library_, program_.diagnostics_);
     program_.texts_.push_back(program_.root_);
+    for (Diagnostic& d : program_.diagnostics_) note_imports(d);
   }
 
   /// Functions whose definition moved to where callers find it go back.
   void restore_functions() {
     for (const auto& [mine, theirs] : replaced_) exchange(*mine, *theirs);
+  }
+
+  /// Checks what earlier texts defined against the functions that were replaced, and warns of what no longer
+  /// fits. Its calls fail when they are run.
+  void check_callers() {
+    if (replaced_.empty()) return;
+    for (LoadedModule* text : program_.texts_) {
+      if (text == program_.root_) continue;
+      for (const FunctionOwner& f : text->ast->functions) {
+        if (!is_live(*f)) continue;
+        std::vector<Diagnostic> found;
+        check_again(*text, *f, program_.library_, found);
+        for (Diagnostic& d : found) {
+          d.severity = Severity::warning;
+          d.message = fmt::format("'{}' no longer fits: {}", f->name, d.message);
+          program_.diagnostics_.push_back(std::move(d));
+        }
+      }
+    }
   }
 
  private:
@@ -60,11 +68,12 @@ class Loader {
     return ignored ? path : canonical.string();
   }
 
-  LoadedModule* load(const std::string& name, std::string text) {
+  LoadedModule* load(const std::string& name, std::string text, Span imported_at) {
     LoadedModule& module = program_.storage_.emplace_back();
     program_.by_identity_[identity(name)] = &module;
     open_.push_back(&module);
     module.source = std::make_unique<Source>(name, std::move(text));
+    module.imported_at = imported_at;
     const bool is_own = open_.size() == 1;
     ParseResult parsed = parse(*module.source, {options_.statements_at_top_level && is_own});
     module.ast = std::move(parsed.module);
@@ -96,7 +105,7 @@ class Loader {
       const auto known = program_.by_identity_.find(identity(path));
       if (known == program_.by_identity_.end()) {
         try {
-          return load(path, read_file(path));
+          return load(path, read_file(path), import.span);
         } catch (const ProgramError&) {
           throw;
         } catch (const Error& e) {
@@ -114,19 +123,38 @@ class Loader {
 
   using FunctionOwner = std::unique_ptr<ast::Function>;
 
-  /// A function that an earlier text defined, with the same parameters, gets its new definition where it is,
-  /// so that what calls it calls the new one.
-  void replace_functions() {
+  /// Says of what is wrong in an imported file where it is imported.
+  void note_imports(Diagnostic& d) const {
+    for (Span at = d.span; at;) {
+      const auto& all = program_.order_;
+      const auto around =
+          std::find_if(all.begin(), all.end(), [&](auto* m) { return m->source.get() == at.source; });
+      at = around == all.end() ? Span{} : (*around)->imported_at;
+      if (at) d.notes.push_back({at, "it is imported here"});
+    }
+  }
+
+  /// A function that an earlier text defined gets its new definition where it is, so that what calls it calls
+  /// the new one.
+  void replace_functions(const LoadedModule& before) {
     for (FunctionOwner& mine : program_.root_->ast->functions) {
+      const auto known = before.visible.find(mine->name);
+      if (known == before.visible.end() || !known->second.function) continue;
       for (LoadedModule* text : program_.texts_) {
         for (FunctionOwner& theirs : text->ast->functions) {
-          if (theirs->name != mine->name || !same_parameters(*theirs, *mine)) continue;
+          if (theirs.get() != known->second.function) continue;
           exchange(mine, theirs);
           replaced_.emplace_back(&mine, &theirs);
           break;
         }
       }
     }
+  }
+
+  /// Whether a function of an earlier text can still be called by its name.
+  bool is_live(const ast::Function& f) const {
+    const auto known = program_.root_->visible.find(f.name);
+    return known != program_.root_->visible.end() && known->second.function == &f;
   }
 
   /// Each keeps its definition, and takes the other's address.
@@ -164,6 +192,7 @@ std::vector<const LoadedModule*> Program::extend(const std::string& name, std::s
   try {
     loader.run(name, std::move(text));
     require_ok();
+    loader.check_callers();
   } catch (...) {
     loader.restore_functions();
     diagnostics_.clear();

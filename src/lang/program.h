@@ -32,6 +32,7 @@ struct LoadedModule {
   std::unique_ptr<Source> source;
   std::unique_ptr<ast::Module> ast;
   std::vector<LoadedModule*> imports;
+  Span imported_at;  ///< by the file that loaded it; empty for the program's own texts
   std::map<std::string, Symbol, std::less<>>
       visible;  ///< its own names, and those of its imports it does not redefine
   /// What the checker knows of expressions (and of the names that are declared); see describe_type().
@@ -58,8 +59,9 @@ class Program {
   static std::shared_ptr<Program> empty(const std::string& name, const Library& library,
                                         const LoadOptions& options);
   /// Adds a text that sees all that the texts before it defined, and may define it anew: a global keeps its
-  /// place, and a function with the same parameters its callers. Gives the modules whose globals are to be
-  /// set, the text's own last. Throws ProgramError with the text's errors; the program is then as it was.
+  /// place, and a function its callers; diagnostics() warns of those that it no longer fits. Gives the
+  /// modules whose globals are to be set, the text's own last. Throws ProgramError with the text's errors;
+  /// the program is then as it was.
   std::vector<const LoadedModule*> extend(const std::string& name, std::string text);
 
   /// Errors, warnings and notes, by file and place; of the last text, where there are several.

@@ -29,16 +29,27 @@ Value slice(Interpreter&, Args& args) {
   return Value(graph::slice(x, axis_argument(args, 1, x), position(2), position(3), args.integer(4)));
 }
 
+/// Makes a node; what its shape rule has against the inputs is said of argument i.
+NodeRef make_for(const Args& args, size_t i, Op op, std::vector<NodeRef> inputs, AxisAttrs attrs) {
+  try {
+    return graph::make(op, std::move(inputs), attrs);
+  } catch (const Error& e) {
+    args.fail(i, e.what());
+  }
+}
+
 Value gather(Interpreter&, Args& args) {
-  const NodeRef x = args.tensor(0);
-  return Value(graph::make(Op::gather, {x, ids_argument(args, 2)}, AxisAttrs{axis_argument(args, 1, x)}));
+  const NodeRef x = args.tensor(0), index = ids_argument(args, 2);
+  return Value(make_for(args, 2, Op::gather, {x, index}, AxisAttrs{axis_argument(args, 1, x)}));
 }
 
 Value scatter(Interpreter&, Args& args) {
   const NodeRef x = args.tensor(0), index = ids_argument(args, 2);
   const NodeRef src =
       args[3].is_number() ? graph::broadcast_to(operands(args, 0, 3).second, index->shape()) : args.tensor(3);
-  return Value(graph::make(Op::scatter, {x, index, src}, AxisAttrs{axis_argument(args, 1, x)}));
+  const bool is_src = index->shape().rank() == x->shape().rank() && index->shape() != src->shape();
+  return Value(
+      make_for(args, is_src ? 3 : 2, Op::scatter, {x, index, src}, AxisAttrs{axis_argument(args, 1, x)}));
 }
 
 /// How often something of `extent` is repeated; the result must stay countable.

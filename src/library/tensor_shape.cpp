@@ -110,7 +110,21 @@ Value unsqueeze(Interpreter&, Args& args) {
 }
 
 Value broadcast_to(Interpreter&, Args& args) {
-  return Value(graph::broadcast_to(args.tensor(0), shape_argument(args, 1)));
+  const NodeRef x = args.tensor(0);
+  const Shape to = shape_argument(args, 1);
+  const int shift = to.rank() - x->shape().rank();
+  if (shift < 0)
+    args.fail(1, fmt::format("[broadcast_to] x is {}, and the shape {} has fewer axes", to_string(x->shape()),
+                             to_string(to)));
+  for (int i = 0; i < x->shape().rank(); ++i) {
+    const int64_t extent = x->shape()[i], wanted = to[i + shift];
+    if (extent != 1 && extent != wanted)
+      args.fail(1,
+                fmt::format("[broadcast_to] x is {} and cannot become {}: its axis {} has {} elements, not 1 "
+                            "or {}",
+                            to_string(x->shape()), to_string(to), i, extent, wanted));
+  }
+  return Value(graph::broadcast_to(x, to));
 }
 
 /// The tensors of a list, and what was given after it.

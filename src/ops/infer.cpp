@@ -47,7 +47,7 @@ struct Rule {
     if (!is_float(dtype(i))) fail("needs floats, and input {} is {}", i + 1, name(dtype(i)));
   }
   void integers(size_t i) const {
-    if (!is_int(dtype(i))) fail("needs integer indices, and input {} is {}", i + 1, name(dtype(i)));
+    if (!is_int(dtype(i))) fail("indices must be int64 or int32, and these are {}", name(dtype(i)));
   }
   int axis() const {
     const int a = attr<AxisAttrs>().axis;
@@ -224,24 +224,37 @@ TensorType take(const Rule& r) {
   return {r.dtype(), out};
 }
 
-void same_but_axis(const Rule& r, size_t i, int axis) {
-  bool fits = r.rank(i) == r.rank();
-  for (int a = 0; fits && a < r.rank(); ++a) fits = a == axis || r.shape(i)[a] <= r.shape()[a];
-  if (!fits)
-    r.fail("the index {} does not fit {} along axis {}", to_string(r.shape(i)), to_string(r.shape()), axis);
+void index_rank(const Rule& r) {
+  if (r.rank(1) != r.rank())
+    r.fail("x is {}, so the index must have rank {}, and it is {}", to_string(r.shape()), r.rank(),
+           to_string(r.shape(1)));
+}
+
+/// An index has no more elements than x along the axes that it does not choose from.
+void index_extents(const Rule& r, int axis) {
+  const Shape &x = r.shape(), &index = r.shape(1);
+  for (int a = 0; a < x.rank(); ++a)
+    if (a != axis && index[a] > x[a])
+      r.fail(
+          "the index {} has {} elements along axis {}, where x {} has {}; only along axis {} it may be "
+          "longer",
+          to_string(index), index[a], a, to_string(x), x[a], axis);
 }
 
 TensorType gather(const Rule& r) {
   r.plain(), r.integers(1);
-  same_but_axis(r, 1, r.axis());
+  const int axis = r.axis();
+  index_rank(r), index_extents(r, axis);
   return {r.dtype(), r.shape(1)};
 }
 
 TensorType scatter(const Rule& r) {
   r.plain(), r.integers(1), r.plain(2);
-  same_but_axis(r, 1, r.axis());
+  const int axis = r.axis();
+  index_rank(r);
   if (r.shape(1) != r.shape(2))
-    r.fail("index {} and source {} must have the same shape", to_string(r.shape(1)), to_string(r.shape(2)));
+    r.fail("the index is {}, so src must be too, and it is {}", to_string(r.shape(1)), to_string(r.shape(2)));
+  index_extents(r, axis);
   return {r.dtype(), r.shape()};
 }
 

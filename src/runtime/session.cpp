@@ -187,10 +187,10 @@ struct Session::Run {
       throw;
     } catch (const Error& e) {
       if (!out.span) throw;
-      Diagnostic d{Severity::error, out.span, e.what()};
-      const std::string path = out.path();  // says nothing that the span does not where it is main's
-      if (!path.starts_with('#') && !path.starts_with("main/#")) d.notes.push_back({{}, "in " + path});
-      throw ProgramError({std::move(d)});
+      auto notes = graph::call_notes(out.made_in ? out.made_in : out.scope);
+      const std::string where = out.label.empty() ? to_string(out.scope) : out.path();
+      if (!where.empty() && where != "main") notes.push_back({{}, "in " + where});
+      throw OperationFailure({Diagnostic{Severity::error, out.span, e.what(), std::move(notes)}});
     }
   }
 

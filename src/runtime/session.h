@@ -42,6 +42,13 @@ struct SessionOptions {
   std::function<void(const std::string&)> dump_graph = {};  ///< given each new plan as text
 };
 
+/// An operation that failed when it was computed, at the place in the program that made it, with the calls
+/// that led there.
+class OperationFailure : public ProgramError {
+ public:
+  using ProgramError::ProgramError;
+};
+
 /// One backend with threads, buffers and cached plans. Not thread-safe: one program runs in it at a time.
 class Session {
  public:
@@ -52,7 +59,7 @@ class Session {
   Session& operator=(const Session&) = delete;
 
   /// The value of a node, computing what is missing. Values that somebody else still holds a node of are kept
-  /// on the way. Throws ProgramError at the failing operation's place in the program, or Interrupted.
+  /// on the way. Throws OperationFailure at the failing operation's place in the program, or Interrupted.
   const Tensor& value(const graph::NodeRef& node);
   void compute(std::span<const graph::NodeRef> nodes);
 

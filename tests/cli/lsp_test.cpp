@@ -219,11 +219,14 @@ TEST(Lsp, MistakesInImportsAreShownWhereTheyAreImported) {
   write_file(folder / "part.tl", "fn three() { nope }\n");
   const std::string uri = "file://" + (folder / "whole.tl");
   Client client;
-  client.open("\nimport \"part.tl\"\nmain { print(three()) }\n", uri);
+  write_file(folder / "sound.tl", "fn two() { 2 }\n");
+  client.open("import \"sound.tl\"\nimport \"part.tl\"\nmain { print(three(), two()) }\n", uri);
   client.finish();
   const Json list = client.diagnostics(uri);
   ASSERT_EQ(list.size(), 1u) << list;
   EXPECT_EQ(list[0]["range"], range(1, 0, 16));
+  EXPECT_EQ(list[0]["relatedInformation"][0]["location"]["uri"], "file://" + (folder / "part.tl"));
+  EXPECT_EQ(list[0]["relatedInformation"][0]["location"]["range"], range(0, 13, 17));
   EXPECT_NE(std::string(list[0]["message"]).find("part.tl:1:14: unknown name 'nope'"), std::string::npos)
       << list;
 }

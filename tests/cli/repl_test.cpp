@@ -49,6 +49,28 @@ TEST(Repl, EquationsAndTheirTensorsStay) {
             "[3.0000, 7.0000]\n[6.0000, 14.0000]\n");
 }
 
+TEST(Repl, CallersThatNoLongerFitAreNamed) {
+  const Output r = repl(
+      "fn f(x: float32[n, 3]) { x + dim(n) }\nfn g(x) { f(x) }\nfn h(y: float32[k, 3]) { f(y) * dim(k) }\n"
+      "fn f(x: float32[n, 4], scale = 1) { x * scale }\nsum(g(ones([2, 4])))\n"
+      "fn f(x, y) { x + y }\ng(1)\nfn f(x) { x * 2 }\ng(1)\nh(ones([1, 3]))\n");
+  EXPECT_EQ(r.out, "8\n2\n[[2.0000, 2.0000, 2.0000]]\n") << r.err;
+  const size_t shape = r.err.find(
+                   "warning: 'h' no longer fits: argument 'x' of f must be float32[n, 4], not a tensor "
+                   "float32[k, 3]\n    1 | fn h("),
+               g = r.err.find("warning: 'g' no longer fits: f needs an argument 'y'\n    1 | fn g("),
+               h = r.err.find("warning: 'h' no longer fits: f needs an argument 'y'\n    1 | fn h("),
+               call = r.err.find("error: f needs an argument 'y'\n    1 | fn g(");
+  EXPECT_TRUE(shape < g && g < h && h < call && call != std::string::npos) << r.err;
+  EXPECT_NE(r.err.find("1 input failed"), std::string::npos) << r.err;
+}
+
+TEST(Repl, WhatDoesNotGetThroughReplacesNothing) {
+  const Output r = repl("fn f(x) { 1 }\nfn g(x) { f(x) }\nfn f(x) { 2 }\nfn f(x, y) { nope }\ng(1)\nf(1)\n");
+  EXPECT_EQ(r.out, "2\n2\n") << r.err;
+  EXPECT_EQ(r.err.find("no longer fits"), std::string::npos) << r.err;
+}
+
 TEST(Repl, AFunctionEnteredAgainReplacesTheFirstForItsCallersToo) {
   EXPECT_EQ(shown("fn f(x) { x + 1 }\nfn g(x) { f(x) }\ng(1)\nfn f(x) { x + 10 }\ng(1)\nf(1)\n"),
             "2\n11\n11\n");

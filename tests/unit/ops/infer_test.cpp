@@ -132,19 +132,20 @@ TEST(Infer, JoiningAndPadding) {
 TEST(Infer, Indexing) {
   expect_type(Op::take, {{f16, {5, 6, 7}}, {i32, {2, 3}}}, AxisAttrs{1}, {}, f16, {5, 2, 3, 7});
   expect_error(Op::take, {{f32, {5}}, {f32, {2}}}, AxisAttrs{0}, {},
-               "[take] needs integer indices, and input 2 is float32");
+               "[take] indices must be int64 or int32, and these are float32");
   expect_error(Op::take, {{f32, {1, 1, 1, 1, 1}}, {i64, {1, 1, 1, 1, 1}}}, AxisAttrs{0}, {},
                "[take] the result would have a rank above 8");
 
   expect_type(Op::gather, {{f16, {5, 6}}, {i64, {9, 3}}}, AxisAttrs{0}, {}, f16, {9, 3});
   expect_error(Op::gather, {{f32, {5, 6}}, {i64, {9, 7}}}, AxisAttrs{0}, {},
-               "[gather] the index [9, 7] does not fit [5, 6] along axis 0");
+               "[gather] the index [9, 7] has 7 elements along axis 1, where x [5, 6] has 6; only along axis "
+               "0 it may be longer");
   expect_error(Op::gather, {{f32, {5, 6}}, {i64, {9}}}, AxisAttrs{0}, {},
-               "[gather] the index [9] does not fit [5, 6] along axis 0");
+               "[gather] x is [5, 6], so the index must have rank 2, and it is [9]");
 
   expect_type(Op::scatter, {{f16, {5, 6}}, {i64, {9, 3}}, {f32, {9, 3}}}, AxisAttrs{0}, {}, f16, {5, 6});
   expect_error(Op::scatter, {{f32, {5}}, {i64, {3}}, {f32, {2}}}, AxisAttrs{0}, {},
-               "[scatter] index [3] and source [2] must have the same shape");
+               "[scatter] the index is [3], so src must be too, and it is [2]");
 }
 
 TEST(Infer, Order) {
@@ -201,7 +202,7 @@ TEST(Infer, MatrixProducts) {
   expect_error(Op::embedding, {{i32, {9, 4}}, {i64, {2}}}, {}, {},
                "[embedding] needs a table of floats, and it is int32");
   expect_error(Op::embedding, {{f32, {9, 4}}, {f32, {2}}}, {}, {},
-               "[embedding] needs integer indices, and input 2 is float32");
+               "[embedding] indices must be int64 or int32, and these are float32");
 }
 
 TEST(Infer, Normalisations) {
