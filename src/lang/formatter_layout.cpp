@@ -7,8 +7,8 @@ namespace tl::lang {
 // --------------------------------------------------------------------------------------------------- output
 
 void FormatOutput::write(std::string_view text) {
-  for (const char c : text)
-    if (c != '\r') text_ += c;
+  for (size_t i = 0; i < text.size(); ++i)
+    if (!text.substr(i).starts_with("\r\n")) text_ += text[i];
   const size_t line = text.rfind('\n');
   column_ = line == std::string_view::npos ? column_ + text_width(text) : text_width(text.substr(line + 1));
 }

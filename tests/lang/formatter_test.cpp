@@ -110,6 +110,7 @@ TEST(Formatter, EmptyLinesSeparateAndNothingMore) {
       "import \"a\"\n\nfn f() { 1 }\nfn g() { 2 }\n\n// about h\nfn h() {\n    1\n\n    2\n}\n\nmain {}\n");
   EXPECT_EQ(formatted(""), "");
   EXPECT_EQ(formatted("\n // only\r\n\r\n"), "// only\n");
+  EXPECT_EQ(formatted("print(\"a\rb\")\r\n"), "print(\"a\rb\")\n") << "within a string it is no line end";
 }
 
 TEST(Formatter, CommentsStayWhereTheyWere) {
