@@ -2,7 +2,7 @@
 //   0    done
 //   1    an error in a file, a program or a request ("tl: error: …", or diagnostics with source lines)
 //   2    a wrong command line
-//   3    `tl compare` or `tl audit` found something wrong, and printed it
+//   3    `tl compare`, `tl audit` or `tl diagnose` found something wrong, and printed it
 //   130  Ctrl-C
 #include <fmt/format.h>
 
@@ -103,6 +103,7 @@ void add_commands(CLI::App& app) {
   add_trace(app);
   add_compare(app);
   add_audit(app);
+  add_diagnose(app);
   add_test(app);
   add_doc(app);
   add_fmt(app);

@@ -54,6 +54,13 @@ void add_model_options(CLI::App& command, ModelOptions& o) {
       .add_flag("--unfused", o.unfused,
                 "Run every operation by itself: fused kernels show nothing of their inside")
       ->group(kGroup);
+  command
+      .add_option("--plant", o.plant,
+                  "Put a known fault into a layer of the run, to see whether it is found (may be repeated; "
+                  "docs/diagnosis.md lists them)")
+      ->option_text("FAULT@LAYER")
+      ->allow_extra_args(false)
+      ->group(kGroup);
 }
 
 void add_sampling_options(CLI::App& command, SamplingOptions& o) {

@@ -30,10 +30,11 @@ struct ModelOptions {
   std::string activations = "q8";  ///< "q8" or "float32", where weights are quantised
   bool dump_graph = false;         ///< show each plan on standard error
   bool unfused = false;            ///< every operation of the program by itself
+  std::vector<std::string> plant;  ///< faults to put in: "rope-pairing@5"
 };
 
 /// Adds --device, -t, -c, -b, --layers, --program, --models, --no-mmap, --cache-type, --activations,
-/// --dump-graph and --unfused.
+/// --dump-graph, --unfused and --plant.
 void add_model_options(CLI::App& command, ModelOptions& options);
 
 /// Adds --temp, --top-k, --top-p, --min-p, --repeat-penalty and so on.

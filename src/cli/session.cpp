@@ -3,8 +3,30 @@
 #include <fmt/format.h>
 
 #include "cli/output.h"
+#include "inspect/plant.h"
 
 namespace tl::cli {
+
+namespace {
+
+/// The planter says at its end, with the session, what it found no place for: a run that looks healthy then
+/// is.
+void plant(SessionOptions& session, const std::vector<std::string>& texts) {
+  std::vector<inspect::Plant> plants;
+  for (const std::string& text : texts) plants.push_back(inspect::parse_plant(text));
+  const std::shared_ptr<inspect::Planter> planter(
+      new inspect::Planter(std::move(plants)), [](const inspect::Planter* p) {
+        for (const std::string& name : p->unused())
+          say(fmt::format("note: this run has no place for the fault {}", name));
+        delete p;
+      });
+  session.rewrite = [planter](std::span<const graph::NodeRef> roots) { planter->rewrite(roots); };
+  session.kernel = [planter](const graph::Step& step, const graph::Trace& trace) {
+    return planter->kernel(step, trace);
+  };
+}
+
+}  // namespace
 
 std::unique_ptr<Session> make_session(const ModelOptions& options) {
   const bool reference = options.device == "reference";
@@ -13,6 +35,7 @@ std::unique_ptr<Session> make_session(const ModelOptions& options) {
   session.activations = options.activations == "float32" ? Activations::float32 : Activations::q8;
   session.notice = [](const std::string& text) { say("note: " + text); };
   if (options.unfused) session.passes = graph::PassOptions::none();
+  if (!options.plant.empty()) plant(session, options.plant);
   if (options.dump_graph) {
     session.dump_graph = [](const std::string& text) { fmt::print(stderr, "{}\n", text); };
   }

@@ -101,9 +101,17 @@ class Aligner {
       if (const auto to = by_name.find(names.second); from != a_.records.end() && to != by_name.end())
         join(static_cast<size_t>(from - a_.records.begin()), to->second);
     }
+    const std::vector<std::string> of_a = roles(a_), of_b = roles(b_);
+    const auto same_name = [&](size_t i) {
+      const auto to = by_name.find(a_.records[i].name);
+      return to == by_name.end() ? -1 : to->second;
+    };
     for (size_t i = 0; i < a_.records.size(); ++i)
-      if (const auto to = by_name.find(a_.records[i].name); to != by_name.end()) join(i, to->second);
-    join_by_role();
+      if (const int to = same_name(i); to >= 0 && !is_numbered(a_.records[i].name)) join(i, to);
+    join_by_role(of_a, of_b);
+    // "#linear:2" is the second of its place: in another program perhaps another one.
+    for (size_t i = 0; i < a_.records.size(); ++i)
+      if (const int to = same_name(i); to >= 0 && of_a[i] == of_b[static_cast<size_t>(to)]) join(i, to);
     std::vector<Pair> pairs;
     for (size_t i = 0; i < partner_.size(); ++i)
       if (partner_[i] >= 0 && !a_.records[i].is_weight && is_known(a_.records[i]))
@@ -135,6 +143,9 @@ class Aligner {
     taken_[static_cast<size_t>(b)] = true;
   }
 
+  /// A value that its program does not name: it goes by its operation.
+  static bool is_numbered(const std::string& name) { return name.find('#') != std::string::npos; }
+
   /// A pair that has one name is shown even if its shapes differ; one found by its role is not.
   bool named(size_t a, int b) const { return a_.records[a].name == b_.records[static_cast<size_t>(b)].name; }
 
@@ -143,8 +154,7 @@ class Aligner {
 
   static int64_t elements(const Record& r) { return r.shape.elements(); }
 
-  void join_by_role() {
-    const std::vector<std::string> of_a = roles(a_), of_b = roles(b_);
+  void join_by_role(const std::vector<std::string>& of_a, const std::vector<std::string>& of_b) {
     std::unordered_map<std::string, int> by_role;
     for (size_t i = 0; i < of_b.size(); ++i)
       if (!of_b[i].empty()) by_role.emplace(of_b[i], static_cast<int>(i));

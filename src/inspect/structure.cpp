@@ -15,6 +15,9 @@ bool is_passing(const std::string& op) {
   return op == "reshape" || op == "permute" || op == "broadcast" || op == "slice" || op == "cast";
 }
 
+/// Queries times keys, before they are scaled: means nothing by itself, since q may have been scaled before.
+constexpr std::string_view kProduct = ".attn.product";
+
 /// Finds roles front to back: those of inputs are known when their readers are looked at.
 class Finder {
  public:
@@ -26,8 +29,12 @@ class Finder {
       if (r.is_leaf() || is_passing(r.op)) continue;
       std::string role = of_weight(r);
       role = role.empty() ? of_inputs(r) : step_of(r.name) + role;
+      if (r.op == "softmax" && role.ends_with(".attn.weights")) name_scores(r, role);
+      if (r.op == "add" && role.empty()) role = taken_from_sum(r);
       if (!role.empty() && taken_.insert(role).second) roles_[i] = std::move(role);
     }
+    for (std::string& role : roles_)
+      if (role.ends_with(kProduct)) role.clear();
     return std::move(roles_);
   }
 
@@ -59,6 +66,36 @@ class Finder {
       else
         return {};
     }
+  }
+
+  /// The residual stream is the last sum of a sublayer's result and others: what is added to it more takes
+  /// its role over.
+  std::string taken_from_sum(const Record& add) {
+    size_t sum = 0, inputs = 0;
+    for (const int input : add.inputs) {
+      if (!roles_[source(input)].ends_with("_residual")) continue;
+      inputs += inputs == 0 || source(input) != sum;
+      sum = std::max(sum, source(input));
+    }
+    if (inputs < 2) return {};
+    std::string role = std::move(roles_[sum]);
+    roles_[sum].clear();
+    taken_.erase(role);
+    return role;
+  }
+
+  /// Scores are what the softmax is of, before a mask: whatever they are scaled by, and where.
+  void name_scores(const Record& softmax, const std::string& weights) {
+    size_t i = source(softmax.inputs[0]);
+    for (bool is_masked = true; is_masked;) {
+      const Record& r = records_[i];
+      is_masked = false;
+      if (r.op != "select" && r.op != "add") continue;
+      for (const int input : r.inputs)
+        if (!is_masked && stem(input).ends_with(kProduct)) i = source(input), is_masked = true;
+    }
+    const std::string role = with_end(weights, ".attn.weights", ".attn.scores");
+    if (taken_.insert(role).second) roles_[i] = role;
   }
 
   /// "step[1]/" of a later step's value, otherwise "".
@@ -93,6 +130,12 @@ class Finder {
     return role.substr(0, role.size() - old_end.size()) + std::string(end);
   }
 
+  /// "blk.3.attn_k.cache" of rows that are rotated, or are not.
+  static std::string of_cache(const std::string& rows) {
+    const size_t end = rows.find(".rope");
+    return rows.empty() ? "" : rows.substr(0, end) + ".cache";
+  }
+
   std::string of_inputs(const Record& r) const {
     std::vector<std::string> from;
     for (const int input : r.inputs) from.push_back(stem(input));
@@ -103,16 +146,18 @@ class Finder {
     };
     const auto any_of = [&](std::string_view a, std::string_view b) { return any(a) ? any(a) : any(b); };
     if (r.op == "rope" && !from.empty() && !from[0].empty()) return from[0] + ".rope";
-    const auto k = any_of(".attn_k.rope", ".attn_k"), v = any(".attn_v");
+    if (r.op == "cache_append") return of_cache(stem(r.inputs[1]));
+    const auto k = any(".attn_k.cache") ? any(".attn_k.cache") : any_of(".attn_k.rope", ".attn_k");
+    const auto v = any_of(".attn_v.cache", ".attn_v");
     const auto q = any_of(".attn_q.rope", ".attn_q");
     const bool product = r.op == "contract" || r.op == "matmul";
-    if (r.op == "attention" && v) return with_end(*v, ".attn_v", ".attn.heads");
-    if (product && q && k) return q->substr(0, q->find(".attn_q")) + ".attn.scores";
-    if (r.op == "softmax" && any(".attn.scores"))
-      return with_end(*any(".attn.scores"), ".attn.scores", ".attn.weights");
-    if (product && v && any(".attn.weights")) return with_end(*v, ".attn_v", ".attn.heads");
+    if (r.op == "attention" && v) return v->substr(0, v->find(".attn_v")) + ".attn.heads";
+    if (product && q && k) return q->substr(0, q->find(".attn_q")) + std::string(kProduct);
+    if (r.op == "softmax" && any(kProduct)) return with_end(*any(kProduct), kProduct, ".attn.weights");
+    if (product && v && any(".attn.weights")) return v->substr(0, v->find(".attn_v")) + ".attn.heads";
     if (r.op == "add") {
-      if (const auto o = any(".attn_output")) return with_end(*o, ".attn_output", ".attn_residual");
+      if (const auto o = any(".attn_output"); o && !any(".ffn_down"))
+        return with_end(*o, ".attn_output", ".attn_residual");
       if (const auto d = any(".ffn_down")) return with_end(*d, ".ffn_down", ".ffn_residual");
     }
     const auto gate = any(".ffn_gate"), up = any(".ffn_up");

@@ -1,7 +1,7 @@
 // What the values of a transformer are for, told by the weights that their operations read and not by the
 // names that a program gives them. Roles are GGUF's tensor names without ".weight", and a few more:
 //
-//   token_embd  blk.3.attn_norm  blk.3.attn_q  blk.3.attn_q.rope  blk.3.attn_k(.rope)  blk.3.attn_v
+//   token_embd  blk.3.attn_norm  blk.3.attn_q(.rope)  blk.3.attn_k(.rope, .cache)  blk.3.attn_v(.cache)
 //   blk.3.attn.scores  blk.3.attn.weights  blk.3.attn.heads  blk.3.attn_output  blk.3.attn_residual
 //   blk.3.ffn_norm  blk.3.ffn_gate  blk.3.ffn_up  blk.3.ffn_act  blk.3.ffn_gated  blk.3.ffn_down
 //   blk.3.ffn_residual  output_norm  output

@@ -279,6 +279,7 @@ void Session::compute(std::span<const graph::NodeRef> nodes) {
   for (const auto& node : nodes)
     if (!node->value) missing.push_back(node);
   if (missing.empty()) return;
+  if (options_.rewrite) options_.rewrite(missing);
   const Trace trace = graph::trace(missing);
   execute(plan_for(trace), trace);
 }
@@ -308,6 +309,8 @@ Session::CachedPlan& Session::plan_for(const Trace& trace) {
         cached->fallbacks.push_back({&step, std::move(what)});
       }
     }
+    if (kernel != nullptr && options_.kernel)
+      if (const Kernel* other = options_.kernel(step, trace)) kernel = other;
     cached->kernels.push_back(kernel);
   }
   ++statistics_.plans;

@@ -40,6 +40,10 @@ struct SessionOptions {
   graph::PassOptions passes = {};
   std::function<void(const std::string&)> notice = {};      ///< told once about each fallback
   std::function<void(const std::string&)> dump_graph = {};  ///< given each new plan as text
+  /// Changes what is about to be computed (inspect/plant.h does); told the roots before they are traced.
+  std::function<void(std::span<const graph::NodeRef>)> rewrite = {};
+  /// Another kernel for a step of a new plan, or null.
+  std::function<const Kernel*(const graph::Step&, const graph::Trace&)> kernel = {};
 };
 
 /// An operation that failed when it was computed, at the place in the program that made it, with the calls

@@ -10,8 +10,9 @@ namespace tl::test {
 namespace {
 
 const std::vector<std::string> kCommands = {
-    "chat", "generate", "run",      "check",  "trace",      "compare", "audit",    "test",  "doc",  "fmt",
-    "repl", "lsp",      "tokenize", "logits", "perplexity", "inspect", "quantize", "synth", "pull", "models"};
+    "chat",     "generate",   "run",     "check",    "trace", "compare", "audit",
+    "diagnose", "test",       "doc",     "fmt",      "repl",  "lsp",     "tokenize",
+    "logits",   "perplexity", "inspect", "quantize", "synth", "pull",    "models"};
 
 bool contains(const std::string& text, const std::string& part) {
   return text.find(part) != std::string::npos;

@@ -1,0 +1,137 @@
+// tl diagnose and --plant from outside.
+#include <gtest/gtest.h>
+
+#include <nlohmann/json.hpp>
+
+#include "cli/program.h"
+
+namespace tl::test {
+namespace {
+
+using nlohmann::json;
+
+#define EXPECT_HAS(text, part) \
+  EXPECT_NE((text).find(part), std::string::npos) << "expected: " << (part) << "\nfound: " << (text)
+
+constexpr const char* kTokens = "1,17,300,42,5,99,100,7,8";
+
+Output diagnosed(std::vector<std::string> more = {}) {
+  std::vector<std::string> arguments{"diagnose", tiny_model(), "--tokens", kTokens};
+  arguments.insert(arguments.end(), more.begin(), more.end());
+  return run_tl(arguments);
+}
+
+TEST(Diagnose, AHealthyModel) {
+  const Output r = diagnosed();
+  EXPECT_EQ(r.exit_code, 0) << r.out << r.err;
+  EXPECT_TRUE(r.out.starts_with("HEALTHY: all ")) << r.out;
+  for (const char* part : {"holds", "rows of attention weights sum to 1", "residual stream after each layer",
+                           "logits, last token", "KL from float64"})
+    EXPECT_HAS(r.out, part);
+  EXPECT_EQ(r.out.find("FAILS"), std::string::npos) << r.out;
+}
+
+TEST(Diagnose, TheVerdictStandsFirst) {
+  const Output r = diagnosed({"--plant", "rope-missing-k@1"});
+  EXPECT_EQ(r.exit_code, 3) << r.out << r.err;
+  EXPECT_TRUE(
+      r.out.starts_with("FAULT FOUND: rope-missing-k: RoPE is not applied to keys. It is in the "
+                        "operation 'rope' of layer 1, value forward/layer[1]/attention/"))
+      << r.out;
+  EXPECT_HAS(r.out, "What to do: ");
+  EXPECT_HAS(r.out, "llama.tl:");
+}
+
+TEST(Diagnose, JsonForMachines) {
+  const Output r = diagnosed({"--plant", "residual-doubled@0", "--json"});
+  EXPECT_EQ(r.exit_code, 3) << r.err;
+  const json j = json::parse(r.out, nullptr, false);
+  ASSERT_FALSE(j.is_discarded()) << r.out;
+  EXPECT_EQ(j["healthy"], false);
+  EXPECT_EQ(j["fault"]["name"], "residual-doubled");
+  EXPECT_EQ(j["fault"]["layer"], 0);
+  EXPECT_EQ(j["fault"]["operation"], "add");
+  EXPECT_GT(j["fault"]["error"], j["fault"]["explained"]);
+  EXPECT_LT(j["fault"]["hypotheses"][0]["residual"], 1e-3);
+  EXPECT_EQ(j["layers"].size(), 2);
+  EXPECT_EQ(j["tokens"].size(), 9);
+  EXPECT_EQ(j["depths"].size(), 3);  // 0, 1 and 2 layers
+  EXPECT_EQ(j["depths"][0]["divergence"], 0);
+  EXPECT_GT(j["depths"][1]["divergence"], 1e-4);
+  EXPECT_EQ(j["depths"][2]["observed"]["top"], j["logits"]["observed"]["top"]);
+}
+
+TEST(Diagnose, APeekAheadFailsWithoutAReference) {
+  const Output r = diagnosed({"--plant", "mask-missing@1", "--json"});
+  const json j = json::parse(r.out, nullptr, false);
+  ASSERT_FALSE(j.is_discarded()) << r.out;
+  bool seen = false;
+  for (const json& check : j["checks"]) {
+    if (check["what"] != "changing the last token leaves the rows before it unchanged") continue;
+    seen = true;
+    EXPECT_EQ(check["holds"], false);
+  }
+  EXPECT_TRUE(seen);
+  EXPECT_EQ(j["fault"]["name"], "mask-missing");
+}
+
+TEST(Diagnose, AProgramOfAnotherHand) {
+  const std::string folder = TL_SOURCE_DIR "/examples/broken/";
+  const Output right =
+      run_tl({"diagnose", folder + "right.tl", "--model", tiny_model(), "--tokens", kTokens});
+  EXPECT_EQ(right.exit_code, 0) << right.out << right.err;
+  const Output wrong =
+      run_tl({"diagnose", folder + "no_stream.tl", "--model", tiny_model(), "--tokens", kTokens});
+  EXPECT_EQ(wrong.exit_code, 3) << wrong.out << wrong.err;
+  EXPECT_HAS(wrong.out, "FAULT FOUND: residual-lost");
+  EXPECT_HAS(wrong.out, "no_stream.tl:");
+}
+
+TEST(Diagnose, BrokenWeightsComeFirst) {
+  const TempFolder folder;
+  const std::string path = folder / "broken.gguf";
+  ASSERT_EQ(run_tl({"synth", path, "--layers", "1", "--hidden", "64", "--ffn", "96", "--heads", "4",
+                    "--kv-heads", "2", "--vocab", "512", "--type", "q8_0"})
+                .exit_code,
+            0);
+  {
+    FILE* file = std::fopen(path.c_str(), "r+b");
+    ASSERT_NE(file, nullptr);
+    std::fseek(file, -34, SEEK_END);  // the scale of the file's last block
+    std::fwrite("\x00\x7e", 1, 2, file);
+    std::fclose(file);
+  }
+  const Output r = run_tl({"diagnose", path, "--tokens", kTokens});
+  EXPECT_EQ(r.exit_code, 3) << r.out << r.err;
+  EXPECT_TRUE(r.out.starts_with("FAULT FOUND: the weight ")) << r.out;
+}
+
+TEST(Diagnose, RefusesWhatDoesNotFit) {
+  const auto expect = [](const std::vector<std::string>& arguments, const std::string& part) {
+    const Output r = run_tl(arguments);
+    EXPECT_EQ(r.exit_code, 2) << r.err;
+    EXPECT_HAS(r.err, part);
+  };
+  expect({"diagnose", tiny_model()}, "a prompt is needed");
+  expect({"diagnose", "x.tl", "--tokens", "1"}, "name the model that it runs with --model");
+  expect({"diagnose", tiny_model(), "--tokens", "1", "--depths", "0,3"}, "the model has 2 layers");
+  expect({"diagnose", tiny_model(), "--model", "x", "--tokens", "1"}, "--model is for programs");
+  expect({"logits", tiny_model(), "--tokens", "1", "--plant", "rope-pairin@0"},
+         "did you mean 'rope-pairing'?");
+  expect({"logits", tiny_model(), "--tokens", "1", "--plant", "rope-pairing"}, "say in which layer");
+}
+
+TEST(Plant, ChangesTheRunAndSaysWhereItHasNoPlace) {
+  const std::vector<std::string> plain{"logits", tiny_model(), "--tokens", kTokens};
+  std::vector<std::string> planted = plain, nowhere = plain;
+  planted.insert(planted.end(), {"--plant", "silu-missing@1"});
+  nowhere.insert(nowhere.end(), {"--plant", "silu-missing@7"});
+  const Output a = run_tl(plain), b = run_tl(planted), c = run_tl(nowhere);
+  EXPECT_NE(a.out, b.out);
+  EXPECT_EQ(b.err, "");
+  EXPECT_EQ(a.out, c.out);
+  EXPECT_HAS(c.err, "this run has no place for the fault silu-missing@7");
+}
+
+}  // namespace
+}  // namespace tl::test
