@@ -103,9 +103,9 @@ void add_projections(Replay& replay, Hypotheses& all) {
   all.push_back({"heads-interleaved",
                  "the projection is split as [head_dim, heads] where heads lie one after another",
                  "reshape to [rows, heads, head_dim]", [](const Replayed& r) -> std::optional<Tensor> {
+                   if (r.operation.op != Op::reshape || r.record.shape.rank() != 3) return std::nullopt;
                    const Tensor& x = r.operation.in[0];
-                   if (r.operation.op != Op::reshape || r.record.shape.rank() != 3 || x.rank() != 2)
-                     return std::nullopt;
+                   if (x.rank() != 2) return std::nullopt;
                    const int64_t n = r.record.shape[1], dim = r.record.shape[2];
                    const std::vector<double> from = values_of(x);
                    Tensor moved(DType::f64, r.record.shape);
