@@ -250,11 +250,17 @@ class Annotator {
            ends_expression(out_[i - 2].kind);
   }
 
+  /// Whether nothing between these brackets is written.
+  bool is_empty(size_t open, size_t close) const {
+    return std::all_of(out_.begin() + open + 1, out_.begin() + close,
+                       [](const FormatToken& t) { return t.is_dropped; });
+  }
+
   bool has_space(size_t i) const {
     const FormatToken &p = out_[i - 1], &c = out_[i];
     if (!c.comments.empty()) return !is_opening(p.kind);
     const bool in_block = p.group == Group::block || (c.kind == TokenKind::right_brace && is_block_end(i));
-    if (in_block) return !(p.group == Group::block && c.kind == TokenKind::right_brace);
+    if (in_block) return !(c.kind == TokenKind::right_brace && is_empty(c.match, i));
     switch (c.kind) {
       case TokenKind::right_paren:
       case TokenKind::right_bracket:

@@ -98,6 +98,7 @@ TEST(Formatter, AStatementALineAndABlockOnOneOnlyIfItIsShort) {
             "    if a { b } else { c }\n    if a {\n        b\n    } else {\n        c\n        d\n    }\n");
   EXPECT_EQ(in_main("for x in y { for z in x { print(z) } }\nloop { break; }"),
             "    for x in y {\n        for z in x { print(z) }\n    }\n    loop { break }\n");
+  EXPECT_EQ(in_main("while a {;}"), "    while a {}\n");
   EXPECT_EQ(in_main("let a = 1 +\n 2\nlet b = x\n .f()\n .g()\n{ }"),
             "    let a = 1 + 2\n    let b = x.f().g()\n    {}\n");
 }
