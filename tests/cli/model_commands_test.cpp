@@ -407,6 +407,21 @@ TEST_F(ChatTest, HelpsAndCounts) {
   EXPECT_HAS(typo.err, "/save needs a file name");
 }
 
+TEST_F(ChatTest, AModelKnownByNameIsSampledAsItsAuthorsRecommend) {
+  EXPECT_HAS(chat("/stats\n").out, "sampling     temp 0, top-k 40, top-p 0.95, min-p 0.05");
+  std::filesystem::copy_file(tiny_model(), folder_ / "SmolLM2-135M-Instruct.Q4_1.gguf");
+  const auto sampling = [&](std::vector<std::string> arguments) {
+    arguments.insert(arguments.begin(), {"chat", "smollm2-135m", "--template", folder_ / "template.jinja"});
+    const Output r =
+        run_tl(arguments, {.input = "/stats\n", .environment = {{"TENSORLOGIC_MODELS", folder_.path()}}});
+    EXPECT_EQ(r.exit_code, 0) << r.err;
+    const size_t at = r.out.find("sampling");
+    return at == std::string::npos ? r.out : r.out.substr(at, r.out.find('\n', at) - at);
+  };
+  EXPECT_EQ(sampling({}), "sampling     temp 0.2, top-k 40, top-p 0.9, min-p 0.05");
+  EXPECT_EQ(sampling({"--temp", "0.8"}), "sampling     temp 0.8, top-k 40, top-p 0.9, min-p 0.05");
+}
+
 TEST_F(ChatTest, AFullContextIsSaidAloud) {
   const Output r = chat("a question that is longer than the context can hold, by far\n", {"-c", "16"});
   EXPECT_EQ(r.exit_code, 1);
