@@ -33,13 +33,12 @@ MUTATIONS = [
     Mutation("appended at row 0", "cpu/shape.cpp", "part(args.out, 0, args.params.ints[0],", "part(args.out, 0, 0,"),
     # Quantised weights
     Mutation("nibbles in the wrong order", "cpu/isa/linear_q8.cpp",
-             "return g < 4 ? load_u8(qs[g]) & bytes(15) : shift_right(load_u8(qs[g - 4]), 4);",
-             "return g >= 4 ? load_u8(qs[g - 4]) & bytes(15) : shift_right(load_u8(qs[g]), 4);"),
+             "bits_from(load_u8(qs[g % 4]), g / 4 * 4, 15)", "bits_from(load_u8(qs[g % 4]), 4 - g / 4 * 4, 15)"),
     Mutation("a row's quants under another's scale", "cpu/panels.cpp", "p.d[r] = b.d; p.m[r] = b.m; interleave(b.qs, r, p.qs);",
              "p.d[r] = b.d; p.m[r] = b.m; interleave(b.qs, (r + 1) % kPanelRows, p.qs);"),
     Mutation("minima of Q4_K and Q5_K are scales", "cpu/panels.cpp", "p.mins[s][r] = both.min;", "p.mins[s][r] = both.scale;"),
-    Mutation("half sums of a block swapped", "cpu/isa/linear_q8.cpp", "half_sum[0] =", "half_sum[1] ="),
-    Mutation("wrong centre", "cpu/isa/linear_q8.cpp", "dots[r] - F::kCentre * sum_a", "dots[r] - (F::kCentre - 1) * sum_a"),
+    Mutation("half sums of a block swapped", "cpu/isa/linear_q8.cpp", "less[i / 2][l % 4 / 2]", "less[1 - i / 2][l % 4 / 2]"),
+    Mutation("wrong centre", "cpu/isa/linear_q8.cpp", "F::kLog2Centre);", "F::kLog2Centre - 1);"),
     Mutation("activations rounded to 7 bits", "cpu/isa/linear_q8.cpp", "representable ? 127.0f / top : 0.0f",
              "representable ? 63.0f / top : 0.0f"),
     # Tails and tiles

@@ -3,6 +3,7 @@
 #include <sched.h>
 #include <algorithm>
 #include <atomic>
+#include <chrono>
 #include <fstream>
 #include <set>
 #include <string>
@@ -10,8 +11,35 @@
 namespace tl {
 
 namespace {
+
 thread_local bool inside_loop = false;
+
+/// In active_, beside the number of workers that are in the loop: no more may enter it.
+constexpr int kClosed = 1 << 30;
+
+/// How long a thread looks before it sleeps: longer than what lies between two steps of a model, whose loops
+/// take microseconds, and no more than it costs to be woken. It does not yield: on a busy machine that would
+/// give a whole time slice away for a wait of microseconds.
+constexpr std::chrono::microseconds kLook{50};
+
+/// Whether `is_there()` becomes true within that time.
+template <class Condition>
+bool look_for(Condition is_there) {
+  const auto start = std::chrono::steady_clock::now();
+  do {
+    for (int i = 0; i < 64; ++i) {
+      if (is_there()) return true;
+#if defined(__x86_64__)
+      __builtin_ia32_pause();
+#elif defined(__aarch64__)
+      asm volatile("yield");
+#endif
+    }
+  } while (std::chrono::steady_clock::now() - start < kLook);
+  return false;
 }
+
+}  // namespace
 
 int ThreadPool::physical_cores() {
   cpu_set_t allowed;
@@ -30,7 +58,7 @@ int ThreadPool::physical_cores() {
   return std::max(1, static_cast<int>(cores.size()));
 }
 
-ThreadPool::ThreadPool(int n_threads) {
+ThreadPool::ThreadPool(int n_threads) : active_(kClosed) {
   if (n_threads <= 0) n_threads = physical_cores();
   for (int i = 1; i < n_threads; ++i) workers_.emplace_back([this] { work(0); });
 }
@@ -39,6 +67,7 @@ ThreadPool::~ThreadPool() {
   {
     const std::lock_guard lock(mutex_);
     stop_ = true;
+    std::atomic_ref(generation_).fetch_add(1);
   }
   wake_.notify_all();
   for (auto& worker : workers_) worker.join();
@@ -62,18 +91,31 @@ void ThreadPool::run_chunks() {
 }
 
 void ThreadPool::work(uint64_t seen) {
-  std::unique_lock lock(mutex_);
+  const std::atomic_ref generation(generation_);
+  const std::atomic_ref active(active_);
+  const auto is_new = [&] { return generation.load(std::memory_order_acquire) != seen; };
+  const auto enter = [&] {
+    int inside = active.load(std::memory_order_relaxed);
+    while ((inside & kClosed) == 0)
+      if (active.compare_exchange_weak(inside, inside + 1, std::memory_order_acquire)) return true;
+    return false;
+  };
   for (;;) {
-    wake_.wait(lock, [&] { return stop_ || generation_ != seen; });
+    if (!look_for(is_new)) {
+      std::unique_lock lock(mutex_);
+      wake_.wait(lock, is_new);
+    }
+    seen = generation.load(std::memory_order_acquire);
     if (stop_) return;
-    seen = generation_;
-    lock.unlock();
+    if (!enter()) continue;
     run_chunks();
-    lock.lock();
-    if (--active_ == 0) done_.notify_one();
+    if (active.fetch_sub(1) != (kClosed | 1)) continue;
+    { const std::lock_guard lock(mutex_); }  // whoever waits has looked before, or sees it now
+    done_.notify_one();
   }
 }
 
+/// Workers enter a loop while it is open; one that comes too late is not waited for.
 void ThreadPool::parallel_for(int64_t n, int64_t grain, const std::function<void(int64_t, int64_t)>& body) {
   if (n <= 0) return;
   grain = std::max<int64_t>(1, grain);
@@ -83,20 +125,23 @@ void ThreadPool::parallel_for(int64_t n, int64_t grain, const std::function<void
   }
   // About four chunks a thread even out uneven progress without much contention on the counter.
   const int64_t wanted = (n + size() * 4 - 1) / (size() * 4);
-  {
-    const std::lock_guard lock(mutex_);
-    body_ = &body;
-    n_ = n;
-    chunk_ = (wanted + grain - 1) / grain * grain;
-    next_ = 0;
-    failure_ = nullptr;
-    active_ = static_cast<int>(workers_.size());
-    ++generation_;
-  }
+  body_ = &body;
+  n_ = n;
+  chunk_ = (wanted + grain - 1) / grain * grain;
+  failure_ = nullptr;
+  std::atomic_ref(next_).store(0, std::memory_order_relaxed);
+  const std::atomic_ref active(active_);
+  active.store(0, std::memory_order_release);
+  std::atomic_ref(generation_).fetch_add(1);
+  { const std::lock_guard lock(mutex_); }  // a worker that is about to sleep has seen it, or is told
   wake_.notify_all();
   run_chunks();
-  std::unique_lock lock(mutex_);
-  done_.wait(lock, [&] { return active_ == 0; });
+  active.fetch_or(kClosed);
+  const auto all_left = [&] { return active.load(std::memory_order_acquire) == kClosed; };
+  if (!look_for(all_left)) {
+    std::unique_lock lock(mutex_);
+    done_.wait(lock, all_left);
+  }
   if (failure_) std::rethrow_exception(failure_);
 }
 

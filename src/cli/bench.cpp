@@ -20,6 +20,7 @@
 #include "cli/engine.h"
 #include "cli/json.h"
 #include "cli/output.h"
+#include "cli/profile.h"
 #include "cli/progress.h"
 #include "formats/registry.h"
 #include "llm/model.h"
@@ -39,6 +40,7 @@ enum class Form { table, json, csv, markdown };
 
 struct BenchOptions {
   ModelOptions model;
+  ProfileOptions profile;
   std::vector<int64_t> prompts = {512}, generated = {128}, depths = {0};
   std::vector<int> threads = {0};
   int repetitions = 5;
@@ -110,25 +112,27 @@ std::vector<int32_t> some_ids(int64_t n, int64_t n_vocab) {
   return ids;
 }
 
-void feed(Engine& engine, std::span<const int32_t> ids, int64_t batch) {
+void feed(Engine& engine, std::span<const int32_t> ids, int64_t batch, Profiler* profiler = nullptr) {
   for (size_t begin = 0; begin < ids.size(); begin += static_cast<size_t>(batch)) {
     check_interrupt();
-    engine.step(ids.subspan(begin, std::min(ids.size() - begin, static_cast<size_t>(batch))));
+    const auto part = ids.subspan(begin, std::min(ids.size() - begin, static_cast<size_t>(batch)));
+    const auto timed = profiler != nullptr ? profiler->feed(part.size()) : nullptr;
+    engine.step(part);
   }
 }
 
-void run_once(Engine& engine, const Test& test, int64_t batch) {
+void run_once(Engine& engine, const Test& test, int64_t batch, Profiler* profiler) {
   const std::vector<int32_t> ids = some_ids(test.n, engine.n_vocab());
-  feed(engine, ids, test.prompt ? batch : 1);
+  feed(engine, ids, test.prompt ? batch : 1, profiler);
 }
 
-void measure(Engine& engine, Test& test, const BenchOptions& options) {
+void measure(Engine& engine, Test& test, const BenchOptions& options, Profiler& profiler) {
   engine.truncate(0);
   feed(engine, some_ids(test.depth, engine.n_vocab()), options.model.batch);
   for (int i = 0; i <= options.repetitions; ++i) {
     engine.truncate(test.depth);
     const auto start = Clock::now();
-    run_once(engine, test, options.model.batch);
+    run_once(engine, test, options.model.batch, i > 0 ? &profiler : nullptr);
     if (i > 0) test.speeds.push_back(static_cast<double>(test.n) / seconds_since(start));
   }
   std::sort(test.speeds.begin(), test.speeds.end());
@@ -183,11 +187,13 @@ void measure_with(int threads, const BenchOptions& options, Progress& bar, size_
   start.first_token = seconds_since(begin);
   report.starts.push_back(start);
   describe(engine->file(), options, report);
+  Profiler profiler(options.profile, engine->session());
   for (Test& test : tests_of(options, threads)) {
-    measure(*engine, test, options);
+    measure(*engine, test, options, profiler);
     report.tests.push_back(std::move(test));
     bar.update(++done, total);
   }
+  profiler.report();
 }
 
 uint64_t peak_memory() {
@@ -343,6 +349,7 @@ void add_bench(CLI::App& app) {
   auto* csv = command->add_flag("--csv", options->csv, "Print comma-separated values")->excludes(json);
   command->add_flag("--markdown", options->markdown, "Print Markdown")->excludes(json)->excludes(csv);
   add_model_options(*command, options->model);
+  add_profile_options(*command, options->profile);
   command->remove_option(command->get_option("--threads"));
   command->remove_option(command->get_option("--ctx-size"));
   command

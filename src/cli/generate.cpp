@@ -13,6 +13,7 @@
 #include "cli/input.h"
 #include "cli/json.h"
 #include "cli/output.h"
+#include "cli/profile.h"
 
 namespace tl::cli {
 
@@ -24,6 +25,7 @@ struct GenerateCommand {
   ModelOptions model;
   PromptOptions prompt;
   GenerateOptions generate;
+  ProfileOptions profile;
   bool json = false, verbose = false, verbose_prompt = false;
 };
 
@@ -85,9 +87,13 @@ void generate_command(GenerateCommand command) {
   command.generate.batch = command.model.batch;
 
   const bool stream = !command.json && command.generate.n_logprobs == 0;
-  const GenerateResult result = generate(
-      tokenizer, [&](std::span<const int32_t> ids) { return engine->step(ids); }, prompt, command.generate,
-      [&](std::string_view text) {
+  Profiler profiler(command.profile, engine->session());
+  const auto step = [&](std::span<const int32_t> ids) {
+    const auto timed = profiler.feed(ids.size());
+    return engine->step(ids);
+  };
+  const GenerateResult result =
+      generate(tokenizer, step, prompt, command.generate, [&](std::string_view text) {
         if (!stream) return;
         std::fwrite(text.data(), 1, text.size(), stdout);
         flush_output();
@@ -102,6 +108,7 @@ void generate_command(GenerateCommand command) {
   }
   flush_output();
   if (command.verbose) print_verbose(result);
+  profiler.report();
   if (result.reason == StopReason::context_full) {
     say(fmt::format("the context of {} tokens is full; -c enlarges it", engine->context_length()));
   }
@@ -134,6 +141,7 @@ void add_generate(CLI::App& app) {
   command->add_flag("-v,--verbose", options->verbose, "Show seed and speed on standard error");
   add_sampling_options(*command, o.sampling);
   add_model_options(*command, options->model);
+  add_profile_options(*command, options->profile);
   command->callback([options] { generate_command(*options); });
 }
 

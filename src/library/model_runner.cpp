@@ -58,13 +58,13 @@ std::span<const float> ModelRunner::step(std::span<const int32_t> ids, bool all_
           fmt::format("forward must give logits [{}, vocabulary], and gave {}", n, result.describe()));
     graph::NodeRef logits = result.tensor();
     if (!all_rows) logits = graph::slice(logits, 0, -1, std::nullopt);
-    const Tensor values = converted(host_.session().value(logits), DType::f32);
-    logits_.assign(values.data<float>(), values.data<float>() + values.elements());
+    const Tensor& values = host_.session().value(logits);
+    logits_ = values.dtype() == DType::f32 && values.is_contiguous() ? values : converted(values, DType::f32);
   } catch (...) {
     cache().truncate(before);
     throw;
   }
-  return logits_;
+  return {logits_.data<float>(), static_cast<size_t>(logits_.elements())};
 }
 
 }  // namespace tl

@@ -33,7 +33,7 @@ class ModelRunner {
   CacheObject* object_;
   lang::Value model_value_, cache_value_;
   std::unique_ptr<lang::Interpreter> interpreter_;
-  std::vector<float> logits_;
+  Tensor logits_;
 };
 
 /// The model program for an architecture: its path. Throws Error naming the programs there are.

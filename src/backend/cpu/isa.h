@@ -23,9 +23,13 @@ constexpr int kDTypeCount = 0
 struct Q8Rows {
   int8_t* q;          ///< [rows, k]
   float* scale;       ///< [rows, blocks]: largest magnitude / 127
-  int32_t* sum;       ///< [rows, blocks]: sum of the block's q
-  int32_t* half_sum;  ///< [rows, 2 * blocks]: the same of each half of 16
-  int64_t k;          ///< a multiple of 32
+  float* scaled_sum;  ///< [rows, blocks]: scale times the sum of the block's q
+  /// [rows, blocks]: less the sums of q, for the kernels' 16-bit lanes.
+  struct Sums {
+    int16_t halves[2][2];  ///< of each half of 16: of its elements 0, 1 modulo 4, and of the others
+    int16_t whole[2];      ///< of both halves
+  } * less_sums;
+  int64_t k;  ///< a multiple of 32
   int64_t blocks() const { return k / 32; }
 };
 

@@ -17,7 +17,7 @@ namespace {
 /// Weights of this many bytes are passed over all rows of x before the next come: they stay in the L2 cache.
 constexpr int64_t kRangeBytes = 128 * 1024;
 /// Multiply-adds that are worth waking a thread for.
-constexpr int64_t kLinearGrain = 128 * 1024;
+constexpr int64_t kLinearGrain = 32 * 1024;
 
 struct Operands {
   const float* x;
@@ -65,16 +65,16 @@ class Rounded {
   Rounded(int64_t m, int64_t k) {
     const auto n = static_cast<size_t>(m * (k / 32));
     quants_.reset(new int8_t[static_cast<size_t>(m * k)]);
-    scales_.reset(new float[n]);
-    sums_.reset(new int32_t[3 * n]);
-    rows = {quants_.get(), scales_.get(), sums_.get(), sums_.get() + n, k};
+    scales_.reset(new float[2 * n]);
+    sums_.reset(new Q8Rows::Sums[n]);
+    rows = {quants_.get(), scales_.get(), scales_.get() + n, sums_.get(), k};
   }
   Q8Rows rows{};
 
  private:
   std::unique_ptr<int8_t[]> quants_;
   std::unique_ptr<float[]> scales_;
-  std::unique_ptr<int32_t[]> sums_;
+  std::unique_ptr<Q8Rows::Sums[]> sums_;
 };
 
 /// Activations rounded to 8 bits per block of 32. Rows that hold NaN or infinity are not rounded, so that

@@ -1,9 +1,14 @@
 #include "backend/cpu/panels.h"
 
+#include <sys/mman.h>
+
+#include <algorithm>
 #include <cstring>
 #include <map>
 #include <mutex>
 #include <tuple>
+
+#include <fmt/format.h>
 
 #include "backend/cpu/panel_layouts.h"
 #include "tensor/block_layouts.h"
@@ -155,17 +160,42 @@ Packing packing_of(DType dtype) {
 
 /// What hangs at a storage: the panels of the tensors that lie in it, by where and what they are.
 struct PanelsOfStorage {
+  PanelMemory memory;
   std::map<std::tuple<int64_t, DType, int64_t, int64_t, int64_t>, Panels> panels;
 };
 
+/// New memory that begins and ends with a large page. What is not touched of it takes none.
+std::shared_ptr<Storage> large_pages(size_t bytes) {
+  constexpr size_t kPage = size_t{2} << 20;
+  const size_t rounded = (bytes + kPage - 1) / kPage * kPage;
+  void* const data = std::aligned_alloc(kPage, rounded);
+  if (data == nullptr) throw Error(fmt::format("not enough memory: {} bytes for weights", bytes));
+  madvise(data, rounded, MADV_HUGEPAGE);  // advice: without it all works, more slowly
+  return Storage::view(
+      static_cast<std::byte*>(data), rounded,
+      std::shared_ptr<const void>(data, [](const void* p) { std::free(const_cast<void*>(p)); }));
+}
+
 }  // namespace
 
-Panels::Panels(const Tensor& w, ThreadPool& pool) {
+std::shared_ptr<Storage> PanelMemory::take(size_t bytes) {
+  constexpr size_t kChunk = size_t{32} << 20, kLine = 64;
+  const size_t needed = (bytes + kLine - 1) / kLine * kLine;
+  if (!chunk_ || taken_ + needed > chunk_->bytes) {
+    chunk_ = large_pages(std::max(needed, kChunk));
+    taken_ = 0;
+  }
+  auto part = Storage::view(chunk_->data + taken_, bytes, chunk_);
+  taken_ += needed;
+  return part;
+}
+
+Panels::Panels(const Tensor& w, PanelMemory& memory, ThreadPool& pool) {
   const Packing packing = packing_of(w.dtype());
   const int64_t n = w.shape()[0];
   panel_bytes_ = w.shape()[1] / info(w.dtype()).block_elements * packing.panel_block_bytes;
   count_ = (n + kPanelRows - 1) / kPanelRows;
-  storage_ = Storage::allocate(static_cast<size_t>(count_ * panel_bytes_));
+  storage_ = memory.take(static_cast<size_t>(count_ * panel_bytes_));
   pool.parallel_for(count_, 16, [&](int64_t begin, int64_t end) {
     for (int64_t i = begin; i < end; ++i)
       packing.panel(w, kPanelRows * i, static_cast<int>(std::min<int64_t>(kPanelRows, n - kPanelRows * i)),
@@ -178,11 +208,11 @@ const Panels& panels_of(const Tensor& w, ThreadPool& pool) {
   const std::lock_guard lock(mutex);
   auto& attachment = w.storage()->attachment;
   if (!attachment) attachment = std::make_shared<PanelsOfStorage>();
-  auto& panels = static_cast<PanelsOfStorage*>(attachment.get())->panels;
+  auto& [memory, panels] = *static_cast<PanelsOfStorage*>(attachment.get());
   const auto key = std::make_tuple(w.byte_offset(), w.dtype(), w.shape()[0], w.shape()[1], w.strides()[0]);
   auto found = panels.find(key);
   if (found == panels.end()) {
-    found = panels.emplace(key, Panels(w, pool)).first;
+    found = panels.emplace(key, Panels(w, memory, pool)).first;
     if (w.storage()->give_back)
       w.storage()->give_back(w.bytes(),
                              static_cast<size_t>(bytes_of(w.dtype(), w.shape()[0] * w.strides()[0])));

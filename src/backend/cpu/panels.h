@@ -9,11 +9,23 @@
 
 namespace tl::cpu {
 
+/// Memory for the panels of many matrices, in large pages: a matrix of a small model is smaller than one of
+/// them, and a kernel that reads a matrix once spends more time on finding 4 KiB pages than on waiting for
+/// what is in them.
+class PanelMemory {
+ public:
+  std::shared_ptr<Storage> take(size_t bytes);
+
+ private:
+  std::shared_ptr<Storage> chunk_;
+  size_t taken_ = 0;  ///< bytes of the chunk
+};
+
 /// A quantised matrix [n, k] in panels of eight rows; rows beyond n are 0.
 class Panels {
  public:
   /// Packs `w`, whose rows lie in one piece each.
-  Panels(const Tensor& w, ThreadPool& pool);
+  Panels(const Tensor& w, PanelMemory& memory, ThreadPool& pool);
   const std::byte* data() const { return storage_->data; }
   int64_t panel_bytes() const { return panel_bytes_; }
   int64_t count() const { return count_; }

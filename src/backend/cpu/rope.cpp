@@ -1,4 +1,5 @@
 #include <cmath>
+#include <optional>
 #include <vector>
 
 #include "backend/cpu/kernels.h"
@@ -8,29 +9,54 @@ namespace tl::cpu {
 
 namespace {
 
-/// Cosine and sine of every angle, [positions, n_rot / 2]. Angles are formed and reduced in double: at
-/// position 1e6 a float angle would be wrong in its second decimal.
+/// What angles depend on.
+struct Rotation {
+  int64_t first, positions, half;
+  double base, freq_scale;
+  std::vector<double> factors;  ///< of the frequencies; empty: 1
+  bool operator==(const Rotation&) const = default;
+
+  Rotation(const KernelArgs& args, int64_t n)
+      : first(args.params.ints[0]),
+        positions(n),
+        half(args.params.ints[1] / 2),
+        base(args.params.floats[0]),
+        freq_scale(args.params.floats[1]) {
+    if (args.in.size() < 2) return;
+    for (int64_t i = 0; i < half; ++i)
+      factors.push_back(load_double(args.in[1], i * args.in[1].strides()[0]));
+  }
+};
+
+/// Cosine and sine of every angle, [positions, half]. Angles are formed and reduced in double: at position
+/// 1e6 a float angle would be wrong in its second decimal.
 struct Angles {
+  Rotation rotation;
   std::vector<float> cosine, sine;
 
-  Angles(const KernelArgs& args, int64_t positions) {
-    const auto first = args.params.ints[0], half = args.params.ints[1] / 2;
-    const double base = args.params.floats[0], freq_scale = args.params.floats[1];
+  explicit Angles(const Rotation& r) : rotation(r) {
     std::vector<double> frequencies;  // radians per position
-    for (int64_t i = 0; i < half; ++i) {
-      const double factor = args.in.size() == 2 ? load_double(args.in[1], i * args.in[1].strides()[0]) : 1;
-      frequencies.push_back(freq_scale * std::pow(base, -static_cast<double>(i) / static_cast<double>(half)) /
-                            factor);
+    for (int64_t i = 0; i < r.half; ++i) {
+      const double factor = r.factors.empty() ? 1 : r.factors[static_cast<size_t>(i)];
+      frequencies.push_back(r.freq_scale *
+                            std::pow(r.base, -static_cast<double>(i) / static_cast<double>(r.half)) / factor);
     }
-    for (int64_t p = 0; p < positions; ++p) {
+    for (int64_t p = 0; p < r.positions; ++p) {
       for (const double frequency : frequencies) {
-        const double angle = static_cast<double>(first + p) * frequency;
+        const double angle = static_cast<double>(r.first + p) * frequency;
         cosine.push_back(static_cast<float>(std::cos(angle)));
         sine.push_back(static_cast<float>(std::sin(angle)));
       }
     }
   }
 };
+
+/// The angles of a rotation. All layers of a model rotate by the same, so the last ones are kept.
+const Angles& angles_of(const Rotation& rotation) {
+  thread_local std::optional<Angles> last;
+  if (!last || last->rotation != rotation) last.emplace(rotation);
+  return *last;
+}
 
 }  // namespace
 
@@ -41,7 +67,7 @@ void rope(const KernelArgs& args) {
   const int position_axis = x.rank() == 2 ? 0 : x.rank() - 3;
   const int64_t positions = x.shape()[position_axis], heads = x.rank() == 2 ? 1 : x.shape()[x.rank() - 2];
   const auto [rows, head_dim] = rows_of(x);
-  const Angles angles(args, positions);
+  const Angles& angles = angles_of(Rotation(args, positions));
   const int64_t distance = neox ? half : 1, stride = neox ? 1 : 2;  // of the two of a pair, of pairs
   args.pool.parallel_for(rows, std::max<int64_t>(1, kGrain / head_dim),
                          [&, head_dim = head_dim](int64_t begin, int64_t end) {

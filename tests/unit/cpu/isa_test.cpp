@@ -4,6 +4,7 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <bit>
 #include <cmath>
 #include <cstring>
@@ -170,16 +171,16 @@ TEST_P(IsaTest, MaxOfNanIsNan) {
 
 struct Rounded {
   std::vector<int8_t> q;
-  std::vector<float> scale;
-  std::vector<int32_t> sum, half_sum;
+  std::vector<float> scale, scaled_sum;
+  std::vector<Q8Rows::Sums> less_sums;
   Q8Rows rows{};
   Rounded(int64_t m, int64_t k) {
     const auto blocks = static_cast<size_t>(m * (k / 32));
     q.assign(static_cast<size_t>(m * k), 99);
     scale.assign(blocks, kPoison);
-    sum.assign(blocks, 12345);
-    half_sum.assign(2 * blocks, 12345);
-    rows = {q.data(), scale.data(), sum.data(), half_sum.data(), k};
+    scaled_sum.assign(blocks, kPoison);
+    less_sums.assign(blocks, {{{99, 99}, {99, 99}}, {99, 99}});
+    rows = {q.data(), scale.data(), scaled_sum.data(), less_sums.data(), k};
   }
   double value(int64_t row, int64_t i) const {
     return static_cast<double>(scale[static_cast<size_t>(row * rows.blocks() + i / 32)]) *
@@ -199,19 +200,24 @@ TEST_P(IsaTest, ActivationsAreRoundedToTheNearest127thOfTheirBlock) {
     for (int64_t b = 0; b < 3; ++b) {
       const auto at = static_cast<size_t>(r * rounded.rows.blocks() + b);
       double largest = 0;
-      int sums[2] = {};
+      int sums[2][2] = {};  // of halves, of lanes
       for (int64_t i = 32 * b; i < 32 * b + 32; ++i) {
         const double v = x[static_cast<size_t>(r * k + i)];
         largest = std::max(largest, std::fabs(v));
-        sums[i % 32 / 16] += rounded.q[static_cast<size_t>(r * k + i)];
+        sums[i % 32 / 16][i % 4 / 2] += rounded.q[static_cast<size_t>(r * k + i)];
         EXPECT_LE(std::fabs(rounded.value(r, i) - v), rounded.scale[at] * 0.50001 + 1e-36);
       }
       if (largest > 1e-30) {
         EXPECT_FLOAT_EQ(rounded.scale[at], static_cast<float>(largest / 127));
       }
-      EXPECT_EQ(rounded.half_sum[2 * at], sums[0]);
-      EXPECT_EQ(rounded.half_sum[2 * at + 1], sums[1]);
-      EXPECT_EQ(rounded.sum[at], sums[0] + sums[1]);
+      int total = 0;
+      for (int lane = 0; lane < 2; ++lane) {
+        for (int half = 0; half < 2; ++half)
+          EXPECT_EQ(rounded.less_sums[at].halves[half][lane], -sums[half][lane]);
+        EXPECT_EQ(rounded.less_sums[at].whole[lane], -(sums[0][lane] + sums[1][lane]));
+        total += sums[0][lane] + sums[1][lane];
+      }
+      EXPECT_EQ(rounded.scaled_sum[at], rounded.scale[at] * static_cast<float>(total));
     }
   }
 }
@@ -224,8 +230,12 @@ TEST_P(IsaTest, RowsWithNanOrInfinityAreNotRounded) {
       Rounded rounded(1, 64);
       EXPECT_FALSE(loops.quantize_row(x.data(), rounded.rows, 0)) << at;
       for (int64_t i = 0; i < 64; ++i) EXPECT_EQ(rounded.value(0, i), 0) << at;
-      for (size_t b = 0; b < 2; ++b) EXPECT_EQ(rounded.sum[b], 0) << at;
-      for (size_t b = 0; b < 4; ++b) EXPECT_EQ(rounded.half_sum[b], 0) << at;
+      for (size_t b = 0; b < 2; ++b) {
+        EXPECT_EQ(rounded.scaled_sum[b], 0) << at;
+        for (int lane = 0; lane < 2; ++lane)
+          EXPECT_TRUE(rounded.less_sums[b].halves[0][lane] == 0 &&
+                      rounded.less_sums[b].halves[1][lane] == 0 && rounded.less_sums[b].whole[lane] == 0);
+      }
     }
 }
 
@@ -257,45 +267,72 @@ std::vector<std::byte> random_blocks(const Format& format, int64_t elements, uns
   return blocks;
 }
 
-TEST_P(IsaTest, QuantisedProductsAreThoseOfTheDecodedWeights) {
+/// Holds the product of weights w[n, k] and x[m, k] against the decoded weights, and that of each row of x
+/// alone against the product of all. `tolerance` is relative to the sum of the products' magnitudes.
+void expect_product(const Isa& loops, const Format& format, const std::vector<std::byte>& w, int64_t n,
+                    const std::vector<float>& x, int64_t m, int64_t k, double tolerance) {
   ThreadPool pool(1);
+  Tensor matrix(format.dtype, {n, k});
+  std::memcpy(matrix.bytes(), w.data(), w.size());
+  PanelMemory memory;
+  const Panels panels(matrix, memory, pool);
+  Rounded rounded(m, k);
+  for (int64_t r = 0; r < m; ++r) ASSERT_TRUE(loops.quantize_row(x.data() + r * k, rounded.rows, r));
+  std::vector<float> out(static_cast<size_t>(m * n), kPoison), single(static_cast<size_t>(n), kPoison);
+  const auto kernel = loops.linear_q8[static_cast<size_t>(format.dtype)];
+  ASSERT_NE(kernel, nullptr);
+  kernel({panels.data(), panels.panel_bytes(), n, rounded.rows, m, out.data(), n});
+  std::vector<double> decoded(static_cast<size_t>(k));
+  for (int64_t i = 0; i < n; ++i) {
+    decode_row(format.dtype, w.data() + i * bytes_of(format.dtype, k), decoded.data(), k);
+    for (int64_t r = 0; r < m; ++r) {
+      double expected = 0, magnitude = 0;
+      for (int64_t j = 0; j < k; ++j) {
+        const double term = decoded[static_cast<size_t>(j)] * rounded.value(r, j);
+        expected += term, magnitude += std::fabs(term);
+      }
+      EXPECT_NEAR(out[static_cast<size_t>(r * n + i)], expected, tolerance * magnitude)
+          << name(format.dtype) << " k " << k << " row " << r << " weight row " << i;
+    }
+  }
+  for (int64_t r = 0; r < m; ++r) {
+    Rounded one(1, k);
+    ASSERT_TRUE(loops.quantize_row(x.data() + r * k, one.rows, 0));
+    kernel({panels.data(), panels.panel_bytes(), n, one.rows, 1, single.data(), n});
+    for (int64_t i = 0; i < n; ++i)
+      EXPECT_EQ(single[static_cast<size_t>(i)], out[static_cast<size_t>(r * n + i)])
+          << "alone and among others";
+  }
+}
+
+TEST_P(IsaTest, QuantisedProductsAreThoseOfTheDecodedWeights) {
   for (const Format& format : kFormats) {
-    const int64_t block = info(format.dtype).block_elements;
-    for (const int64_t k : block == 32 ? std::vector<int64_t>{32, 64, 224, 256, 288, 576}
-                                       : std::vector<int64_t>{256, 512, 768}) {
+    for (const int64_t k : info(format.dtype).block_elements == 32
+                               ? std::vector<int64_t>{32, 64, 224, 256, 288, 576}
+                               : std::vector<int64_t>{256, 512, 768}) {
       const int64_t n = 21, m = 7;  // two whole panels and a part of one
-      const std::vector<std::byte> w = random_blocks(format, n * k, static_cast<unsigned>(k));
-      Tensor matrix(format.dtype, {n, k});
-      std::memcpy(matrix.bytes(), w.data(), w.size());
-      const Panels panels(matrix, pool);
-      const std::vector<float> x = random_floats(static_cast<size_t>(m * k), 11);
-      Rounded rounded(m, k);
-      for (int64_t r = 0; r < m; ++r) ASSERT_TRUE(loops.quantize_row(x.data() + r * k, rounded.rows, r));
-      std::vector<float> out(static_cast<size_t>(m * n), kPoison), single(static_cast<size_t>(n), kPoison);
-      const auto kernel = loops.linear_q8[static_cast<size_t>(format.dtype)];
-      ASSERT_NE(kernel, nullptr);
-      kernel({panels.data(), panels.panel_bytes(), n, rounded.rows, m, out.data(), n});
-      std::vector<double> decoded(static_cast<size_t>(k));
-      for (int64_t i = 0; i < n; ++i) {
-        decode_row(format.dtype, w.data() + i * bytes_of(format.dtype, k), decoded.data(), k);
-        for (int64_t r = 0; r < m; ++r) {
-          double expected = 0, magnitude = 0;
-          for (int64_t j = 0; j < k; ++j) {
-            const double term = decoded[static_cast<size_t>(j)] * rounded.value(r, j);
-            expected += term, magnitude += std::fabs(term);
-          }
-          EXPECT_NEAR(out[static_cast<size_t>(r * n + i)], expected, 1e-6 * magnitude)
-              << name(format.dtype) << " k " << k << " row " << r << " weight row " << i;
-        }
+      expect_product(loops, format, random_blocks(format, n * k, static_cast<unsigned>(k)), n,
+                     random_floats(static_cast<size_t>(m * k), 11), m, k, 1e-6);
+    }
+  }
+}
+
+TEST_P(IsaTest, TheLargestQuantsFitIntoTheSums) {
+  for (const Format& format : kFormats) {
+    const int64_t k = 256, n = 8, m = 16;
+    std::vector<float> x(static_cast<size_t>(m * k));  // every pattern of signs of four neighbours
+    for (int64_t r = 0; r < m; ++r)
+      for (int64_t i = 0; i < k; ++i) x[static_cast<size_t>(r * k + i)] = r >> (i % 4) & 1 ? -1.0f : 1.0f;
+    for (const int byte : {0x00, 0xff, 0x7f, 0x80, 0x0f}) {
+      std::vector<std::byte> w = random_blocks(format, n * k, 1);
+      const auto size = static_cast<size_t>(info(format.dtype).block_bytes);
+      for (size_t at = 0; at < w.size(); ++at) {
+        const auto is_scale = [&](size_t s) { return at % size == s || at % size == s + 1; };
+        if (std::none_of(format.scales.begin(), format.scales.end(), is_scale))
+          w[at] = static_cast<std::byte>(byte);
       }
-      for (int64_t r = 0; r < m; ++r) {
-        Rounded one(1, k);
-        ASSERT_TRUE(loops.quantize_row(x.data() + r * k, one.rows, 0));
-        kernel({panels.data(), panels.panel_bytes(), n, one.rows, 1, single.data(), n});
-        for (int64_t i = 0; i < n; ++i)
-          EXPECT_EQ(single[static_cast<size_t>(i)], out[static_cast<size_t>(r * n + i)])
-              << "alone and among others";
-      }
+      // Scales and minima may cancel, which is no concern here: a sum that overflows is wrong altogether.
+      expect_product(loops, format, w, n, x, m, k, 1e-4);
     }
   }
 }

@@ -7,19 +7,29 @@ namespace tl::cpu::TL_ISA {
 
 namespace {
 
-TL_INLINE float dot(const float* a, const float* b, int64_t n) {
-  F32 even(0.0f), odd(0.0f);
+constexpr int64_t kTogether = 8;  // keys
+static_assert(kAttentionKeys % kTogether == 0 && kTogether == kLanes);
+
+/// The dot products of the query with keys j … j + 7; those beyond the last are the last one's.
+TL_INLINE F32 dots(const AttentionTile& t, int64_t j) {
+  const float* k[kTogether];
+  for (int64_t r = 0; r < kTogether; ++r) k[r] = t.k + (j + r < t.n ? j + r : t.n - 1) * t.k_stride;
+  F32 sums[kTogether];
+  for (F32& s : sums) s = F32(0.0f);
   int64_t i = 0;
-  for (; i + 2 * kLanes <= n; i += 2 * kLanes) {
-    even = fma(load(a + i), load(b + i), even);
-    odd = fma(load(a + i + kLanes), load(b + i + kLanes), odd);
+  for (; i + kLanes <= t.k_dim; i += kLanes) {
+    const F32 q = load(t.q + i);
+    for (int r = 0; r < kTogether; ++r) sums[r] = fma(load(k[r] + i), q, sums[r]);
   }
-  for (; i < n; i += kLanes) {
-    const int64_t lanes = n - i < kLanes ? n - i : kLanes;
-    even = fma(load_tail(a + i, lanes), load_tail(b + i, lanes), even);
+  if (i < t.k_dim) {
+    const F32 q = load_tail(t.q + i, t.k_dim - i);
+    for (int r = 0; r < kTogether; ++r) sums[r] = fma(load_tail(k[r] + i, t.k_dim - i), q, sums[r]);
   }
-  return sum(even + odd);
+  return sums_of(sums);
 }
+
+/// The larger one in every lane; NaN is taken and then stays.
+TL_INLINE F32 larger(F32 max, F32 x) { return select((x <= max) | (max != max), max, x); }
 
 /// out[0 .. 8 * V) = out * decay + sum over keys of p[j] * v[j], in the order of the keys.
 template <int V>
@@ -36,16 +46,25 @@ TL_INLINE void add_values(const AttentionTile& t, const float* p, float decay, i
 
 void attention_tile(const AttentionTile& t) {
   float p[kAttentionKeys];
-  float max = *t.max;
-  bool any = false;
-  for (int64_t j = 0; j < t.n; ++j) {
-    p[j] = -__builtin_inff();
-    if (t.mask && !t.mask[j * t.mask_stride]) continue;
-    p[j] = dot(t.q, t.k + j * t.k_stride, t.k_dim) * t.scale;
-    if (!(p[j] <= max) && max == max) max = p[j];  // NaN is taken and then stays
-    any = true;
+  for (int64_t j = 0; j < t.n; j += kTogether) store(p + j, dots(t, j) * F32(t.scale));
+  const int64_t padded = (t.n + kLanes - 1) / kLanes * kLanes;
+  for (int64_t j = t.n; j < padded; ++j) p[j] = -__builtin_inff();
+  bool any = !t.mask;
+  if (t.mask) {
+    for (int64_t j = 0; j < t.n; ++j) {
+      if (t.mask[j * t.mask_stride])
+        any = true;
+      else
+        p[j] = -__builtin_inff();
+    }
   }
   if (!any) return;
+  F32 largest(*t.max);
+  for (int64_t j = 0; j < padded; j += kLanes) largest = larger(largest, load(p + j));
+  float lanes[kLanes], max = *t.max;
+  store(lanes, largest);
+  for (const float lane : lanes)
+    if (!(lane <= max) && max == max) max = lane;
   float decay = 1.0f;
   if (max != *t.max) {  // the sums so far are relative to the old maximum
     float both[kLanes] = {*t.max - max};
@@ -54,13 +73,14 @@ void attention_tile(const AttentionTile& t) {
   }
   *t.max = max;
   F32 total(0.0f);
-  for (int64_t j = 0; j < t.n; j += kLanes) {
-    const int64_t lanes = t.n - j < kLanes ? t.n - j : kLanes;
-    store_tail(p + j, exp(load_tail(p + j, lanes) - F32(max)), lanes);
-    total = total + load_tail(p + j, lanes);
+  for (int64_t j = 0; j < padded; j += kLanes) {
+    const F32 e = exp(load(p + j) - F32(max));
+    store(p + j, e);
+    total = total + e;
   }
   *t.sum = *t.sum * decay + sum(total);
   int64_t at = 0;
+  for (; at + 8 * kLanes <= t.v_dim; at += 8 * kLanes) add_values<8>(t, p, decay, at);
   for (; at + 4 * kLanes <= t.v_dim; at += 4 * kLanes) add_values<4>(t, p, decay, at);
   for (; at + kLanes <= t.v_dim; at += kLanes) add_values<1>(t, p, decay, at);
   for (; at < t.v_dim; ++at) {

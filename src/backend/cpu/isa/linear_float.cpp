@@ -28,6 +28,9 @@ TL_INLINE F32 weight_tail(const std::byte* p, int64_t n) {
   return Weight::load8(padded);
 }
 
+/// How far ahead a weight row is asked for that serves a single row of x, in bytes.
+constexpr int64_t kAhead = 2048;
+
 /// One weight row times M rows of x: 16 partial sums each, the tail in the first eight.
 template <class Weight, int M>
 TL_INLINE void row_product(const FloatLinear& a, int64_t i, int64_t row) {
@@ -37,6 +40,7 @@ TL_INLINE void row_product(const FloatLinear& a, int64_t i, int64_t row) {
   for (int r = 0; r < M; ++r) even[r] = odd[r] = F32(0.0f);
   int64_t j = 0;
   for (; j + 16 <= a.k; j += 16) {
+    if (M == 1) __builtin_prefetch(w + j * Weight::kBytes + kAhead);
     const F32 w0 = Weight::load8(w + j * Weight::kBytes), w1 = Weight::load8(w + (j + 8) * Weight::kBytes);
     for (int r = 0; r < M; ++r) {
       even[r] = fma(w0, load(x + r * a.x_stride + j), even[r]);

@@ -1,12 +1,12 @@
 // Quantised weights in panels (panel_layouts.h) times activations rounded to 8 bits.
 //
-// A lane belongs to one of a panel's eight weight rows. In every block of 32 elements (or half block of 16,
-// as the format's scales are) the dot product of quants is exact in integers: eight vectors of four elements
-// a row, each times four activations that all lanes share. Formats of up to 4 bits add them in 16 bits before
-// they are widened. Then
-//   w . a = sum over blocks of scale_w * scale_a * (q_w - centre) . q_a + min_w * scale_a * sum(q_a)
-// in float32 in the order of the blocks, where a format has either a centre or minima. Nothing depends on how
-// many rows of activations there are.
+// A lane belongs to one of a panel's eight weight rows. In every block of 32 elements the dot product of
+// quants is exact in integers: eight vectors of four elements a row, each times four activations that all
+// lanes share. Products are added in 16 bits as long as they fit, which they do longest when they start from
+// -centre times the sums of the activations. The integer scales of the formats of 256 elements come in as 16
+// bits become 32. Then
+//   w . a = sum over blocks of d_w * scale_a * sum of scale_w * (q_w - centre) . q_a - minima * sum(q_a)
+// in float32 in the order of the blocks. Nothing depends on how many rows of activations there are.
 #include "backend/cpu/isa.h"
 #include "backend/cpu/isa/simd.h"
 #include "backend/cpu/isa/tables.h"
@@ -24,115 +24,104 @@ namespace {
 #define TL_UNROLL
 #endif
 
-/// What the formats have in common; those of 256 elements have eight blocks of 32 in a panel block.
-template <class P, int blocks, int largest_quant>
+/// What the formats have in common; those of 256 elements have eight blocks of 32 in a panel block, and an
+/// integer scale for each of these or for each half of them.
+template <class P, int blocks, int largest_quant, int log2_centre = -1>
 struct Format {
   using Panel = P;
-  static constexpr int kBlocks = blocks;
-  static constexpr int kCentre = 0;
-  static constexpr bool kMins = false, kHalves = false, kSigned = false;
+  static constexpr int kBlocks = blocks, kLog2Centre = log2_centre;
+  static constexpr bool kCentred = log2_centre >= 0;
+  static constexpr bool kScales = blocks > 1, kHalves = false, kMins = false, kSigned = false;
   /// How many products of four elements fit into the 16 bits of Dots.
-  static constexpr int kAdds = 32767 / (2 * 127 * largest_quant) < 8 ? 32767 / (2 * 127 * largest_quant) : 8;
+  static constexpr int kMost = 32767 / (2 * 127 * largest_quant);
+  static constexpr int kAdds = kCentred || kMost > 8 ? 8 : kMost;
+  TL_INLINE static F32 d(const P& p) { return load_f16(p.d); }
 };
 
 /// Four bits, element 4 g + c of a block in the low nibble of run g, element 16 + 4 g + c in the high one.
 TL_INLINE U8 nibbles(const uint8_t (&qs)[4][32], int g) {
-  return g < 4 ? load_u8(qs[g]) & bytes(15) : shift_right(load_u8(qs[g - 4]), 4);
+  return bits_from(load_u8(qs[g % 4]), g / 4 * 4, 15);
 }
 
-struct Q4_0 : Format<PanelQ4_0, 1, 15> {
-  static constexpr int kCentre = 8;
-  TL_INLINE static F32 scale(const Panel& p, int) { return load_f16(p.d); }
+struct Q4_0 : Format<PanelQ4_0, 1, 15, 3> {
   TL_INLINE static U8 quants(const Panel& p, int, int g) { return nibbles(p.qs, g); }
 };
 
 struct Q4_1 : Format<PanelQ4_1, 1, 15> {
   static constexpr bool kMins = true;
-  TL_INLINE static F32 scale(const Panel& p, int) { return load_f16(p.d); }
-  TL_INLINE static F32 min(const Panel& p, int) { return load_f16(p.m); }
+  TL_INLINE static F32 min(const Panel& p) { return load_f16(p.m); }
   TL_INLINE static U8 quants(const Panel& p, int, int g) { return nibbles(p.qs, g); }
 };
 
-struct Q5_0 : Format<PanelQ5_0, 1, 31> {
-  static constexpr int kCentre = 16;
-  TL_INLINE static F32 scale(const Panel& p, int) { return load_f16(p.d); }
+struct Q5_0 : Format<PanelQ5_0, 1, 31, 4> {
   TL_INLINE static U8 quants(const Panel& p, int, int g) {
-    return nibbles(p.qs, g) | bit_as(load_u8(p.qh), g, 4);
+    return nibbles(p.qs, g) | bits_from(load_u8(p.qh), g - 4, 16);
   }
 };
 
 struct Q5_1 : Format<PanelQ5_1, 1, 31> {
   static constexpr bool kMins = true;
-  TL_INLINE static F32 scale(const Panel& p, int) { return load_f16(p.d); }
-  TL_INLINE static F32 min(const Panel& p, int) { return load_f16(p.m); }
+  TL_INLINE static F32 min(const Panel& p) { return load_f16(p.m); }
   TL_INLINE static U8 quants(const Panel& p, int, int g) {
-    return nibbles(p.qs, g) | bit_as(load_u8(p.qh), g, 4);
+    return nibbles(p.qs, g) | bits_from(load_u8(p.qh), g - 4, 16);
   }
 };
 
 struct Q8_0 : Format<PanelQ8_0, 1, 128> {
   static constexpr bool kSigned = true;
-  TL_INLINE static F32 scale(const Panel& p, int) { return load_f16(p.d); }
   TL_INLINE static U8 quants(const Panel& p, int, int g) { return load_u8(p.qs[g]); }
 };
 
 struct Q2K : Format<PanelQ2K, 8, 3> {
   static constexpr bool kMins = true, kHalves = true;
-  TL_INLINE static F32 scale(const Panel& p, int s) { return load_f16(p.d) * load_u8_as_f32(p.scales[s]); }
-  TL_INLINE static F32 min(const Panel& p, int s) { return -load_f16(p.dmin) * load_u8_as_f32(p.mins[s]); }
+  TL_INLINE static F32 min(const Panel& p) { return load_f16(p.dmin); }
   TL_INLINE static U8 quants(const Panel& p, int j, int g) {
-    return shift_right(load_u8(p.qs[j / 4][g]), j % 4 * 2) & bytes(3);
+    return bits_from(load_u8(p.qs[j / 4][g]), j % 4 * 2, 3);
   }
 };
 
-struct Q3K : Format<PanelQ3K, 8, 7> {
-  static constexpr int kCentre = 4;
+struct Q3K : Format<PanelQ3K, 8, 7, 2> {
   static constexpr bool kHalves = true;
-  TL_INLINE static F32 scale(const Panel& p, int s) { return load_f16(p.d) * load_i8_as_f32(p.scales[s]); }
   TL_INLINE static U8 quants(const Panel& p, int j, int g) {
-    const U8 low = shift_right(load_u8(p.qs[j / 4][g]), j % 4 * 2) & bytes(3);
-    return low | bit_as(load_u8(p.hmask[g]), j, 2);
+    return bits_from(load_u8(p.qs[j / 4][g]), j % 4 * 2, 3) | bits_from(load_u8(p.hmask[g]), j - 2, 4);
   }
 };
 
-template <class P, int largest_quant>
-struct FormatK4 : Format<P, 8, largest_quant> {
+struct Q4K : Format<PanelQ4K, 8, 15> {
   static constexpr bool kMins = true;
-  TL_INLINE static F32 scale(const P& p, int s) { return load_f16(p.d) * load_u8_as_f32(p.scales[s]); }
-  TL_INLINE static F32 min(const P& p, int s) { return -load_f16(p.dmin) * load_u8_as_f32(p.mins[s]); }
-  TL_INLINE static U8 low_bits(const P& p, int j, int g) {
-    return shift_right(load_u8(p.qs[j / 2][g]), j % 2 * 4) & bytes(15);
-  }
-};
-
-struct Q4K : FormatK4<PanelQ4K, 15> {
-  TL_INLINE static U8 quants(const Panel& p, int j, int g) { return low_bits(p, j, g); }
-};
-
-struct Q5K : FormatK4<PanelQ5K, 31> {
+  TL_INLINE static F32 min(const Panel& p) { return load_f16(p.dmin); }
   TL_INLINE static U8 quants(const Panel& p, int j, int g) {
-    return low_bits(p, j, g) | bit_as(load_u8(p.qh[g]), j, 4);
+    return bits_from(load_u8(p.qs[j / 2][g]), j % 2 * 4, 15);
   }
 };
 
-struct Q6K : Format<PanelQ6K, 8, 63> {
-  static constexpr int kCentre = 32;
+struct Q5K : Format<PanelQ5K, 8, 31> {
+  static constexpr bool kMins = true;
+  TL_INLINE static F32 min(const Panel& p) { return load_f16(p.dmin); }
+  TL_INLINE static U8 quants(const Panel& p, int j, int g) {
+    return bits_from(load_u8(p.qs[j / 2][g]), j % 2 * 4, 15) | bits_from(load_u8(p.qh[g]), j - 4, 16);
+  }
+};
+
+struct Q6K : Format<PanelQ6K, 8, 63, 5> {
   static constexpr bool kHalves = true;
-  TL_INLINE static F32 scale(const Panel& p, int s) { return load_f16(p.d) * load_i8_as_f32(p.scales[s]); }
   TL_INLINE static U8 quants(const Panel& p, int j, int g) {
-    const U8 low = shift_right(load_u8(p.ql[j / 4 * 2 + j % 2][g]), j % 4 / 2 * 4) & bytes(15);
-    const U8 high = shift_right(load_u8(p.qh[j / 4][g]), j % 4 * 2) & bytes(3);
-    return low | shift_left(high, 4);
+    return bits_from(load_u8(p.ql[j / 4 * 2 + j % 2][g]), j % 4 / 2 * 4, 15) |
+           bits_from(load_u8(p.qh[j / 4][g]), j % 4 * 2 - 4, 48);
   }
 };
 
-/// Dot products of the quants of block j, vectors [first, first + n), with M rows of activations at a[r].
+/// Adds to the totals the dot products of the quants of block j, vectors [first, first + n), with M rows of
+/// activations at a[r]; `s` numbers their scale.
 template <class F, int M, int first, int n>
-TL_INLINE void block_dots(const typename F::Panel& p, int j, const int8_t* const (&a)[M], I32 (&dots)[M]) {
-  for (int r = 0; r < M; ++r) dots[r] = {RawI32{}};
+TL_INLINE void add_dots(const typename F::Panel& p, int j, int s, const int8_t* const (&a)[M],
+                        const Q8Rows::Sums* const (&sums)[M], I32 (&total)[M]) {
   TL_UNROLL
   for (int begin = first; begin < first + n; begin += F::kAdds) {
     Dots d[M];
+    if constexpr (F::kCentred)
+      for (int r = 0; r < M; ++r)
+        d[r] = start_from(n == 8 ? sums[r]->whole : sums[r]->halves[first / 4], F::kLog2Centre);
     TL_UNROLL
     for (int g = begin; g < begin + F::kAdds; ++g) {
       if (g >= first + n) break;
@@ -145,26 +134,39 @@ TL_INLINE void block_dots(const typename F::Panel& p, int j, const int8_t* const
           d[r] = add_products(d[r], q, a[r] + 4 * g);
       }
     }
-    TL_UNROLL
-    for (int r = 0; r < M; ++r) dots[r] = dots[r] + totals(d[r]);
+    if constexpr (F::kScales) {
+      const Scales scales = load_scales(p.scales[s]);
+      TL_UNROLL
+      for (int r = 0; r < M; ++r) total[r] = total[r] + scaled_totals(d[r], scales);
+    } else {
+      TL_UNROLL
+      for (int r = 0; r < M; ++r) total[r] = total[r] + totals(d[r]);
+    }
   }
 }
 
-/// Adds a block's (or half block's) part to the sums: `s` numbers its scale in the panel block, `sums_of_q`
-/// of row r are `stride` apart.
-template <class F, int M>
-TL_INLINE void add_scaled(const typename F::Panel& p, int s, const I32 (&dots)[M], const float* scale,
-                          const int32_t* sum_of_q, int64_t blocks, int64_t stride, F32 (&sums)[M]) {
-  const F32 scale_w = F::scale(p, s);
-  F32 min_w;
-  if constexpr (F::kMins) min_w = F::min(p, s);
+/// The sum of block j's activations times its minimum, or its halves' minima, negative.
+template <class F>
+TL_INLINE I32 less_minima(const typename F::Panel& p, int j, const Q8Rows::Sums& sums) {
+  if constexpr (F::kHalves)
+    return scaled_totals(start_from(sums.halves[0], 0), load_scales(p.mins[2 * j])) +
+           scaled_totals(start_from(sums.halves[1], 0), load_scales(p.mins[2 * j + 1]));
+  else
+    return scaled_totals(start_from(sums.whole, 0), load_scales(p.mins[j]));
+}
+
+/// How far ahead of the block in use the panels are asked for. They are read in order and once, which the
+/// processor sees for itself, but it stops at each page and does not look far enough ahead for a loop that
+/// does this much with each line.
+constexpr int64_t kAhead = 1024;
+
+/// Asks for the part of a panel block ahead that corresponds to block j of the one at p.
+template <class F>
+TL_INLINE void prefetch(const typename F::Panel* p, int j) {
+  constexpr int64_t kPart = sizeof(*p) / F::kBlocks;
+  const std::byte* part = reinterpret_cast<const std::byte*>(p) + kAhead + j * kPart;
   TL_UNROLL
-  for (int r = 0; r < M; ++r) {
-    const F32 scale_a(scale[r * blocks]);
-    const int32_t sum_a = sum_of_q[r * stride];
-    sums[r] = fma(to_f32(dots[r] - F::kCentre * sum_a), scale_w * scale_a, sums[r]);
-    if constexpr (F::kMins) sums[r] = fma(min_w, scale_a * F32(static_cast<float>(sum_a)), sums[r]);
-  }
+  for (int64_t at = 0; at < kPart; at += 64) __builtin_prefetch(part + at);
 }
 
 /// Eight weight rows times M rows of x from `row` on; lane l of sums[r] is x[row + r] . w[l].
@@ -174,21 +176,35 @@ TL_INLINE void panel_product(const std::byte* panel, const Q8Rows& x, int64_t ro
   const int64_t blocks = x.blocks();
   for (int r = 0; r < M; ++r) sums[r] = F32(0.0f);
   for (int64_t first = 0; first < blocks; first += F::kBlocks, ++p) {
+    const F32 d = F::d(*p);
+    F32 min;
+    if constexpr (F::kMins) min = F::min(*p);
     TL_UNROLL
     for (int j = 0; j < F::kBlocks; ++j) {
+      if (M == 1) prefetch<F>(p, j);
       const int64_t at = row * blocks + first + j;
       const int8_t* a[M];
-      for (int r = 0; r < M; ++r) a[r] = x.q + (row + r) * x.k + (first + j) * 32;
-      I32 dots[M];
+      const Q8Rows::Sums* less_sums[M];
+      I32 total[M];
+      for (int r = 0; r < M; ++r) {
+        a[r] = x.q + 32 * (at + r * blocks);
+        less_sums[r] = x.less_sums + at + r * blocks;
+        total[r] = {RawI32{}};
+      }
       if constexpr (F::kHalves) {
-        block_dots<F, M, 0, 4>(*p, j, a, dots);
-        add_scaled<F, M>(*p, 2 * j, dots, x.scale + at, x.half_sum + 2 * at, blocks, 2 * blocks, sums);
-        block_dots<F, M, 4, 4>(*p, j, a, dots);
-        add_scaled<F, M>(*p, 2 * j + 1, dots, x.scale + at, x.half_sum + 2 * at + 1, blocks, 2 * blocks,
-                         sums);
+        add_dots<F, M, 0, 4>(*p, j, 2 * j, a, less_sums, total);
+        add_dots<F, M, 4, 4>(*p, j, 2 * j + 1, a, less_sums, total);
       } else {
-        block_dots<F, M, 0, 8>(*p, j, a, dots);
-        add_scaled<F, M>(*p, j, dots, x.scale + at, x.sum + at, blocks, blocks, sums);
+        add_dots<F, M, 0, 8>(*p, j, j, a, less_sums, total);
+      }
+      TL_UNROLL
+      for (int r = 0; r < M; ++r) {
+        const F32 scale(x.scale[at + r * blocks]);
+        sums[r] = fma(to_f32(total[r]), d * scale, sums[r]);
+        if constexpr (F::kMins && F::kScales)
+          sums[r] = fma(to_f32(less_minima<F>(*p, j, *less_sums[r])), min * scale, sums[r]);
+        else if constexpr (F::kMins)
+          sums[r] = fma(min, F32(x.scaled_sum[at + r * blocks]), sums[r]);
       }
     }
   }
@@ -217,8 +233,8 @@ void linear(const Q8Linear& a) {
   for (; row < a.m; ++row) rows_product<F, 1>(a, row);
 }
 
-/// Scale, quants and sums of one block of 32.
-TL_INLINE bool quantize_block(const float* x, int8_t* q, float* scale, int32_t* sum, int32_t* half_sum) {
+/// Scale, quants and sums of block b of all rows; false if x holds NaN or infinity.
+TL_INLINE bool quantize_block(const float* x, const Q8Rows& rows, int64_t b) {
   F32 v[4], largest(0.0f), not_finite(0.0f);
   for (int i = 0; i < 4; ++i) {
     v[i] = load(x + 8 * i);
@@ -231,22 +247,26 @@ TL_INLINE bool quantize_block(const float* x, int8_t* q, float* scale, int32_t* 
   store(lanes, largest);
   for (const float lane : lanes) top = lane > top ? lane : top;
   const bool representable = top > 1e-36f;  // below, 127 / top overflows: the block counts as 0
-  *scale = representable ? top / 127.0f : 0.0f;
+  const float scale = representable ? top / 127.0f : 0.0f;
   const F32 inverse(representable ? 127.0f / top : 0.0f);
-  int32_t sums[4];
+  int8_t* const q = rows.q + 32 * b;
+  int less[2][2] = {};
   for (int i = 0; i < 4; ++i) {
     const RawI32 rounded = to_i32(v[i] * inverse).v;
     int32_t values[8];
     memcpy(values, &rounded, sizeof values);
-    sums[i] = 0;
     for (int l = 0; l < 8; ++l) {
       q[8 * i + l] = static_cast<int8_t>(values[l]);
-      sums[i] += values[l];
+      less[i / 2][l % 4 / 2] -= values[l];
     }
   }
-  half_sum[0] = sums[0] + sums[1];
-  half_sum[1] = sums[2] + sums[3];
-  *sum = half_sum[0] + half_sum[1];
+  Q8Rows::Sums& sums = rows.less_sums[b];
+  for (int lane = 0; lane < 2; ++lane) {
+    for (int half = 0; half < 2; ++half) sums.halves[half][lane] = static_cast<int16_t>(less[half][lane]);
+    sums.whole[lane] = static_cast<int16_t>(less[0][lane] + less[1][lane]);
+  }
+  rows.scale[b] = scale;
+  rows.scaled_sum[b] = scale * static_cast<float>(-(sums.whole[0] + sums.whole[1]));
   return true;
 }
 
@@ -256,19 +276,16 @@ void zero_row(const Q8Rows& rows, int64_t r) {
   const size_t first = static_cast<size_t>(r) * blocks;
   memset(rows.q + 32 * first, 0, 32 * blocks);
   memset(rows.scale + first, 0, sizeof(float) * blocks);
-  memset(rows.sum + first, 0, sizeof(int32_t) * blocks);
-  memset(rows.half_sum + 2 * first, 0, 2 * sizeof(int32_t) * blocks);
+  memset(rows.scaled_sum + first, 0, sizeof(float) * blocks);
+  memset(rows.less_sums + first, 0, sizeof(Q8Rows::Sums) * blocks);
 }
 
 bool quantize_row(const float* x, const Q8Rows& rows, int64_t r) {
   const int64_t blocks = rows.blocks();
   for (int64_t b = 0; b < blocks; ++b) {
-    const int64_t at = r * blocks + b;
-    if (!quantize_block(x + 32 * b, rows.q + r * rows.k + 32 * b, rows.scale + at, rows.sum + at,
-                        rows.half_sum + 2 * at)) {
-      zero_row(rows, r);
-      return false;
-    }
+    if (quantize_block(x + 32 * b, rows, r * blocks + b)) continue;
+    zero_row(rows, r);
+    return false;
   }
   return true;
 }

@@ -41,8 +41,6 @@ struct I32 {
   RawI32 v;
 };
 TL_INLINE I32 operator+(I32 a, I32 b) { return {a.v + b.v}; }
-/// Every lane less `x`.
-TL_INLINE I32 operator-(I32 a, int32_t x) { return {a.v - x}; }
 
 /// Eight floats.
 struct F32 {
@@ -122,6 +120,28 @@ TL_INLINE float sum(F32 x) {
 #else
   const float a = x.v[0] + x.v[4], b = x.v[1] + x.v[5], c = x.v[2] + x.v[6], d = x.v[3] + x.v[7];
   return (a + c) + (b + d);
+#endif
+}
+
+/// Lane l is the sum of the lanes of v[l], in one fixed order.
+TL_INLINE F32 sums_of(const F32 (&v)[8]) {
+#ifdef __AVX2__
+  __m256d pairs[4], fours[2];
+  for (int i = 0; i < 4; ++i) {
+    const __m256 a = v[2 * i].v, b = v[2 * i + 1].v;
+    pairs[i] = _mm256_castps_pd(_mm256_add_ps(_mm256_unpacklo_ps(a, b), _mm256_unpackhi_ps(a, b)));
+  }
+  for (int i = 0; i < 2; ++i) {
+    const __m256d a = pairs[2 * i], b = pairs[2 * i + 1];
+    fours[i] = _mm256_castps_pd(_mm256_add_ps(_mm256_castpd_ps(_mm256_unpacklo_pd(a, b)),
+                                              _mm256_castpd_ps(_mm256_unpackhi_pd(a, b))));
+  }
+  return F32(RawF32(_mm256_add_ps(_mm256_castpd_ps(_mm256_permute2f128_pd(fours[0], fours[1], 0x20)),
+                                  _mm256_castpd_ps(_mm256_permute2f128_pd(fours[0], fours[1], 0x31)))));
+#else
+  F32 r;
+  for (int l = 0; l < 8; ++l) r.v[l] = sum(v[l]);
+  return r;
 #endif
 }
 
@@ -245,35 +265,13 @@ TL_INLINE U8 load_u8(const void* p) {
 TL_INLINE U8 operator&(U8 a, U8 b) { return {a.v & b.v}; }
 TL_INLINE U8 operator|(U8 a, U8 b) { return {a.v | b.v}; }
 TL_INLINE U8 bytes(uint8_t x) { return {RawU8{} + x}; }
-/// Every byte shifted by itself.
-TL_INLINE U8 shift_right(U8 a, int n) { return {a.v >> static_cast<uint8_t>(n)}; }
-TL_INLINE U8 shift_left(U8 a, int n) { return {a.v << static_cast<uint8_t>(n)}; }
 
-/// Eight bytes as numbers.
-TL_INLINE F32 load_u8_as_f32(const uint8_t* p) {
-#ifdef __AVX2__
-  return to_f32(
-      {bits_as<RawI32>(_mm256_cvtepu8_epi32(_mm_loadl_epi64(reinterpret_cast<const __m128i*>(p))))});
-#else
-  F32 r;
-  for (int64_t i = 0; i < kLanes; ++i) r.v[i] = static_cast<float>(p[i]);
-  return r;
-#endif
-}
-TL_INLINE F32 load_i8_as_f32(const int8_t* p) {
-#ifdef __AVX2__
-  return to_f32(
-      {bits_as<RawI32>(_mm256_cvtepi8_epi32(_mm_loadl_epi64(reinterpret_cast<const __m128i*>(p))))});
-#else
-  F32 r;
-  for (int64_t i = 0; i < kLanes; ++i) r.v[i] = static_cast<float>(p[i]);
-  return r;
-#endif
-}
-
-/// `value` where bit `bit` of a byte is set, else 0; value is a power of two.
-TL_INLINE U8 bit_as(U8 a, int bit, int value_bit) {
-  return shift_left(shift_right(a, bit) & bytes(1), value_bit);
+/// The bits of `field` (a mask of the result), moved there from `n` places above (below, if negative).
+TL_INLINE U8 bits_from(U8 a, int n, uint8_t field) {
+  using Words = uint16_t __attribute__((vector_size(32)));  // what crosses a byte's border is masked out
+  const auto words = bits_as<Words>(a.v);
+  const Words moved = n >= 0 ? words >> static_cast<uint16_t>(n) : words << static_cast<uint16_t>(-n);
+  return U8{bits_as<RawU8>(n == 0 ? words : moved)} & bytes(field);
 }
 
 /// Eight running dot products of bytes, a quantum of four elements at a time: lane l takes bytes 4 l … 4 l
@@ -344,6 +342,55 @@ TL_INLINE I32 totals(Dots d) {
   I32 r;
   for (int i = 0; i < 8; ++i) r.v[i] = d.v[2 * i] + d.v[2 * i + 1];
   return r;
+#endif
+}
+
+/// Two numbers that every lane shares, one for each of its partial sums; each times 2^shift. Sums wrap around
+/// in 16 bits, so that only what comes out in the end has to fit.
+TL_INLINE Dots start_from(const int16_t (&pair)[2], int shift) {
+  const int even = pair[0] * (1 << shift), odd = pair[1] * (1 << shift);
+#if defined(__AVX512VNNI__) && defined(__AVX512VL__)
+  return {RawI32{} + (even + odd)};
+#else
+  const uint32_t both = static_cast<uint16_t>(even) | static_cast<uint32_t>(odd) << 16;
+  return {bits_as<RawI16>(RawI32{} + static_cast<int32_t>(both))};
+#endif
+}
+
+/// A small integer for each of eight rows.
+struct Scales {
+#if defined(__AVX2__) && !(defined(__AVX512VNNI__) && defined(__AVX512VL__))
+  RawI16 v;  ///< each twice, for both partial sums of a lane
+#else
+  RawI32 v;
+#endif
+};
+
+/// Of signed or unsigned bytes.
+template <class Byte>
+TL_INLINE Scales load_scales(const Byte (&p)[8]) {
+  [[maybe_unused]] constexpr bool kSigned = static_cast<Byte>(-1) < Byte{};
+#ifdef __AVX2__
+  const __m128i bytes = _mm_loadl_epi64(reinterpret_cast<const __m128i*>(p));
+#if defined(__AVX512VNNI__) && defined(__AVX512VL__)
+  return {bits_as<RawI32>(kSigned ? _mm256_cvtepi8_epi32(bytes) : _mm256_cvtepu8_epi32(bytes))};
+#else
+  const __m128i twice = _mm_unpacklo_epi8(bytes, bytes);
+  return {bits_as<RawI16>(kSigned ? _mm256_cvtepi8_epi16(twice) : _mm256_cvtepu8_epi16(twice))};
+#endif
+#else
+  Scales s;
+  for (int i = 0; i < 8; ++i) s.v[i] = p[i];
+  return s;
+#endif
+}
+
+/// The eight dot products, each times its row's scale.
+TL_INLINE I32 scaled_totals(Dots d, Scales s) {
+#if defined(__AVX2__) && !(defined(__AVX512VNNI__) && defined(__AVX512VL__))
+  return {bits_as<RawI32>(_mm256_madd_epi16(bits_as<__m256i>(d.v), bits_as<__m256i>(s.v)))};
+#else
+  return {totals(d).v * s.v};
 #endif
 }
 
