@@ -58,8 +58,12 @@ class Backend {
   virtual DType storage(DType dtype) const = 0;
   /// Whether fused operations (attention, swiglu) may replace what they stand for.
   virtual bool fuses() const = 0;
-  /// What `tl --version` says about it: "AVX2 FMA F16C".
+  /// What `tl devices` says about it: "AVX2 FMA F16C".
   virtual std::string description() const = 0;
+  /// Memory for a result, uninitialised: on a device, where its kernels write it.
+  virtual std::shared_ptr<Storage> allocate(size_t bytes) const { return Storage::allocate(bytes); }
+  /// A contiguous copy converted to `dtype`, as tl::converted() makes it.
+  virtual Tensor converted(const Tensor& t, DType dtype) const { return tl::converted(t, dtype); }
 };
 
 /// The float64 definition of every operation: the only oracle inside the project.

@@ -14,6 +14,7 @@ void add_bench(CLI::App& app);
 void add_chat(CLI::App& app);
 void add_check(CLI::App& app);
 void add_compare(CLI::App& app);
+void add_devices(CLI::App& app);
 void add_diagnose(CLI::App& app);
 void add_doc(CLI::App& app);
 void add_fmt(CLI::App& app);

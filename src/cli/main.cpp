@@ -117,6 +117,7 @@ void add_commands(CLI::App& app) {
   add_synth(app);
   add_pull(app);
   add_models(app);
+  add_devices(app);
 }
 
 int run(int argc, char** argv) {

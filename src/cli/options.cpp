@@ -7,13 +7,15 @@
 #include <filesystem>
 
 #include "base/error.h"
+#include "cli/devices.h"
 
 namespace tl::cli {
 
 void add_model_options(CLI::App& command, ModelOptions& o) {
   constexpr const char* kGroup = "Running the model";
-  command.add_option("--device", o.device, "Backend: cpu, or reference (float64 throughout)")
-      ->check(CLI::IsMember({"cpu", "reference"}))
+  command
+      .add_option("--device", o.device, "Where it runs: cpu, reference (float64 throughout), cuda or cuda:N")
+      ->check(check_device_name, "DEVICE")
       ->group(kGroup);
   command.add_option("-t,--threads", o.threads, "Threads; 0 is one per physical core")
       ->check(CLI::Range(0, 4096))

@@ -18,7 +18,7 @@ namespace tl::cli {
 /// Which model, and how it is run.
 struct ModelOptions {
   std::string model;               ///< a path, or a name that resolve_model() knows
-  std::string device = "cpu";      ///< "cpu" or "reference"
+  std::string device = "cpu";      ///< "cpu", "reference", "cuda" or "cuda:N"
   int threads = 0;                 ///< 0: the physical cores
   int64_t context = 0;             ///< tokens of KV cache; 0: the model's own context, at most 4096
   int64_t batch = 512;             ///< prompt tokens per step

@@ -2,6 +2,7 @@
 
 #include <fmt/format.h>
 
+#include "cli/devices.h"
 #include "cli/output.h"
 #include "inspect/plant.h"
 
@@ -29,7 +30,7 @@ void plant(SessionOptions& session, const std::vector<std::string>& texts) {
 }  // namespace
 
 std::unique_ptr<Session> make_session(const ModelOptions& options) {
-  const bool reference = options.device == "reference";
+  const Backend& backend = backend_of_device(options.device);
   SessionOptions session;
   session.n_threads = options.threads;
   session.activations = options.activations == "float32" ? Activations::float32 : Activations::q8;
@@ -39,8 +40,8 @@ std::unique_ptr<Session> make_session(const ModelOptions& options) {
   if (options.dump_graph) {
     session.dump_graph = [](const std::string& text) { fmt::print(stderr, "{}\n", text); };
   }
-  return std::make_unique<Session>(reference ? reference_backend() : cpu_backend(),
-                                   reference ? nullptr : &reference_backend(), std::move(session));
+  const Backend* fallback = &backend == &reference_backend() ? nullptr : &reference_backend();
+  return std::make_unique<Session>(backend, fallback, std::move(session));
 }
 
 HostOptions host_options(const ModelOptions& options) {

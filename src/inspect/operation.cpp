@@ -29,7 +29,8 @@ struct Guarded {
     const auto intact = [&](const std::byte* p) {
       return std::all_of(p, p + kGuard, [](std::byte b) { return b == kGuardByte; });
     };
-    if (!intact(storage->data) || !intact(storage->data + storage->bytes - kGuard))
+    const std::byte* data = tensor.bytes() - kGuard;
+    if (!intact(data) || !intact(data + storage->bytes - kGuard))
       throw std::logic_error("the kernel wrote outside its result");
   }
 };

@@ -6,6 +6,8 @@
 // b), and those functions of <cmath> that stand in the table below under their <cmath> names (abs, exp, …,
 // and rint for round, fmod for mod).
 //
+// All are constexpr so that compilers for devices accept them there.
+//
 // Integers wrap around on overflow as NumPy's do. Dividing an integer by zero, or raising one to a negative
 // power, throws Error. Operations that have no meaning for integers do not accept them (see takes_integers).
 #pragma once
@@ -25,11 +27,11 @@ template <class T>
 concept Real = !std::integral<T>;
 
 template <std::floating_point T>
-T select(bool condition, T a, T b) {
+constexpr T select(bool condition, T a, T b) {
   return condition ? a : b;
 }
 template <std::integral T>
-T select(bool condition, T a, T b) {
+constexpr T select(bool condition, T a, T b) {
   return condition ? a : b;
 }
 
@@ -39,14 +41,14 @@ struct Functor;
 
 // ---- One input
 
-#define TL_FUNCTION(op, function) \
-  template <>                     \
-  struct Functor<Op::op> {        \
-    template <Real T>             \
-    static T apply(T x) {         \
-      using std::function;        \
-      return function(x);         \
-    }                             \
+#define TL_FUNCTION(op, function)   \
+  template <>                       \
+  struct Functor<Op::op> {          \
+    template <Real T>               \
+    static constexpr T apply(T x) { \
+      using std::function;          \
+      return function(x);           \
+    }                               \
   };
 TL_FUNCTION(exp, exp)
 TL_FUNCTION(log, log)
@@ -63,7 +65,7 @@ TL_FUNCTION(erf, erf)
   template <>                           \
   struct Functor<Op::op> {              \
     template <class T>                  \
-    static T apply(T x) {               \
+    static constexpr T apply(T x) {     \
       if constexpr (std::integral<T>) { \
         return x;                       \
       } else {                          \
@@ -80,11 +82,11 @@ TL_ROUNDING(round, rint)  // the default rounding mode is to nearest, halves to 
 template <>
 struct Functor<Op::neg> {
   template <Real T>
-  static T apply(T x) {
+  static constexpr T apply(T x) {
     return -x;
   }
   template <std::integral T>
-  static T apply(T x) {
+  static constexpr T apply(T x) {
     return static_cast<T>(-static_cast<uint64_t>(x));
   }
 };
@@ -92,12 +94,12 @@ struct Functor<Op::neg> {
 template <>
 struct Functor<Op::abs> {
   template <Real T>
-  static T apply(T x) {
+  static constexpr T apply(T x) {
     using std::abs;
     return abs(x);
   }
   template <std::integral T>
-  static T apply(T x) {
+  static constexpr T apply(T x) {
     return x < 0 ? Functor<Op::neg>::apply(x) : x;
   }
 };
@@ -105,7 +107,7 @@ struct Functor<Op::abs> {
 template <>
 struct Functor<Op::sign> {
   template <class T>
-  static T apply(T x) {
+  static constexpr T apply(T x) {
     return select(x > T(0), T(1), select(x < T(0), T(-1), x));  // x itself is 0 or NaN
   }
 };
@@ -113,7 +115,7 @@ struct Functor<Op::sign> {
 template <>
 struct Functor<Op::rsqrt> {
   template <Real T>
-  static T apply(T x) {
+  static constexpr T apply(T x) {
     using std::sqrt;
     return T(1) / sqrt(x);
   }
@@ -122,7 +124,7 @@ struct Functor<Op::rsqrt> {
 template <>
 struct Functor<Op::reciprocal> {
   template <Real T>
-  static T apply(T x) {
+  static constexpr T apply(T x) {
     return T(1) / x;
   }
 };
@@ -130,7 +132,7 @@ struct Functor<Op::reciprocal> {
 template <>
 struct Functor<Op::relu> {
   template <class T>
-  static T apply(T x) {
+  static constexpr T apply(T x) {
     return select(x < T(0), T(0), x);  // NaN < 0 is false
   }
 };
@@ -138,7 +140,7 @@ struct Functor<Op::relu> {
 template <>
 struct Functor<Op::gelu> {
   template <Real T>
-  static T apply(T x) {
+  static constexpr T apply(T x) {
     using std::erf;
     return x * (T(1) + erf(x * T(0.70710678118654752440))) * T(0.5);
   }
@@ -147,7 +149,7 @@ struct Functor<Op::gelu> {
 template <>
 struct Functor<Op::sigmoid> {
   template <Real T>
-  static T apply(T x) {
+  static constexpr T apply(T x) {
     using std::exp;
     return T(1) / (T(1) + exp(-x));
   }
@@ -156,7 +158,7 @@ struct Functor<Op::sigmoid> {
 template <>
 struct Functor<Op::silu> {
   template <Real T>
-  static T apply(T x) {
+  static constexpr T apply(T x) {
     using std::exp;
     return x / (T(1) + exp(-x));
   }
@@ -168,11 +170,11 @@ struct Functor<Op::silu> {
   template <>                                                                          \
   struct Functor<Op::op> {                                                             \
     template <Real T>                                                                  \
-    static T apply(T a, T b) {                                                         \
+    static constexpr T apply(T a, T b) {                                               \
       return a symbol b;                                                               \
     }                                                                                  \
     template <std::integral T>                                                         \
-    static T apply(T a, T b) {                                                         \
+    static constexpr T apply(T a, T b) {                                               \
       return static_cast<T>(static_cast<uint64_t>(a) symbol static_cast<uint64_t>(b)); \
     }                                                                                  \
   };
@@ -184,11 +186,11 @@ TL_ARITHMETIC(mul, *)
 template <>
 struct Functor<Op::div> {
   template <Real T>
-  static T apply(T a, T b) {
+  static constexpr T apply(T a, T b) {
     return a / b;
   }
   template <std::integral T>
-  static T apply(T a, T b) {
+  static constexpr T apply(T a, T b) {
     if (b == 0) throw Error("[div] division of an integer by zero");
     if (std::signed_integral<T> && b == static_cast<T>(-1)) return Functor<Op::neg>::apply(a);
     return static_cast<T>(a / b);
@@ -198,12 +200,12 @@ struct Functor<Op::div> {
 template <>
 struct Functor<Op::mod> {
   template <Real T>
-  static T apply(T a, T b) {
+  static constexpr T apply(T a, T b) {
     using std::fmod;
     return fmod(a, b);
   }
   template <std::integral T>
-  static T apply(T a, T b) {
+  static constexpr T apply(T a, T b) {
     if (b == 0) throw Error("[mod] remainder of an integer divided by zero");
     if (std::signed_integral<T> && b == static_cast<T>(-1)) return 0;
     return static_cast<T>(a % b);
@@ -213,12 +215,12 @@ struct Functor<Op::mod> {
 template <>
 struct Functor<Op::pow> {
   template <Real T>
-  static T apply(T a, T b) {
+  static constexpr T apply(T a, T b) {
     using std::pow;
     return pow(a, b);
   }
   template <std::integral T>
-  static T apply(T a, T b) {
+  static constexpr T apply(T a, T b) {
     if (b < 0)
       throw Error("[pow] an integer to a negative power is no integer; convert to a float type first");
     uint64_t result = 1, square = static_cast<uint64_t>(a);
@@ -231,7 +233,7 @@ struct Functor<Op::pow> {
 template <>
 struct Functor<Op::minimum> {
   template <class T>
-  static T apply(T a, T b) {
+  static constexpr T apply(T a, T b) {
     return select(a != a, a, select(a < b, a, b));  // if only b is NaN, a < b is false
   }
 };
@@ -239,7 +241,7 @@ struct Functor<Op::minimum> {
 template <>
 struct Functor<Op::maximum> {
   template <class T>
-  static T apply(T a, T b) {
+  static constexpr T apply(T a, T b) {
     return select(a != a, a, select(a > b, a, b));
   }
 };
@@ -247,20 +249,20 @@ struct Functor<Op::maximum> {
 template <>
 struct Functor<Op::swiglu> {
   template <Real T>
-  static T apply(T gate, T up) {
+  static constexpr T apply(T gate, T up) {
     return Functor<Op::silu>::apply(gate) * up;
   }
 };
 
 // ---- Comparisons: a bool, or a vector's mask
 
-#define TL_COMPARISON(op, expression) \
-  template <>                         \
-  struct Functor<Op::op> {            \
-    template <class T>                \
-    static auto apply(T a, T b) {     \
-      return expression;              \
-    }                                 \
+#define TL_COMPARISON(op, expression)       \
+  template <>                               \
+  struct Functor<Op::op> {                  \
+    template <class T>                      \
+    static constexpr auto apply(T a, T b) { \
+      return expression;                    \
+    }                                       \
   };
 TL_COMPARISON(equal, a == b)
 TL_COMPARISON(not_equal, a != b)

@@ -14,7 +14,7 @@
 namespace tl {
 
 /// The ten rounds of Philox4x32: four random words for a counter and a key.
-inline std::array<uint32_t, 4> philox4x32(std::array<uint32_t, 4> counter, std::array<uint32_t, 2> key) {
+constexpr std::array<uint32_t, 4> philox4x32(std::array<uint32_t, 4> counter, std::array<uint32_t, 2> key) {
   for (int round = 0; round < 10; ++round) {
     const uint64_t p0 = uint64_t{0xD2511F53u} * counter[0];
     const uint64_t p1 = uint64_t{0xCD9E8D57u} * counter[2];
@@ -30,14 +30,14 @@ inline std::array<uint32_t, 4> philox4x32(std::array<uint32_t, 4> counter, std::
 enum class RandomStream : uint32_t { uniform = 0, normal = 1 };
 
 /// The block of four words with values 4 * block … 4 * block + 3 of a stream.
-inline std::array<uint32_t, 4> random_block(uint64_t seed, RandomStream stream, uint64_t block) {
+constexpr std::array<uint32_t, 4> random_block(uint64_t seed, RandomStream stream, uint64_t block) {
   return philox4x32(
       {static_cast<uint32_t>(block), static_cast<uint32_t>(block >> 32), static_cast<uint32_t>(stream), 0},
       {static_cast<uint32_t>(seed), static_cast<uint32_t>(seed >> 32)});
 }
 
 /// Value i of the uniform stream, in [0, 1): a multiple of 2^-24, exact in float.
-inline float random_uniform(uint64_t seed, uint64_t i) {
+constexpr float random_uniform(uint64_t seed, uint64_t i) {
   return static_cast<float>(random_block(seed, RandomStream::uniform, i / 4)[i % 4] >> 8) * 0x1p-24f;
 }
 

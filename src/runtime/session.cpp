@@ -136,10 +136,10 @@ struct Session::Run {
 
   Tensor allocate(int v, DType dtype, const Shape& shape) {
     const int slot = cached.plan.slot[static_cast<size_t>(v)];
-    if (slot < 0 || own_memory[static_cast<size_t>(v)]) return {dtype, shape};
-    auto& storage = session.slots_[static_cast<size_t>(slot)];
     const auto bytes = static_cast<size_t>(bytes_of(dtype, shape.elements()));
-    if (!storage || storage->bytes < bytes) storage = Storage::allocate(bytes);
+    if (slot < 0 || own_memory[static_cast<size_t>(v)]) return {dtype, shape, session.backend_.allocate(bytes)};
+    auto& storage = session.slots_[static_cast<size_t>(slot)];
+    if (!storage || storage->bytes < bytes) storage = session.backend_.allocate(bytes);
     return {dtype, shape, storage};
   }
 
@@ -164,7 +164,7 @@ struct Session::Run {
         }
         break;
       case Op::scalar: {
-        Tensor number = allocate(step.output, stored, {});
+        const Tensor number(stored, {});
         if (is_float(stored))
           store_double(number, 0, out.params.floats[0]);
         else
@@ -203,7 +203,7 @@ struct Session::Run {
         // `w as float32` is the one operation besides reads_stored() that takes quantised operands: decoding
         // is conversion.
         if (is_quantised(operand.dtype()) || (is_float(operand.dtype()) && operand.dtype() != kernel.compute))
-          operand = converted(operand, kernel.compute);
+          operand = session.backend_.converted(operand, kernel.compute);
         else if (kernel.contiguous && !operand.is_contiguous())
           operand = contiguous(operand);
       }
@@ -212,21 +212,22 @@ struct Session::Run {
     const Tensor& out = value(step.output);
     const bool direct =
         !is_float(out.dtype()) || out.dtype() == kernel.compute || step.op == Op::cache_append;
-    const Tensor target = direct ? out : Tensor(kernel.compute, out.shape());
+    const Tensor target = direct ? out : temporary(kernel.compute, out.shape());
     const Params fused = step.bind != nullptr ? params(step) : Params();
     const Params& numbers = step.bind != nullptr ? fused : node(step.output).params;
     kernel.run({in, target, step.attrs, numbers, session.pool_, session.options_.activations});
     in.clear();
-    if (!direct) {
-      const Tensor rounded = converted(target, out.dtype());
-      std::copy_n(rounded.bytes(), bytes_of(out.dtype(), out.elements()), out.bytes());
-    }
+    if (!direct) value(step.output) = session.backend_.converted(target, out.dtype());
+  }
+
+  Tensor temporary(DType dtype, const Shape& shape) const {
+    return {dtype, shape, session.backend_.allocate(static_cast<size_t>(bytes_of(dtype, shape.elements())))};
   }
 
   /// A copy in row-major order: what the backend's kernel for reshape does with a strided input.
   Tensor contiguous(const Tensor& x) {
     const Kernel& copy = session.backend_.kernels()[static_cast<size_t>(Op::reshape)];
-    Tensor out(x.dtype(), x.shape());
+    Tensor out = temporary(x.dtype(), x.shape());
     const Params none;
     copy.run({std::span(&x, 1), out, NoAttrs{}, none, session.pool_, session.options_.activations});
     return out;

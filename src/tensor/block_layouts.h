@@ -91,7 +91,7 @@ static_assert(sizeof(BlockQ2K) == 84 && sizeof(BlockQ3K) == 110 && sizeof(BlockQ
 struct ScaleMin {
   uint8_t scale, min;
 };
-inline ScaleMin scale_min_k4(const uint8_t* packed, int j) {
+constexpr ScaleMin scale_min_k4(const uint8_t* packed, int j) {
   const auto byte = [&](int i) { return static_cast<unsigned>(packed[i]); };
   if (j < 4) return {static_cast<uint8_t>(byte(j) & 63u), static_cast<uint8_t>(byte(j + 4) & 63u)};
   return {static_cast<uint8_t>((byte(j + 4) & 15u) | (byte(j - 4) >> 6 << 4)),
@@ -99,7 +99,7 @@ inline ScaleMin scale_min_k4(const uint8_t* packed, int j) {
 }
 
 /// Scale of sub-block j (0 … 15) of Q3_K, already less 32.
-inline int scale_q3k(const uint8_t* packed, int j) {
+constexpr int scale_q3k(const uint8_t* packed, int j) {
   const int low = j < 8 ? packed[j] & 15 : packed[j - 8] >> 4;
   return (low | (packed[8 + j % 4] >> (2 * (j / 4)) & 3) << 4) - 32;
 }

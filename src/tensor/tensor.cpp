@@ -44,6 +44,7 @@ std::shared_ptr<Storage> Storage::view(const std::byte* data, size_t bytes,
   storage->data = const_cast<std::byte*>(data);
   storage->bytes = bytes;
   storage->owner = std::move(owner);
+  storage->constant = true;
   return storage;
 }
 

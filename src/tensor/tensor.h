@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <array>
+#include <atomic>
 #include <cstddef>
 #include <cstdint>
 #include <initializer_list>
@@ -54,13 +55,27 @@ std::string to_string(const Shape& shape);
 /// Strides in elements, one per axis; row-major (contiguous) strides of a shape.
 Shape row_major_strides(const Shape& shape);
 
+struct Storage;
+
+/// A copy of a storage's content in other memory (a device's), where a backend works on it.
+class Mirror {
+ public:
+  virtual ~Mirror() = default;
+  /// Brings the newest content to `storage.data`. The copy counts as out of date afterwards, for whoever asked
+  /// may write. Called while `storage.elsewhere` holds, by several threads at once too.
+  virtual void fetch(Storage& storage) = 0;
+};
+
 /// A block of memory and whoever keeps it alive (a heap allocation, a mapped file).
 struct Storage {
-  std::byte* data = nullptr;
+  std::byte* data = nullptr;  ///< through Tensor::bytes(), which sees to it that the newest content is there
   size_t bytes = 0;
   std::shared_ptr<const void> owner;
   /// What a backend keeps beside this memory for as long as it lives: weights in its kernels' own layout.
   std::shared_ptr<void> attachment = {};
+  bool constant = false;  ///< nobody writes to it: what view() gives
+  std::shared_ptr<Mirror> mirror = {};
+  std::atomic<bool> elsewhere = false;  ///< the mirror holds the newest content
   /// Tells the system that a range of a mapped file need not stay in memory (it is read again when touched);
   /// null for other memory.
   void (*give_back)(const std::byte* data, size_t bytes) = nullptr;
@@ -102,7 +117,10 @@ class Tensor {
   const std::shared_ptr<Storage>& storage() const { return storage_; }
   int64_t byte_offset() const { return byte_offset_; }
 
-  std::byte* bytes() const { return storage_->data + byte_offset_; }
+  std::byte* bytes() const {
+    if (storage_->elsewhere.load(std::memory_order_acquire)) storage_->mirror->fetch(*storage_);
+    return storage_->data + byte_offset_;
+  }
   template <class T>
   T* data() const {
     return reinterpret_cast<T*>(bytes());

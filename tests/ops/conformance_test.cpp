@@ -9,6 +9,7 @@
 #include <fmt/format.h>
 #include <gtest/gtest.h>
 
+#include "backend/cuda/cuda_backend.h"
 #include "inspect/bounds.h"
 #include "inspect/operation.h"
 #include "ops/backends.h"
@@ -247,7 +248,8 @@ bool choose_backends(int argc, char** argv) {
   }
   for (const Backend* backend : {&reference_backend(), &cpu_backend()})
     if (wanted == "all" || wanted == backend->name()) chosen.push_back(backend);
-  if (chosen.empty()) std::fprintf(stderr, "unknown backend '%s': cpu, reference or all\n", wanted.c_str());
+  if (wanted == "cuda" || (wanted == "all" && !cuda_devices().empty())) chosen.push_back(&cuda_backend(0));
+  if (chosen.empty()) std::fprintf(stderr, "unknown backend '%s': cpu, reference, cuda or all\n", wanted.c_str());
   return !chosen.empty();
 }
 

@@ -1,0 +1,242 @@
+// Fused attention with a streaming softmax.
+//
+// A warp takes one query of one head. It walks the keys in tiles of kTile that start at multiples of kTile; what it
+// computes of a tile (largest score, sum of weights, weighted values) is merged tile after tile. Where there are few
+// queries, warps take tiles and a second kernel merges them in the same order: neither the number of queries nor the
+// way they are computed changes a bit.
+#include "backend/cuda/kernels.h"
+#include "backend/cuda/refusals.h"
+#include "backend/cuda/strided.cuh"
+
+namespace tl::cuda {
+
+namespace {
+
+constexpr int kTile = 64, kGroup = 8;  ///< keys of a tile; lanes that share a key
+constexpr int kWarps = 4;
+constexpr int64_t kFewQueries = 4096;  ///< warps below which tiles are spread over the GPU
+
+/// A tensor with its axes renamed to (position, head, head_dim).
+struct Ordered {
+  const void* data;
+  DType dtype;
+  int64_t n, heads, dim;
+  int64_t position_stride, head_stride, dim_stride;
+
+  __device__ float at(int64_t position, int64_t head, int64_t d) const {
+    const int64_t i = position * position_stride + head * head_stride + d * dim_stride;
+    return dtype == DType::f32 ? static_cast<const float*>(data)[i] : load<float>(data, dtype, i);
+  }
+};
+
+Ordered ordered(const Tensor& t, const std::vector<int>& order, const void* data) {
+  return {data,
+          t.dtype(),
+          t.shape()[order[0]],
+          t.shape()[order[1]],
+          t.shape()[order[2]],
+          t.strides()[order[0]],
+          t.strides()[order[1]],
+          t.strides()[order[2]]};
+}
+
+struct Attention {
+  Ordered q, k, v, out;
+  float* result;
+  const uint8_t* mask;
+  int64_t mask_query_stride, mask_key_stride;
+  int64_t group;
+  float scale;
+  bool causal;
+  int64_t pos;
+  unsigned long long* refused;
+
+  __host__ __device__ int64_t tiles() const { return (k.n + kTile - 1) / kTile; }
+  /// Query i sees keys [0, seen(i)), apart from the mask.
+  __device__ int64_t seen(int64_t i) const { return causal ? min(max(i + pos + 1, int64_t{0}), k.n) : k.n; }
+  __device__ bool sees(int64_t i, int64_t j) const {
+    return j < seen(i) && (mask == nullptr || mask[i * mask_query_stride + j * mask_key_stride] != 0);
+  }
+};
+
+/// What was computed of some keys; the weighted values lie in shared or global memory.
+struct Running {
+  float most = -INFINITY, sum = 0;
+};
+
+/// One tile: scores, their largest and the sum of weights, and the weighted values to `values`.
+__device__ Running one_tile(const Attention& a, int64_t i, int64_t head, int64_t tile, const float* query, float* values) {
+  const int lane = static_cast<int>(threadIdx.x % 32), in_group = lane % kGroup, group = lane / kGroup;
+  const int64_t kv = head / a.group, first = tile * kTile;
+  float scores[kTile / 32] = {-INFINITY, -INFINITY};  // of keys lane and lane + 32
+  for (int step = 0; step < kTile / 4; ++step) {
+    const int64_t j = first + 4 * step + group;
+    const bool visible = a.sees(i, j);
+    float dot = 0;
+    if (visible)
+      for (int64_t d = in_group; d < a.k.dim; d += kGroup) dot = fmaf(query[d], a.k.at(j, kv, d), dot);
+    for (int distance = kGroup / 2; distance > 0; distance /= 2) dot += __shfl_xor_sync(~0u, dot, distance);
+    const float score = visible ? a.scale * dot : -INFINITY;
+    // Key 4 * step + g belongs to lane (4 * step + g) % 32.
+    const float mine = __shfl_sync(~0u, score, lane % 4 * kGroup);
+    if (lane / 4 == step % 8) scores[step / 8] = mine;
+  }
+  Running tile_state;
+  tile_state.most = warp_max(fmaxf(scores[0], scores[1]));
+  float weights[2];
+  for (int h = 0; h < 2; ++h) {
+    const bool visible = a.sees(i, first + lane + 32 * h);
+    weights[h] = visible ? expf(scores[h] - tile_state.most) : 0.0f;
+  }
+  tile_state.sum = warp_sum(weights[0] + weights[1]);
+  const int keys = static_cast<int>(min(static_cast<int64_t>(kTile), a.seen(i) - first));
+  for (int64_t d0 = 0; d0 < a.v.dim; d0 += 32) {
+    const int64_t d = d0 + lane;
+    float total = 0;
+    for (int j = 0; j < keys; ++j) {
+      const float weight = __shfl_sync(~0u, weights[j / 32], j % 32);
+      if (weight != 0 && d < a.v.dim) total = fmaf(weight, a.v.at(first + j, kv, d), total);
+    }
+    if (d < a.v.dim) values[d] = total;
+  }
+  return tile_state;
+}
+
+/// Adds a tile to what there is: `scale_old` and `scale_new` are what the weighted values are multiplied by.
+__device__ void merge(Running& all, const Running& tile, float& scale_old, float& scale_new) {
+  const float most = fmaxf(all.most, tile.most);
+  scale_old = all.sum == 0 ? 0.0f : expf(all.most - most);
+  scale_new = tile.sum == 0 ? 0.0f : expf(tile.most - most);
+  all.sum = all.sum * scale_old + tile.sum * scale_new;
+  all.most = most;
+}
+
+__device__ void finish(const Attention& a, int64_t i, int64_t head, const Running& all, const float* values) {
+  const int lane = static_cast<int>(threadIdx.x % 32);
+  if (all.sum == 0 && lane == 0 && a.refused != nullptr) atomicMin(a.refused, static_cast<unsigned long long>(i));
+  const float factor = 1.0f / all.sum;
+  for (int64_t d = lane; d < a.v.dim; d += 32)
+    a.result[i * a.out.position_stride + head * a.out.head_stride + d * a.out.dim_stride] = values[d] * factor;
+}
+
+extern __shared__ float shared_memory[];
+
+/// The warp's query, then room for two vectors of values.
+__device__ float* load_query(const Attention& a, int64_t i, int64_t head) {
+  float* mine = shared_memory + threadIdx.x / 32 * (a.k.dim + 2 * a.v.dim);
+  for (int64_t d = threadIdx.x % 32; d < a.k.dim; d += 32) mine[d] = a.q.at(i, head, d);
+  __syncwarp();
+  return mine;
+}
+
+/// A warp a (query, head): all tiles.
+__global__ void whole_kernel(Attention a) {
+  const int64_t row = static_cast<int64_t>(blockIdx.x) * (blockDim.x / 32) + threadIdx.x / 32;
+  if (row >= a.q.n * a.q.heads) return;
+  const int64_t i = row / a.q.heads, head = row % a.q.heads;
+  const int lane = static_cast<int>(threadIdx.x % 32);
+  float *query = load_query(a, i, head), *values = query + a.k.dim, *of_tile = values + a.v.dim;
+  Running all;
+  for (int64_t tile = 0; tile * kTile < a.seen(i); ++tile) {
+    const Running state = one_tile(a, i, head, tile, query, of_tile);
+    if (state.sum == 0) continue;
+    float scale_old, scale_new;
+    const bool fresh = all.sum == 0;
+    merge(all, state, scale_old, scale_new);
+    for (int64_t d = lane; d < a.v.dim; d += 32)
+      values[d] = fresh ? of_tile[d] * scale_new : values[d] * scale_old + of_tile[d] * scale_new;
+  }
+  finish(a, i, head, all, values);
+}
+
+/// A warp a (query, head, tile): its state and values to `parts`.
+__global__ void tile_kernel(Attention a, float* parts) {
+  const int64_t rows = a.q.n * a.q.heads;
+  const int64_t unit = static_cast<int64_t>(blockIdx.x) * (blockDim.x / 32) + threadIdx.x / 32;
+  if (unit >= rows * a.tiles()) return;
+  const int64_t row = unit % rows, tile = unit / rows, i = row / a.q.heads, head = row % a.q.heads;
+  float* part = parts + unit * (a.v.dim + 2);
+  Running state;
+  if (tile * kTile < a.seen(i)) state = one_tile(a, i, head, tile, load_query(a, i, head), part + 2);
+  if (threadIdx.x % 32 == 0) part[0] = state.most, part[1] = state.sum;
+}
+
+/// A warp a (query, head): merges its tiles in order.
+__global__ void merge_kernel(Attention a, const float* parts) {
+  const int64_t rows = a.q.n * a.q.heads;
+  const int64_t row = static_cast<int64_t>(blockIdx.x) * (blockDim.x / 32) + threadIdx.x / 32;
+  if (row >= rows) return;
+  const int lane = static_cast<int>(threadIdx.x % 32);
+  float* values = shared_memory + threadIdx.x / 32 * a.v.dim;
+  Running all;
+  for (int64_t tile = 0; tile < a.tiles(); ++tile) {
+    const float* part = parts + (tile * rows + row) * (a.v.dim + 2);
+    const Running state{part[0], part[1]};
+    if (state.sum == 0) continue;
+    float scale_old, scale_new;
+    const bool fresh = all.sum == 0;
+    merge(all, state, scale_old, scale_new);
+    for (int64_t d = lane; d < a.v.dim; d += 32)
+      values[d] = fresh ? part[2 + d] * scale_new : values[d] * scale_old + part[2 + d] * scale_new;
+  }
+  finish(a, row / a.q.heads, row % a.q.heads, all, values);
+}
+
+/// Warps a block of which each needs `floats` of shared memory.
+int warps_for(int64_t floats) {
+  const int64_t fit = 48 * 1024 / static_cast<int64_t>(sizeof(float)) / std::max<int64_t>(1, floats);
+  TL_CHECK(fit > 0, "attention with heads of more dimensions than fit shared memory");
+  return static_cast<int>(std::min<int64_t>(kWarps, fit));
+}
+
+template <class Launch>
+void launch(int64_t warps, int64_t floats, Launch start) {
+  const int per_block = warps_for(floats);
+  start(blocks_for(warps, per_block), 32 * per_block, static_cast<size_t>(per_block * floats) * sizeof(float));
+  check_launch();
+}
+
+}  // namespace
+
+void attention(const KernelArgs& args) {
+  const auto& attrs = args.attr<AttentionAttrs>();
+  const bool masked = args.in.size() > 3;
+  const void *q = read_bytes(args.in[0]), *k = read_bytes(args.in[1]), *v = read_bytes(args.in[2]);
+  Attention a{ordered(args.in[0], attrs.q_order, q),
+              ordered(args.in[1], attrs.k_order, k),
+              ordered(args.in[2], attrs.v_order, v),
+              ordered(args.out, attrs.out_order, nullptr),
+              nullptr,
+              masked ? read<uint8_t>(args.in[3]) : nullptr,
+              masked ? args.in[3].strides()[0] : 0,
+              masked ? args.in[3].strides()[1] : 0,
+              attrs.group,
+              static_cast<float>(args.params.floats[0]),
+              attrs.causal,
+              attrs.causal ? args.params.ints[0] : 0,
+              nullptr};
+  a.result = write<float>(args.out);
+  if (args.out.elements() == 0) return;
+  if (a.k.n == 0 || (a.causal && a.pos < 0)) refuse_blind_query(0);
+  if (masked) a.refused = Device::get().verdict();
+  const int64_t rows = a.q.n * a.q.heads, tiles = a.tiles(), floats = a.k.dim + 2 * a.v.dim;
+  const auto stream = Device::get().stream();
+  if (rows >= kFewQueries || tiles == 1) {
+    launch(rows, floats, [&](unsigned blocks, int threads, size_t shared) {
+      whole_kernel<<<blocks, threads, shared, stream>>>(a);
+    });
+  } else {
+    const Scratch parts(static_cast<size_t>(rows * tiles * (a.v.dim + 2)) * sizeof(float));
+    launch(rows * tiles, floats, [&](unsigned blocks, int threads, size_t shared) {
+      tile_kernel<<<blocks, threads, shared, stream>>>(a, parts.as<float>());
+    });
+    launch(rows, a.v.dim, [&](unsigned blocks, int threads, size_t shared) {
+      merge_kernel<<<blocks, threads, shared, stream>>>(a, parts.as<float>());
+    });
+  }
+  if (!masked) return;
+  const unsigned long long refused = Device::get().read_verdict();
+  if (refused != Device::kNothing) refuse_blind_query(static_cast<int64_t>(refused));
+}
+
+}  // namespace tl::cuda

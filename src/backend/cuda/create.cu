@@ -1,0 +1,124 @@
+// Tensors made from numbers alone, and rotary positions.
+#include "backend/cuda/kernels.h"
+#include "backend/cuda/strided.cuh"
+#include "ops/random.h"
+
+namespace tl::cuda {
+
+namespace {
+
+__global__ void iota_kernel(int64_t n, int64_t step, int64_t* out) {
+  TL_EACH(i, n) out[i * step] = i;
+}
+
+/// The mask is true where an index into an imaginary tensor with the coefficients as strides is not negative.
+__global__ void affine_mask_kernel(Walk<2> over, int64_t offset, uint8_t* out) {
+  TL_EACH(i, over.elements) {
+    const auto at = over.offsets(i);
+    out[at[0]] = at[1] + offset >= 0;
+  }
+}
+
+/// tl::random_normal(), whose functions of <cmath> a device has under other names.
+__device__ float normal(uint64_t seed, uint64_t i) {
+  const auto words = random_block(seed, RandomStream::normal, i / 4);
+  const uint64_t pair = i % 4 / 2 * 2;
+  const double u = (words[pair] + 1.0) * 0x1p-32;
+  const double angle = 2 * std::numbers::pi * (words[pair + 1] * 0x1p-32);
+  return static_cast<float>(::sqrt(-2 * ::log(u)) * (i % 2 ? ::sin(angle) : ::cos(angle)));
+}
+
+template <RandomStream stream>
+__global__ void random_kernel(int64_t n, uint64_t seed, float* out) {
+  TL_EACH(i, n) {
+    const auto at = static_cast<uint64_t>(i);
+    if constexpr (stream == RandomStream::uniform)
+      out[i] = tl::random_uniform(seed, at);
+    else
+      out[i] = normal(seed, at);
+  }
+}
+
+template <RandomStream stream>
+void fill_random(const KernelArgs& args) {
+  TL_CHECK(args.out.is_contiguous(), "random numbers fill a contiguous result");
+  const int64_t n = args.out.elements();
+  if (n == 0) return;
+  random_kernel<stream><<<blocks_for(n), kThreads, 0, Device::get().stream()>>>(
+      n, static_cast<uint64_t>(args.params.ints[0]), write<float>(args.out));
+  check_launch();
+}
+
+struct Rope {
+  int64_t rows, heads, positions, head_dim, first, half;
+  bool neox;
+  double base, scale;
+};
+
+/// A thread for each pair, and for each dimension that is not rotated. Angles are formed and reduced in double: at
+/// position 1e6 a float angle would be wrong in its second decimal.
+__global__ void rope_kernel(Rope r, float* out, const float* x, const float* factors, int64_t factor_step) {
+  const int64_t width = r.head_dim - r.half;
+  TL_EACH(i, r.rows * width) {
+    const int64_t row = i / width, d = i % width;
+    const float* from = x + row * r.head_dim;
+    float* to = out + row * r.head_dim;
+    if (d >= r.half) {
+      to[d + r.half] = from[d + r.half];
+      continue;
+    }
+    double frequency = r.scale * pow(r.base, -static_cast<double>(d) / static_cast<double>(r.half));
+    if (factors != nullptr) frequency /= static_cast<double>(factors[d * factor_step]);
+    double sine, cosine;
+    sincos(static_cast<double>(r.first + row / r.heads % r.positions) * frequency, &sine, &cosine);
+    const auto s = static_cast<float>(sine), c = static_cast<float>(cosine);
+    const int64_t left = r.neox ? d : 2 * d, right = r.neox ? d + r.half : 2 * d + 1;
+    const float a = from[left], b = from[right];
+    to[left] = a * c - b * s;
+    to[right] = a * s + b * c;
+  }
+}
+
+}  // namespace
+
+void iota(const KernelArgs& args) {
+  const int64_t n = args.out.elements();
+  if (n == 0) return;
+  iota_kernel<<<blocks_for(n), kThreads, 0, Device::get().stream()>>>(n, args.out.strides()[0], write<int64_t>(args.out));
+  check_launch();
+}
+
+void affine_mask(const KernelArgs& args) {
+  const Shape& shape = args.out.shape();
+  const Walk<2> over(shape, {args.out.strides(), Shape(args.attr<AffineMaskAttrs>().coefficients)});
+  if (over.elements == 0) return;
+  affine_mask_kernel<<<blocks_for(over.elements), kThreads, 0, Device::get().stream()>>>(
+      over, args.params.ints[static_cast<size_t>(shape.rank())], write<uint8_t>(args.out));
+  check_launch();
+}
+
+void random_uniform(const KernelArgs& args) { fill_random<RandomStream::uniform>(args); }
+void random_normal(const KernelArgs& args) { fill_random<RandomStream::normal>(args); }
+
+void rope(const KernelArgs& args) {
+  const Tensor& x = args.in[0];
+  if (x.elements() == 0) return;
+  const int position_axis = x.rank() == 2 ? 0 : x.rank() - 3;
+  const int64_t head_dim = x.shape().back();
+  const Rope r{x.elements() / head_dim,
+               x.rank() == 2 ? 1 : x.shape()[x.rank() - 2],
+               x.shape()[position_axis],
+               head_dim,
+               args.params.ints[0],
+               args.params.ints[1] / 2,
+               args.attr<RopeAttrs>().style == RopeStyle::neox,
+               args.params.floats[0],
+               args.params.floats[1]};
+  const float* from = read<float>(x);
+  const float* factors = args.in.size() == 2 ? read<float>(args.in[1]) : nullptr;
+  rope_kernel<<<blocks_for(r.rows * (head_dim - r.half)), kThreads, 0, Device::get().stream()>>>(
+      r, write<float>(args.out), from, factors, factors != nullptr ? args.in[1].strides()[0] : 0);
+  check_launch();
+}
+
+}  // namespace tl::cuda

@@ -1,0 +1,169 @@
+// x @ w^T with stored weights, and rows of a table.
+//
+// A warp computes one row of w against up to kColumns rows of x: lanes take every 32nd piece of the row, then add up in
+// a tree. Nothing depends on how many rows x has. Quantised weights meet activations rounded to 8 bits in integer
+// dot products of four (dp4a); with float activations every weight is decoded.
+#include "backend/cuda/blocks.cuh"
+#include "backend/cuda/kernels.h"
+#include "backend/cuda/q8.cuh"
+#include "backend/cuda/refusals.h"
+#include "backend/cuda/strided.cuh"
+
+namespace tl::cuda {
+
+namespace {
+
+constexpr int kColumns = 8;
+constexpr int kWarps = kThreads / 32;
+
+cudaStream_t stream() { return Device::get().stream(); }
+
+struct Product {
+  int64_t m, n, k;
+  const float* bias;
+  float* out;
+
+  __device__ void set(int64_t row, int64_t column, float value) const {
+    out[row * n + column] = bias == nullptr ? value : value + bias[column];
+  }
+};
+
+/// Rows of w are `stride` elements apart.
+template <int columns>
+__global__ void float_kernel(Product p, Blocks w, int64_t stride, const float* x, int64_t first) {
+  const int lane = static_cast<int>(threadIdx.x % 32);
+  const int64_t j = static_cast<int64_t>(blockIdx.x) * kWarps + threadIdx.x / 32;
+  if (j >= p.n) return;
+  float sums[columns] = {};
+  for (int64_t i = lane; i < p.k; i += 32) {
+    const float weight = w.decode(j * stride + i);
+    for (int c = 0; c < columns; ++c)
+      if (first + c < p.m) sums[c] = fmaf(weight, x[(first + c) * p.k + i], sums[c]);
+  }
+  for (int c = 0; c < columns; ++c) {
+    const float sum = warp_sum(sums[c]);
+    if (lane == 0 && first + c < p.m) p.set(first + c, j, sum);
+  }
+}
+
+void float_linear(const Product& p, const Blocks& w, int64_t stride, const float* x) {
+  const unsigned blocks = blocks_for(p.n, kWarps);
+  for (int64_t first = 0; first < p.m; first += kColumns) {
+    if (p.m == 1)
+      float_kernel<1><<<blocks, kThreads, 0, stream()>>>(p, w, stride, x, first);
+    else
+      float_kernel<kColumns><<<blocks, kThreads, 0, stream()>>>(p, w, stride, x, first);
+    check_launch();
+  }
+}
+
+template <DType format, int columns>
+__global__ void q8_kernel(Product p, Blocks w, Q8Rows x, int64_t first) {
+  using Chunks = ChunksOf<format>;
+  const int lane = static_cast<int>(threadIdx.x % 32);
+  const int64_t j = static_cast<int64_t>(blockIdx.x) * kWarps + threadIdx.x / 32;
+  if (j >= p.n) return;
+  const int64_t chunks = p.k / Chunks::kElements;
+  float sums[columns] = {};
+#pragma unroll 2
+  for (int64_t c = lane; c < chunks; c += 32) {
+    const Chunks chunk(w, j * chunks + c);
+#pragma unroll
+    for (int part = 0; part < Chunks::kParts; ++part) {
+      const Part weights = chunk.part(part);
+      const int64_t at = c / Chunks::kPerBlock * Chunks::kBlock + chunk.place(part);
+#pragma unroll
+      for (int r = 0; r < columns; ++r)
+        if (columns == 1 || first + r < p.m) sums[r] += x.dot(first + r, at, weights);
+    }
+  }
+  for (int r = 0; r < columns; ++r) {
+    const float sum = warp_sum(sums[r]);
+    if (lane == 0 && first + r < p.m) p.set(first + r, j, sum);
+  }
+}
+
+template <DType format>
+void q8_linear(const Product& p, const Blocks& w, const Q8Rows& x) {
+  const unsigned blocks = blocks_for(p.n, kWarps);
+  for (int64_t first = 0; first < p.m; first += kColumns) {
+    if (p.m == 1)
+      q8_kernel<format, 1><<<blocks, kThreads, 0, stream()>>>(p, w, x, first);
+    else
+      q8_kernel<format, kColumns><<<blocks, kThreads, 0, stream()>>>(p, w, x, first);
+    check_launch();
+  }
+}
+
+using Q8Linear = void (*)(const Product&, const Blocks&, const Q8Rows&);
+
+Q8Linear q8_linear_for(DType format) {
+  switch (format) {
+#define X(name) \
+  case DType::name: return q8_linear<DType::name>;
+    X(q4_0) X(q4_1) X(q5_0) X(q5_1) X(q8_0) X(q2_k) X(q3_k) X(q4_k) X(q5_k) X(q6_k)
+#undef X
+    default:
+      return nullptr;
+  }
+}
+
+/// A matrix whose rows lie in one piece each: a transposed view is copied.
+Tensor with_whole_rows(const Tensor& t) {
+  if (t.shape()[1] <= 1 || t.strides()[1] == 1) return t;
+  const Tensor copy(t.dtype(), t.shape(), allocate(static_cast<size_t>(bytes_of(t.dtype(), t.elements()))));
+  copy_elements(copy, t);
+  return copy;
+}
+
+__global__ void embedding_kernel(int64_t n, int64_t width, int64_t rows, int64_t stride, Blocks table, Source ids,
+                                 float* out, unsigned long long* refused) {
+  TL_EACH(i, n * width) {
+    const int64_t id = ids.at<int64_t>(i / width);
+    if (id < 0 || id >= rows)
+      atomicMin(refused, static_cast<unsigned long long>(i / width));
+    else
+      out[i] = table.decode(id * stride + i % width);
+  }
+}
+
+/// Throws Error for an id outside the table.
+void check_ids(const Tensor& ids, const Shape& table) {
+  for (int64_t i = 0; i < ids.elements(); ++i)
+    if (const int64_t id = load_int(ids, i); id < 0 || id >= table[0]) refuse_id(id, table);
+}
+
+}  // namespace
+
+void linear(const KernelArgs& args) {
+  const Tensor& x = args.in[0];
+  const Tensor w = with_whole_rows(args.in[1]);
+  const int64_t n = w.shape()[0], k = w.shape()[1];
+  if (args.out.elements() == 0) return;
+  const float* from = read<float>(x);
+  const float* bias = args.in.size() > 2 ? read<float>(args.in[2]) : nullptr;
+  const Product p{args.out.elements() / n, n, k, bias, write<float>(args.out)};
+  const Q8Linear q8 = q8_linear_for(w.dtype());
+  if (q8 == nullptr || k == 0 || args.activations == Activations::float32)
+    return float_linear(p, blocks_of(w), w.strides()[0], from);
+  const Q8Memory rounded(p.m, k);
+  rounded.round(from);
+  q8(p, planes_of(w)->blocks(), rounded.rows());
+}
+
+void embedding(const KernelArgs& args) {
+  const Tensor table = with_whole_rows(args.in[0]);
+  const Tensor& ids = args.in[1];
+  if (args.out.elements() == 0) return;
+  const bool known = is_on_host(ids);
+  if (known) check_ids(ids, table.shape());
+  const Blocks blocks = planes_of(table)->blocks();
+  const Source from = source_of(ids);
+  embedding_kernel<<<blocks_for(args.out.elements()), kThreads, 0, stream()>>>(
+      ids.elements(), table.shape()[1], table.shape()[0], table.shape()[1], blocks, from, write<float>(args.out),
+      known ? nullptr : Device::get().verdict());
+  check_launch();
+  if (!known && Device::get().read_verdict() != Device::kNothing) check_ids(ids, table.shape());
+}
+
+}  // namespace tl::cuda

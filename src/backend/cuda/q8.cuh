@@ -1,0 +1,248 @@
+// Activations rounded to 8 bits per block of 32, and quantised weights in pieces that meet them.
+#pragma once
+
+#include "backend/cuda/blocks.cuh"
+
+namespace tl::cuda {
+
+/// Sixteen weights a * q + b with quants q of 8 bits, four in each word.
+struct Part {
+  int q[4];
+  float a, b;
+};
+
+/// Rows of activations d * q: quants, a scale for each 32 of them, and the sum of each 16 quants.
+struct Q8Rows {
+  const int8_t* quants;
+  const float* scales;
+  const int* sums;
+  int64_t k;
+
+  /// The product of a part with the activations from element `at` (a multiple of 16) of a row on.
+  __device__ float dot(int64_t row, int64_t at, const Part& w) const {
+    const int4 q = *reinterpret_cast<const int4*>(quants + row * k + at);
+    int sum = __dp4a(w.q[0], q.x, 0);
+    sum = __dp4a(w.q[1], q.y, sum);
+    sum = __dp4a(w.q[2], q.z, sum);
+    sum = __dp4a(w.q[3], q.w, sum);
+    const int64_t of_row = row * k + at;
+    return scales[of_row / 32] *
+           fmaf(w.a, static_cast<float>(sum), w.b * static_cast<float>(sums[of_row / 16]));
+  }
+};
+
+/// Memory for rounded activations.
+class Q8Memory {
+ public:
+  Q8Memory(int64_t m, int64_t k);
+  /// Rounds rows of x. A block that holds NaN or infinity has the scale NaN, so that all it meets becomes NaN.
+  void round(const float* x) const;
+  Q8Rows rows() const { return {quants_.as<int8_t>(), scales_.as<float>(), sums_.as<int>(), k_}; }
+
+ private:
+  int64_t m_, k_;
+  Scratch quants_, scales_, sums_;
+};
+
+/// How a format's blocks fall into pieces that a thread reads at once. kElements of a block's kBlock make one chunk, as
+/// kParts parts; part(i) starts at element place(i) of the block.
+template <DType format>
+struct ChunksOf;
+
+namespace detail {
+
+__device__ inline float2 two_halves(const uint8_t* p) {
+  return __half22float2(*reinterpret_cast<const __half2*>(p));
+}
+__device__ inline float one_half(const uint8_t* p) { return __half2float(*reinterpret_cast<const __half*>(p)); }
+__device__ inline uint4 load16(const uint8_t* p) { return *reinterpret_cast<const uint4*>(p); }
+__device__ inline unsigned word(const uint4& v, int i) { return i == 0 ? v.x : i == 1 ? v.y : i == 2 ? v.z : v.w; }
+
+/// Four bits, one for the fifth bit of each of four bytes.
+__device__ inline unsigned fifth_bits(unsigned bits) {
+  return (bits & 1u) << 4 | (bits & 2u) << 11 | (bits & 4u) << 18 | (bits & 8u) << 25;
+}
+
+/// Formats of 32 elements with nibbles: Q4_0, Q4_1, Q5_0, Q5_1.
+template <bool has_min, bool has_fifth>
+struct Nibbles {
+  static constexpr int kBlock = 32, kElements = 32, kPerBlock = 1, kParts = 2;
+  uint4 qs;
+  unsigned high = 0;
+  float a, b;
+
+  __device__ Nibbles(const Blocks& w, int64_t block) : qs(load16(w.field(0, block))) {
+    if (has_fifth) high = *reinterpret_cast<const unsigned*>(w.field(2, block));
+    if (has_min) {
+      const float2 scale = two_halves(w.field(1, block));
+      a = scale.x, b = scale.y;
+    } else {
+      a = one_half(w.field(1, block));
+      b = (has_fifth ? -16.0f : -8.0f) * a;
+    }
+  }
+  __device__ int place(int i) const { return 16 * i; }
+  __device__ Part part(int i) const {
+    Part p{{}, a, b};
+    for (int k = 0; k < 4; ++k) {
+      unsigned q = word(qs, k) >> (4 * i) & 0x0f0f0f0fu;
+      if (has_fifth) q |= fifth_bits(high >> (16 * i + 4 * k));
+      p.q[k] = static_cast<int>(q);
+    }
+    return p;
+  }
+};
+
+/// Scale and minimum of sub-block s of Q4_K and Q5_K, from d, dmin and the 12 packed bytes in one piece of 16.
+__device__ inline float2 scale_min(const uint8_t* header, int s) {
+  const float2 d = two_halves(header);
+  const ScaleMin sm = scale_min_k4(header + 4, s);
+  return {d.x * static_cast<float>(sm.scale), -(d.y * static_cast<float>(sm.min))};
+}
+
+/// Q4_K and Q5_K: a chunk is 16 bytes of nibbles, the halves of two sub-blocks.
+template <bool has_fifth>
+struct SuperNibbles {
+  static constexpr int kBlock = 256, kElements = 32, kPerBlock = 8, kParts = 2;
+  uint4 qs, high = {};
+  const uint8_t* header;
+  int quarter, half;
+
+  __device__ SuperNibbles(const Blocks& w, int64_t chunk) {
+    const int64_t block = chunk / 8;
+    quarter = static_cast<int>(chunk % 8) / 2, half = static_cast<int>(chunk % 2);
+    qs = load16(w.field(0, block) + (chunk % 8) * 16);
+    if (has_fifth) high = load16(w.field(2, block) + half * 16);
+    header = w.field(1, block);
+  }
+  __device__ int place(int i) const { return 64 * quarter + 32 * i + 16 * half; }
+  __device__ Part part(int i) const {
+    const int s = 2 * quarter + i;
+    const float2 scale = scale_min(header, s);
+    Part p{{}, scale.x, scale.y};
+    for (int k = 0; k < 4; ++k) {
+      unsigned q = word(qs, k) >> (4 * i) & 0x0f0f0f0fu;
+      if (has_fifth) q |= (word(high, k) >> s & 0x01010101u) << 4;
+      p.q[k] = static_cast<int>(q);
+    }
+    return p;
+  }
+};
+
+/// Q2_K and Q3_K: a chunk is 16 bytes of four quants each, in four sub-blocks.
+template <bool has_third>
+struct Quarters {
+  static constexpr int kBlock = 256, kElements = 64, kPerBlock = 4, kParts = 4;
+  uint4 qs, high = {};
+  const uint8_t *scales, *d;
+  int half, part_of;
+
+  __device__ Quarters(const Blocks& w, int64_t chunk) {
+    const int64_t block = chunk / 4;
+    half = static_cast<int>(chunk % 4) / 2, part_of = static_cast<int>(chunk % 2);
+    qs = load16(w.field(0, block) + (chunk % 4) * 16);
+    if (has_third) high = load16(w.field(3, block) + part_of * 16);
+    d = w.field(1, block);
+    scales = w.field(2, block);
+  }
+  __device__ int place(int i) const { return 128 * half + 32 * i + 16 * part_of; }
+  __device__ Part part(int i) const {
+    const int s = 8 * half + 2 * i + part_of;
+    Part p{};
+    if (has_third) {
+      p.a = one_half(d) * static_cast<float>(scale_q3k(scales, s));
+      p.b = -4.0f * p.a;
+    } else {
+      const float2 both = two_halves(d);
+      p.a = both.x * static_cast<float>(scales[s] & 15);
+      p.b = -(both.y * static_cast<float>(scales[s] >> 4));
+    }
+    for (int k = 0; k < 4; ++k) {
+      unsigned q = word(qs, k) >> (2 * i) & 0x03030303u;
+      if (has_third) q |= (word(high, k) >> (4 * half + i) & 0x01010101u) << 2;
+      p.q[k] = static_cast<int>(q);
+    }
+    return p;
+  }
+};
+
+}  // namespace detail
+
+template <>
+struct ChunksOf<DType::q4_0> : detail::Nibbles<false, false> {
+  using Nibbles::Nibbles;
+};
+template <>
+struct ChunksOf<DType::q4_1> : detail::Nibbles<true, false> {
+  using Nibbles::Nibbles;
+};
+template <>
+struct ChunksOf<DType::q5_0> : detail::Nibbles<false, true> {
+  using Nibbles::Nibbles;
+};
+template <>
+struct ChunksOf<DType::q5_1> : detail::Nibbles<true, true> {
+  using Nibbles::Nibbles;
+};
+template <>
+struct ChunksOf<DType::q4_k> : detail::SuperNibbles<false> {
+  using SuperNibbles::SuperNibbles;
+};
+template <>
+struct ChunksOf<DType::q5_k> : detail::SuperNibbles<true> {
+  using SuperNibbles::SuperNibbles;
+};
+template <>
+struct ChunksOf<DType::q2_k> : detail::Quarters<false> {
+  using Quarters::Quarters;
+};
+template <>
+struct ChunksOf<DType::q3_k> : detail::Quarters<true> {
+  using Quarters::Quarters;
+};
+
+template <>
+struct ChunksOf<DType::q8_0> {
+  static constexpr int kBlock = 32, kElements = 32, kPerBlock = 1, kParts = 2;
+  uint4 qs[2];
+  float d;
+  __device__ ChunksOf(const Blocks& w, int64_t block)
+      : qs{detail::load16(w.field(0, block)), detail::load16(w.field(0, block) + 16)},
+        d(detail::one_half(w.field(1, block))) {}
+  __device__ int place(int i) const { return 16 * i; }
+  __device__ Part part(int i) const {
+    const uint4 v = qs[i];
+    return {{static_cast<int>(v.x), static_cast<int>(v.y), static_cast<int>(v.z), static_cast<int>(v.w)}, d, 0.0f};
+  }
+};
+
+/// A chunk is 16 bytes of low bits, for elements l and l + 64 of one half of the block.
+template <>
+struct ChunksOf<DType::q6_k> {
+  static constexpr int kBlock = 256, kElements = 32, kPerBlock = 8, kParts = 2;
+  uint4 low, high;
+  float d;
+  const uint8_t* scales;
+  int half, quarter;
+
+  __device__ ChunksOf(const Blocks& w, int64_t chunk) {
+    const int64_t block = chunk / 8;
+    half = static_cast<int>(chunk % 8) / 4, quarter = static_cast<int>(chunk % 4);
+    low = detail::load16(w.field(0, block) + (chunk % 8) * 16);
+    high = detail::load16(w.field(2, block) + half * 32 + quarter % 2 * 16);
+    d = detail::one_half(w.field(1, block));
+    scales = w.field(3, block);
+  }
+  __device__ int place(int i) const { return 128 * half + 64 * i + 16 * quarter; }
+  __device__ Part part(int i) const {
+    const float a = d * static_cast<float>(static_cast<int8_t>(scales[8 * half + 4 * i + quarter]));
+    Part p{{}, a, -32.0f * a};
+    const int shift = (quarter / 2 + 2 * i) * 2;
+    for (int k = 0; k < 4; ++k)
+      p.q[k] = static_cast<int>((detail::word(low, k) >> (4 * i) & 0x0f0f0f0fu) |
+                                (detail::word(high, k) >> shift & 0x03030303u) << 4);
+    return p;
+  }
+};
+
+}  // namespace tl::cuda

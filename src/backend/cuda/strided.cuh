@@ -1,0 +1,212 @@
+// Reading and writing tensors that lie anyhow, element by element, and launching a thread for each.
+#pragma once
+
+#include <cuda_bf16.h>
+#include <cuda_fp16.h>
+
+#include <array>
+#include <type_traits>
+
+#include "backend/cuda/device.h"
+#include "tensor/tensor.h"
+
+namespace tl::cuda {
+
+constexpr int kThreads = 256;
+
+/// Throws Error if the last launch failed.
+inline void check_launch() { check(cudaGetLastError(), "starting a kernel"); }
+
+/// Blocks for a kernel whose threads stride over n items.
+inline unsigned blocks_for(int64_t n, int threads = kThreads) {
+  return static_cast<unsigned>(std::clamp<int64_t>((n + threads - 1) / threads, 1, int64_t{1} << 20));
+}
+
+/// The items of a thread that strides over them with the whole grid.
+#define TL_EACH(i, n)                                                                       \
+  for (int64_t i = static_cast<int64_t>(blockIdx.x) * blockDim.x + threadIdx.x; i < (n);    \
+       i += static_cast<int64_t>(gridDim.x) * blockDim.x)
+
+/// Element `i` of plain memory of type `dtype`, converted to T (float, double or int64_t).
+template <class T>
+__device__ T load(const void* data, DType dtype, int64_t i) {
+  switch (dtype) {
+    case DType::f32:
+      return static_cast<T>(static_cast<const float*>(data)[i]);
+    case DType::f16:
+      return static_cast<T>(__half2float(static_cast<const __half*>(data)[i]));
+    case DType::bf16:
+      return static_cast<T>(__bfloat162float(static_cast<const __nv_bfloat16*>(data)[i]));
+    case DType::f64:
+      return static_cast<T>(static_cast<const double*>(data)[i]);
+    case DType::i64:
+      return static_cast<T>(static_cast<const int64_t*>(data)[i]);
+    case DType::i32:
+      return static_cast<T>(static_cast<const int32_t*>(data)[i]);
+    case DType::i8:
+      return static_cast<T>(static_cast<const int8_t*>(data)[i]);
+    default:
+      return static_cast<T>(static_cast<const uint8_t*>(data)[i] != 0);
+  }
+}
+
+/// Rounds floats to the nearest value of the type; integers wrap around; bool is whether the value is not 0.
+template <class T>
+__device__ void store(void* data, DType dtype, int64_t i, T value) {
+  switch (dtype) {
+    case DType::f32:
+      static_cast<float*>(data)[i] = static_cast<float>(value);
+      break;
+    case DType::f16:
+      static_cast<__half*>(data)[i] =
+          std::is_same_v<T, double> ? __double2half(static_cast<double>(value)) : __float2half_rn(static_cast<float>(value));
+      break;
+    case DType::bf16:
+      static_cast<__nv_bfloat16*>(data)[i] = std::is_same_v<T, double>
+                                                 ? __double2bfloat16(static_cast<double>(value))
+                                                 : __float2bfloat16_rn(static_cast<float>(value));
+      break;
+    case DType::f64:
+      static_cast<double*>(data)[i] = static_cast<double>(value);
+      break;
+    case DType::i64:
+      static_cast<int64_t*>(data)[i] = static_cast<int64_t>(value);
+      break;
+    case DType::i32:
+      static_cast<int32_t*>(data)[i] = static_cast<int32_t>(static_cast<int64_t>(value));
+      break;
+    case DType::i8:
+      static_cast<int8_t*>(data)[i] = static_cast<int8_t>(static_cast<int64_t>(value));
+      break;
+    default:
+      static_cast<uint8_t*>(data)[i] = value != 0;
+  }
+}
+
+/// A tensor to read as a kernel sees it. A number that lies on the host travels in the launch itself.
+struct Source {
+  const void* data = nullptr;  ///< null: the number
+  DType dtype = DType::f32;
+  double number = 0;
+  int64_t integer = 0;
+
+  template <class T>
+  __device__ T at(int64_t i) const {
+    if (data == nullptr) return std::is_same_v<T, int64_t> ? static_cast<T>(integer) : static_cast<T>(number);
+    return load<T>(data, dtype, i);
+  }
+};
+
+inline Source source_of(const Tensor& t) {
+  Source s{nullptr, t.dtype()};
+  if (t.elements() == 1 && is_on_host(t) && !is_quantised(t.dtype())) {
+    s.number = load_double(t, 0);
+    s.integer = is_float(t.dtype()) ? 0 : load_int(t, 0);
+  } else {
+    s.data = read_bytes(t);
+  }
+  return s;
+}
+
+struct Target {
+  void* data;
+  DType dtype;
+  template <class T>
+  __device__ void set(int64_t i, T value) const {
+    store(data, dtype, i, value);
+  }
+};
+inline Target target_of(const Tensor& t) { return {write_bytes(t), t.dtype()}; }
+
+/// The strides that read `t` as if repeated to `shape` by NumPy's rule.
+inline Shape broadcast_strides(const Tensor& t, const Shape& shape) {
+  Shape strides = shape;
+  const int lead = shape.rank() - t.rank();
+  for (int a = 0; a < shape.rank(); ++a)
+    strides[a] = a < lead || t.shape()[a - lead] == 1 ? 0 : t.strides()[a - lead];
+  return strides;
+}
+
+/// `shape` (or strides) without one axis.
+inline Shape without(const Shape& shape, int axis) {
+  Shape rest;
+  for (int a = 0; a < shape.rank(); ++a)
+    if (a != axis) rest.push_back(shape[a]);
+  return rest;
+}
+
+/// Every index of a shape in row-major order with the element offset it has in each of N tensors. Axes that lie
+/// after one another in all of them are one axis here.
+template <int N>
+struct Walk {
+  int rank = 0;
+  int64_t elements = 1;
+  int64_t shape[kMaxRank] = {};
+  int64_t strides[N][kMaxRank] = {};
+
+  Walk(const Shape& over, const std::array<Shape, N>& in) {
+    elements = over.elements();
+    for (int a = 0; a < over.rank(); ++a) {
+      if (over[a] == 1) continue;
+      bool joins = rank > 0;
+      for (int k = 0; joins && k < N; ++k)
+        joins = strides[k][rank - 1] == in[static_cast<size_t>(k)][a] * over[a];
+      if (!joins) ++rank;
+      shape[rank - 1] = joins ? shape[rank - 1] * over[a] : over[a];
+      for (int k = 0; k < N; ++k) strides[k][rank - 1] = in[static_cast<size_t>(k)][a];
+    }
+  }
+
+  struct Offsets {
+    int64_t of[N];
+    __device__ int64_t operator[](int k) const { return of[k]; }
+  };
+
+  __device__ Offsets offsets(int64_t element) const {
+    Offsets result{};
+    for (int a = rank - 1; a > 0; --a) {
+      int64_t rest, index;
+      if (element < (int64_t{1} << 31) && shape[a] < (int64_t{1} << 31)) {  // 32-bit division is several times faster
+        const auto e = static_cast<uint32_t>(element), s = static_cast<uint32_t>(shape[a]);
+        rest = e / s;
+        index = e % s;
+      } else {
+        rest = element / shape[a];
+        index = element % shape[a];
+      }
+      element = rest;
+      for (int k = 0; k < N; ++k) result.of[k] += index * strides[k][a];
+    }
+    for (int k = 0; k < N; ++k) result.of[k] += element * strides[k][0];
+    return result;
+  }
+};
+
+/// A walk over tensors broadcast to `shape`.
+template <class... Tensors>
+Walk<sizeof...(Tensors)> walk(const Shape& shape, const Tensors&... tensors) {
+  return {shape, {broadcast_strides(tensors, shape)...}};
+}
+
+/// Calls body(T{}) with the type that numbers of `dtype` are computed in: float or int64_t.
+template <class Body>
+void as_number(DType dtype, Body body) {
+  if (is_float(dtype))
+    body(float{});
+  else
+    body(int64_t{});
+}
+
+/// The sum of every thread's value in a warp, for all of them, in a fixed order.
+template <class T>
+__device__ T warp_sum(T value) {
+  for (int distance = 16; distance > 0; distance /= 2) value += __shfl_xor_sync(~0u, value, distance);
+  return value;
+}
+__device__ inline float warp_max(float value) {
+  for (int distance = 16; distance > 0; distance /= 2)
+    value = fmaxf(value, __shfl_xor_sync(~0u, value, distance));
+  return value;
+}
+
+}  // namespace tl::cuda
