@@ -137,7 +137,8 @@ struct Session::Run {
   Tensor allocate(int v, DType dtype, const Shape& shape) {
     const int slot = cached.plan.slot[static_cast<size_t>(v)];
     const auto bytes = static_cast<size_t>(bytes_of(dtype, shape.elements()));
-    if (slot < 0 || own_memory[static_cast<size_t>(v)]) return {dtype, shape, session.backend_.allocate(bytes)};
+    if (slot < 0 || own_memory[static_cast<size_t>(v)])
+      return {dtype, shape, session.backend_.allocate(bytes)};
     auto& storage = session.slots_[static_cast<size_t>(slot)];
     if (!storage || storage->bytes < bytes) storage = session.backend_.allocate(bytes);
     return {dtype, shape, storage};

@@ -61,8 +61,8 @@ struct Storage;
 class Mirror {
  public:
   virtual ~Mirror() = default;
-  /// Brings the newest content to `storage.data`. The copy counts as out of date afterwards, for whoever asked
-  /// may write. Called while `storage.elsewhere` holds, by several threads at once too.
+  /// Brings the newest content to `storage.data`. The copy counts as out of date afterwards, for whoever
+  /// asked may write. Called while `storage.elsewhere` holds, by several threads at once too.
   virtual void fetch(Storage& storage) = 0;
 };
 

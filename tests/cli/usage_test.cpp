@@ -10,10 +10,9 @@ namespace tl::test {
 namespace {
 
 const std::vector<std::string> kCommands = {
-    "chat",     "generate",   "run",     "check",    "trace", "compare", "audit",
-    "diagnose", "test",       "doc",     "fmt",      "repl",  "lsp",     "tokenize",
-    "logits",   "perplexity", "inspect", "quantize", "synth", "pull",    "models",
-    "devices"};
+    "chat",    "generate", "run",   "check", "trace",  "compare",  "audit",  "diagnose",
+    "test",    "doc",      "fmt",   "repl",  "lsp",    "tokenize", "logits", "perplexity",
+    "inspect", "quantize", "synth", "pull",  "models", "devices"};
 
 bool contains(const std::string& text, const std::string& part) {
   return text.find(part) != std::string::npos;
@@ -71,7 +70,8 @@ TEST(Usage, MistakesExitWithTwoAndPointToHelp) {
   expect({"generate", "m", "-t", "many"}, "many", "tl generate");
   expect({"generate", "m", "-p", "x", "-f", "y"}, "excludes", "tl generate");
   expect({"generate", "m", "-p", "x", "--top-p", "1.5"}, "--top-p 1.5 is outside its range", "tl generate");
-  expect({"logits", "m", "--device", "gpu"}, "'gpu' is no device: cpu, reference, cuda or cuda:N", "tl logits");
+  expect({"logits", "m", "--device", "gpu"}, "'gpu' is no device: cpu, reference, cuda or cuda:N",
+         "tl logits");
   expect({"logits", "m", "--device", "cuda:x"}, "'cuda:x' is no device", "tl logits");
   expect({"logits", "m", "--tokens", "1,x"}, "--tokens takes ids separated by commas (1,2,3); 'x' is not one",
          "tl logits");

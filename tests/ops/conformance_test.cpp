@@ -249,7 +249,8 @@ bool choose_backends(int argc, char** argv) {
   for (const Backend* backend : {&reference_backend(), &cpu_backend()})
     if (wanted == "all" || wanted == backend->name()) chosen.push_back(backend);
   if (wanted == "cuda" || (wanted == "all" && !cuda_devices().empty())) chosen.push_back(&cuda_backend(0));
-  if (chosen.empty()) std::fprintf(stderr, "unknown backend '%s': cpu, reference, cuda or all\n", wanted.c_str());
+  if (chosen.empty())
+    std::fprintf(stderr, "unknown backend '%s': cpu, reference, cuda or all\n", wanted.c_str());
   return !chosen.empty();
 }
 

@@ -1,9 +1,9 @@
 // Fused attention with a streaming softmax.
 //
-// A warp takes one query of one head. It walks the keys in tiles of kTile that start at multiples of kTile; what it
-// computes of a tile (largest score, sum of weights, weighted values) is merged tile after tile. Where there are few
-// queries, warps take tiles and a second kernel merges them in the same order: neither the number of queries nor the
-// way they are computed changes a bit.
+// A warp takes one query of one head. It walks the keys in tiles of kTile that start at multiples of kTile;
+// what it computes of a tile (largest score, sum of weights, weighted values) is merged tile after tile.
+// Where there are few queries, warps take tiles and a second kernel merges them in the same order: neither
+// the number of queries nor the way they are computed changes a bit.
 #include "backend/cuda/kernels.h"
 #include "backend/cuda/refusals.h"
 #include "backend/cuda/strided.cuh"
@@ -65,7 +65,8 @@ struct Running {
 };
 
 /// One tile: scores, their largest and the sum of weights, and the weighted values to `values`.
-__device__ Running one_tile(const Attention& a, int64_t i, int64_t head, int64_t tile, const float* query, float* values) {
+__device__ Running one_tile(const Attention& a, int64_t i, int64_t head, int64_t tile, const float* query,
+                            float* values) {
   const int lane = static_cast<int>(threadIdx.x % 32), in_group = lane % kGroup, group = lane / kGroup;
   const int64_t kv = head / a.group, first = tile * kTile;
   float scores[kTile / 32] = {-INFINITY, -INFINITY};  // of keys lane and lane + 32
@@ -113,10 +114,12 @@ __device__ void merge(Running& all, const Running& tile, float& scale_old, float
 
 __device__ void finish(const Attention& a, int64_t i, int64_t head, const Running& all, const float* values) {
   const int lane = static_cast<int>(threadIdx.x % 32);
-  if (all.sum == 0 && lane == 0 && a.refused != nullptr) atomicMin(a.refused, static_cast<unsigned long long>(i));
+  if (all.sum == 0 && lane == 0 && a.refused != nullptr)
+    atomicMin(a.refused, static_cast<unsigned long long>(i));
   const float factor = 1.0f / all.sum;
   for (int64_t d = lane; d < a.v.dim; d += 32)
-    a.result[i * a.out.position_stride + head * a.out.head_stride + d * a.out.dim_stride] = values[d] * factor;
+    a.result[i * a.out.position_stride + head * a.out.head_stride + d * a.out.dim_stride] =
+        values[d] * factor;
 }
 
 extern __shared__ float shared_memory[];
@@ -192,7 +195,8 @@ int warps_for(int64_t floats) {
 template <class Launch>
 void launch(int64_t warps, int64_t floats, Launch start) {
   const int per_block = warps_for(floats);
-  start(blocks_for(warps, per_block), 32 * per_block, static_cast<size_t>(per_block * floats) * sizeof(float));
+  start(blocks_for(warps, per_block), 32 * per_block,
+        static_cast<size_t>(per_block * floats) * sizeof(float));
   check_launch();
 }
 

@@ -50,8 +50,9 @@ KernelTable make_table() {
 }
 
 std::string describe(const cudaDeviceProp& p) {
-  return std::string(p.name) + ", compute capability " + std::to_string(p.major) + "." + std::to_string(p.minor) + ", " +
-         std::to_string(p.totalGlobalMem >> 20) + " MiB, " + std::to_string(p.multiProcessorCount) + " multiprocessors";
+  return std::string(p.name) + ", compute capability " + std::to_string(p.major) + "." +
+         std::to_string(p.minor) + ", " + std::to_string(p.totalGlobalMem >> 20) + " MiB, " +
+         std::to_string(p.multiProcessorCount) + " multiprocessors";
 }
 
 class CudaBackend final : public Backend {
@@ -85,7 +86,8 @@ std::vector<CudaDevice> cuda_devices() {
   std::vector<CudaDevice> devices;
   for (int i = 0; i < count; ++i) {
     cudaDeviceProp properties{};
-    if (cudaGetDeviceProperties(&properties, i) == cudaSuccess) devices.push_back({cuda::describe(properties)});
+    if (cudaGetDeviceProperties(&properties, i) == cudaSuccess)
+      devices.push_back({cuda::describe(properties)});
   }
   return devices;
 }

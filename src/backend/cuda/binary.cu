@@ -9,7 +9,8 @@ namespace {
 template <Op op>
 constexpr bool kRefuses = op == Op::div || op == Op::mod || op == Op::pow;
 
-/// The refusing operations on integers (ops/functors.h throws, which a device cannot); `refused` tells of one.
+/// The refusing operations on integers (ops/functors.h throws, which a device cannot); `refused` tells of
+/// one.
 template <Op op>
 __device__ int64_t checked(int64_t a, int64_t b, bool& refused) {
   refused = op == Op::pow ? b < 0 : b == 0;
@@ -50,7 +51,7 @@ void run_binary(const KernelArgs& args) {
   const unsigned blocks = blocks_for(over.elements);
   if constexpr (kRefuses<op> && std::is_same_v<T, int64_t>) {
     checked_kernel<op><<<blocks, kThreads, 0, Device::get().stream()>>>(over, target_of(args.out), a, b,
-                                                                         Device::get().verdict());
+                                                                        Device::get().verdict());
     check_launch();
     if (Device::get().read_verdict() == Device::kNothing) return;
     (void)Functor<op>::apply(int64_t{1}, int64_t{op == Op::pow ? -1 : 0});  // says what is wrong

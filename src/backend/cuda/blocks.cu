@@ -16,7 +16,8 @@ __global__ void separate_kernel(int64_t n, int block_bytes, Field field, const u
 __global__ void round_kernel(int64_t blocks, const float* x, int8_t* quants, float* scales, int* sums) {
   const int lane = static_cast<int>(threadIdx.x % 32);
   const int64_t warps = static_cast<int64_t>(gridDim.x) * (blockDim.x / 32);
-  for (int64_t b = (static_cast<int64_t>(blockIdx.x) * blockDim.x + threadIdx.x) / 32; b < blocks; b += warps) {
+  for (int64_t b = (static_cast<int64_t>(blockIdx.x) * blockDim.x + threadIdx.x) / 32; b < blocks;
+       b += warps) {
     const float value = x[b * 32 + lane];
     const bool finite = __all_sync(~0u, isfinite(value));
     const float scale = warp_max(fabsf(value)) / 127.0f;
@@ -43,13 +44,15 @@ Blocks blocks_of(const Tensor& t) {
   return blocks;
 }
 
-Planes::Planes(const Tensor& w) : memory_(static_cast<size_t>(bytes_of(w.dtype(), w.elements())) + 16 * kMaxFields) {
+Planes::Planes(const Tensor& w)
+    : memory_(static_cast<size_t>(bytes_of(w.dtype(), w.elements())) + 16 * kMaxFields) {
   const Format format = format_of(w.dtype());
   const DTypeInfo& type = info(w.dtype());
   const int64_t row_blocks = w.shape()[1] / type.block_elements, n = w.shape()[0] * row_blocks;
   const int64_t row_bytes = bytes_of(w.dtype(), w.strides()[0]);
   const bool dense = row_bytes == row_blocks * type.block_bytes;
-  const size_t extent = static_cast<size_t>(std::max<int64_t>(0, (w.shape()[0] - 1) * row_bytes + row_blocks * type.block_bytes));
+  const size_t extent = static_cast<size_t>(
+      std::max<int64_t>(0, (w.shape()[0] - 1) * row_bytes + row_blocks * type.block_bytes));
   // A constant's blocks pass through the device once; only the planes stay.
   const bool staged = w.storage()->constant;
   const Scratch stage(staged ? std::max<size_t>(1, extent) : 1);
@@ -64,7 +67,8 @@ Planes::Planes(const Tensor& w) : memory_(static_cast<size_t>(bytes_of(w.dtype()
     const int64_t pieces = dense ? 1 : w.shape()[0], blocks = n / std::max<int64_t>(1, pieces);
     for (int64_t r = 0; r < pieces && n > 0; ++r)
       separate_kernel<<<blocks_for(blocks * field.bytes), kThreads, 0, Device::get().stream()>>>(
-          blocks, static_cast<int>(type.block_bytes), field, from + r * row_bytes, to + r * blocks * field.bytes);
+          blocks, static_cast<int>(type.block_bytes), field, from + r * row_bytes,
+          to + r * blocks * field.bytes);
     check_launch();
     to += (n * field.bytes + 15) / 16 * 16;
   }

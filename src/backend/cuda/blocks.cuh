@@ -1,5 +1,5 @@
-// The quantised blocks on the device. A weight that nobody writes to is kept field by field: all quants of its rows,
-// then all scales …, so that threads read 16 bytes at a time whatever a block's size is.
+// The quantised blocks on the device. A weight that nobody writes to is kept field by field: all quants of
+// its rows, then all scales …, so that threads read 16 bytes at a time whatever a block's size is.
 #pragma once
 
 #include <cuda_bf16.h>
@@ -41,9 +41,9 @@ struct Format {
   Field fields[kMaxFields];
 };
 
-/// Q4_0: qs, d. Q4_1: qs, (d, m). Q5_0: qs, d, qh. Q5_1: qs, (d, m), qh. Q8_0: qs, d. Q2_K: qs, (d, dmin), scales.
-/// Q3_K: qs, d, scales, hmask. Q4_K: qs, (d, dmin, scales). Q5_K: qs, (d, dmin, scales), qh. Q6_K: ql, d, qh, scales.
-/// Other types are one field.
+/// Q4_0: qs, d. Q4_1: qs, (d, m). Q5_0: qs, d, qh. Q5_1: qs, (d, m), qh. Q8_0: qs, d. Q2_K: qs, (d, dmin),
+/// scales. Q3_K: qs, d, scales, hmask. Q4_K: qs, (d, dmin, scales). Q5_K: qs, (d, dmin, scales), qh. Q6_K:
+/// ql, d, qh, scales. Other types are one field.
 inline Format format_of(DType dtype) {
   switch (dtype) {
     case DType::q4_0:
@@ -128,7 +128,8 @@ __device__ inline float Blocks::decode_k(int64_t block, int j) const {
       const int min = s < 4 ? packed[s + 4] & 63 : packed[s + 4] >> 4 | packed[s] >> 6 << 4;
       int q = qs[j / 64 * 32 + j % 32] >> (j % 64 / 32 * 4) & 15;
       if (dtype == DType::q5_k) q |= (field(2, block)[j % 32] >> s & 1) << 4;
-      return d * static_cast<float>(scale) * static_cast<float>(q) - half_at(1, block, 2) * static_cast<float>(min);
+      return d * static_cast<float>(scale) * static_cast<float>(q) -
+             half_at(1, block, 2) * static_cast<float>(min);
     }
   }
 }

@@ -1,6 +1,6 @@
-// The core of tensor equations. An equation with two factors that sums products of floats is a matrix product whose
-// operands lie anyhow: an element's offset is a sum of entries of tables, one for each kind of label. All others
-// evaluate their indices label by label.
+// The core of tensor equations. An equation with two factors that sums products of floats is a matrix product
+// whose operands lie anyhow: an element's offset is a sum of entries of tables, one for each kind of label.
+// All others evaluate their indices label by label.
 #include <limits>
 #include <optional>
 #include <vector>
@@ -87,7 +87,8 @@ void each_value(const Equation& e, const std::vector<Role>& roles, Role role, Vi
   }
 }
 
-std::vector<int64_t> operand_table(const Equation& e, size_t operand, const std::vector<Role>& roles, Role role) {
+std::vector<int64_t> operand_table(const Equation& e, size_t operand, const std::vector<Role>& roles,
+                                   Role role) {
   const Tensor& t = e.args.in[operand];
   const auto& axes = e.attrs.operands[operand];
   std::vector<int64_t> table;
@@ -97,7 +98,8 @@ std::vector<int64_t> operand_table(const Equation& e, size_t operand, const std:
     for (size_t a = 0; a < axes.size(); ++a) {
       if (role_of(axes[a], roles) != role) continue;
       int64_t index = e.offsets(operand)[a];
-      for (const auto& term : axes[a].terms) index += term.coefficient * labels[static_cast<size_t>(term.label)];
+      for (const auto& term : axes[a].terms)
+        index += term.coefficient * labels[static_cast<size_t>(term.label)];
       index = floor_div(index, axes[a].divisor);
       inside = inside && index >= 0 && index < t.shape()[static_cast<int>(a)];
       total += index * t.strides()[static_cast<int>(a)];
@@ -112,7 +114,8 @@ std::vector<int64_t> result_table(const Equation& e, const std::vector<Role>& ro
   each_value(e, roles, role, [&](const std::vector<int64_t>& labels) {
     int64_t total = 0;
     for (int l = 0; l < e.attrs.n_result_labels; ++l)
-      if (roles[static_cast<size_t>(l)] == role) total += labels[static_cast<size_t>(l)] * e.args.out.strides()[l];
+      if (roles[static_cast<size_t>(l)] == role)
+        total += labels[static_cast<size_t>(l)] * e.args.out.strides()[l];
     table.push_back(total);
   });
   return table;
@@ -151,8 +154,8 @@ struct Sources {
   Source of[kMaxOperands];
 };
 
-/// Sizes of all labels, then for each operand its number of axes and for each axis divisor, offset, extent, stride,
-/// number of terms, and the terms as label and coefficient.
+/// Sizes of all labels, then for each operand its number of axes and for each axis divisor, offset, extent,
+/// stride, number of terms, and the terms as label and coefficient.
 std::vector<int64_t> spell(const Equation& e) {
   std::vector<int64_t> words;
   for (int l = 0; l < e.attrs.n_labels; ++l) words.push_back(e.size(l));
@@ -191,14 +194,16 @@ __device__ T product(const int64_t* words, const Sources& sources, const int64_t
   return total;
 }
 
-/// A warp for each element of the result: lanes fold every 32nd value of the reduced labels, then one another.
+/// A warp for each element of the result: lanes fold every 32nd value of the reduced labels, then one
+/// another.
 template <Op op, class T>
-__global__ void contract_kernel(Walk<2> over, int n_labels, int n_result_labels, const int64_t* words, Sources sources,
-                                int64_t reduced, T first, float divisor, Target out) {
+__global__ void contract_kernel(Walk<2> over, int n_labels, int n_result_labels, const int64_t* words,
+                                Sources sources, int64_t reduced, T first, float divisor, Target out) {
   const int lane = static_cast<int>(threadIdx.x % 32);
   const int64_t warps = static_cast<int64_t>(gridDim.x) * (blockDim.x / 32);
   int64_t labels[kMaxLabels];
-  for (int64_t i = (static_cast<int64_t>(blockIdx.x) * blockDim.x + threadIdx.x) / 32; i < over.elements; i += warps) {
+  for (int64_t i = (static_cast<int64_t>(blockIdx.x) * blockDim.x + threadIdx.x) / 32; i < over.elements;
+       i += warps) {
     const auto at = over.offsets(i);
     int64_t rest = at[1];
     for (int l = n_result_labels - 1; l >= 0; --l) labels[l] = rest % words[l], rest /= words[l];
@@ -206,17 +211,20 @@ __global__ void contract_kernel(Walk<2> over, int n_labels, int n_result_labels,
     for (int64_t r = lane; r < reduced; r += 32) {
       rest = r;
       for (int l = n_labels - 1; l >= n_result_labels; --l) labels[l] = rest % words[l], rest /= words[l];
-      total = plain(Functor<op>::apply(Functional<T>(total), Functional<T>(product<T>(words + n_labels, sources, labels))));
+      total = plain(Functor<op>::apply(Functional<T>(total),
+                                       Functional<T>(product<T>(words + n_labels, sources, labels))));
     }
     for (int distance = 16; distance > 0; distance /= 2)
-      total = plain(Functor<op>::apply(Functional<T>(total), Functional<T>(__shfl_xor_sync(~0u, total, distance))));
+      total = plain(
+          Functor<op>::apply(Functional<T>(total), Functional<T>(__shfl_xor_sync(~0u, total, distance))));
     if (lane == 0) out.set(at[0], divisor == 1.0f ? total : static_cast<T>(total / divisor));
   }
 }
 
 /// A thread for each element of an equation that reduces nothing.
 template <class T>
-__global__ void product_kernel(Walk<2> over, int n_labels, const int64_t* words, Sources sources, Target out) {
+__global__ void product_kernel(Walk<2> over, int n_labels, const int64_t* words, Sources sources,
+                               Target out) {
   int64_t labels[kMaxLabels];
   TL_EACH(i, over.elements) {
     const auto at = over.offsets(i);
@@ -237,7 +245,8 @@ void run_any(const Equation& e) {
   const Target out = target_of(e.args.out);
   const auto stream = Device::get().stream();
   if (!e.reduces()) {
-    product_kernel<T><<<blocks_for(over.elements), kThreads, 0, stream>>>(over, e.attrs.n_labels, words.data(), sources, out);
+    product_kernel<T><<<blocks_for(over.elements), kThreads, 0, stream>>>(over, e.attrs.n_labels,
+                                                                          words.data(), sources, out);
     return check_launch();
   }
   const auto fold = [&]<Op op>(std::integral_constant<Op, op>, T first, float divisor = 1.0f) {
@@ -267,7 +276,8 @@ void run_any(const Equation& e) {
 void contract(const KernelArgs& args) {
   const Equation equation(args);
   if (args.out.elements() == 0) return;
-  TL_CHECK(equation.attrs.n_labels <= kMaxLabels && args.in.size() <= kMaxOperands, "an equation within its limits");
+  TL_CHECK(equation.attrs.n_labels <= kMaxLabels && args.in.size() <= kMaxOperands,
+           "an equation within its limits");
   if (run_as_matrix_product(equation)) return;
   as_number(args.out.dtype(), [&]<class T>(T) { run_any<T>(equation); });
 }

@@ -7,9 +7,7 @@ namespace tl::cuda {
 
 namespace {
 
-__global__ void iota_kernel(int64_t n, int64_t step, int64_t* out) {
-  TL_EACH(i, n) out[i * step] = i;
-}
+__global__ void iota_kernel(int64_t n, int64_t step, int64_t* out) { TL_EACH(i, n) out[i * step] = i; }
 
 /// The mask is true where an index into an imaginary tensor with the coefficients as strides is not negative.
 __global__ void affine_mask_kernel(Walk<2> over, int64_t offset, uint8_t* out) {
@@ -55,8 +53,8 @@ struct Rope {
   double base, scale;
 };
 
-/// A thread for each pair, and for each dimension that is not rotated. Angles are formed and reduced in double: at
-/// position 1e6 a float angle would be wrong in its second decimal.
+/// A thread for each pair, and for each dimension that is not rotated. Angles are formed and reduced in
+/// double: at position 1e6 a float angle would be wrong in its second decimal.
 __global__ void rope_kernel(Rope r, float* out, const float* x, const float* factors, int64_t factor_step) {
   const int64_t width = r.head_dim - r.half;
   TL_EACH(i, r.rows * width) {
@@ -84,7 +82,8 @@ __global__ void rope_kernel(Rope r, float* out, const float* x, const float* fac
 void iota(const KernelArgs& args) {
   const int64_t n = args.out.elements();
   if (n == 0) return;
-  iota_kernel<<<blocks_for(n), kThreads, 0, Device::get().stream()>>>(n, args.out.strides()[0], write<int64_t>(args.out));
+  iota_kernel<<<blocks_for(n), kThreads, 0, Device::get().stream()>>>(n, args.out.strides()[0],
+                                                                      write<int64_t>(args.out));
   check_launch();
 }
 

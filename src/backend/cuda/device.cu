@@ -21,8 +21,8 @@ size_t size_class(size_t bytes) {
 
 std::string megabytes(size_t bytes) { return std::to_string((bytes + (1 << 20) - 1) >> 20) + " MiB"; }
 
-/// A storage's copy on the device. What nobody writes to is kept piece by piece (a file's tensors), everything else
-/// as a whole.
+/// A storage's copy on the device. What nobody writes to is kept piece by piece (a file's tensors),
+/// everything else as a whole.
 class DeviceMirror final : public Mirror {
  public:
   explicit DeviceMirror(size_t bytes) : bytes_(bytes) {}
@@ -140,8 +140,8 @@ void* MemoryPool::allocate(size_t bytes) {
   if (kind_ == Kind::pinned) throw Error("not enough memory: " + megabytes(bytes) + " for one tensor");
   size_t free_bytes = 0, total = 0;
   cudaMemGetInfo(&free_bytes, &total);
-  throw Error("the GPU's memory is full: " + megabytes(bytes) + " are needed, and " + megabytes(free_bytes) + " of " +
-              megabytes(total) + " are free; take a smaller model, or ask for less context with -c");
+  throw Error("the GPU's memory is full: " + megabytes(bytes) + " are needed, and " + megabytes(free_bytes) +
+              " of " + megabytes(total) + " are free; take a smaller model, or ask for less context with -c");
 }
 
 void MemoryPool::release_all() {

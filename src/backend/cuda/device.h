@@ -1,7 +1,7 @@
 // The GPU in use: its stream and memory, and how tensors get there and back.
 //
-// Everything runs on one stream, in the order it was asked for. Memory that is freed can therefore be handed out
-// again at once. A tensor's bytes on the host come back when somebody asks for them (Tensor::bytes()).
+// Everything runs on one stream, in the order it was asked for. Memory that is freed can therefore be handed
+// out again at once. A tensor's bytes on the host come back when somebody asks for them (Tensor::bytes()).
 #pragma once
 
 #include <cuda_runtime.h>

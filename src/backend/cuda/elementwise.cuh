@@ -7,23 +7,25 @@
 
 namespace tl::cuda {
 
-/// A float as the functors see it. Functions of CUDA that err by more than one unit in the last place are computed
-/// in double and rounded.
+#define TL_BOTH __host__ __device__  // the functors count as functions of both
+
+/// A float as the functors see it. Functions of CUDA that err by more than one unit in the last place are
+/// computed in double and rounded.
 struct Real32 {
   float x;
-  __device__ Real32(float value) : x(value) {}  // NOLINT: numbers convert
-  __device__ Real32(double value) : x(static_cast<float>(value)) {}
-  __device__ Real32(int value) : x(static_cast<float>(value)) {}
+  TL_BOTH constexpr Real32(float value) : x(value) {}  // NOLINT: numbers convert
+  TL_BOTH constexpr Real32(double value) : x(static_cast<float>(value)) {}
+  TL_BOTH constexpr Real32(int value) : x(static_cast<float>(value)) {}
 };
 #define TL_OPERATOR(symbol) \
-  __device__ inline Real32 operator symbol(Real32 a, Real32 b) { return a.x symbol b.x; }
+  TL_BOTH constexpr Real32 operator symbol(Real32 a, Real32 b) { return a.x symbol b.x; }
 TL_OPERATOR(+)
 TL_OPERATOR(-)
 TL_OPERATOR(*)
 TL_OPERATOR(/)
 #undef TL_OPERATOR
 #define TL_OPERATOR(symbol) \
-  __device__ inline bool operator symbol(Real32 a, Real32 b) { return a.x symbol b.x; }
+  TL_BOTH constexpr bool operator symbol(Real32 a, Real32 b) { return a.x symbol b.x; }
 TL_OPERATOR(==)
 TL_OPERATOR(!=)
 TL_OPERATOR(<)
@@ -31,11 +33,11 @@ TL_OPERATOR(<=)
 TL_OPERATOR(>)
 TL_OPERATOR(>=)
 #undef TL_OPERATOR
-__device__ inline Real32 operator-(Real32 a) { return -a.x; }
-__device__ inline Real32 select(bool condition, Real32 a, Real32 b) { return condition ? a : b; }
+TL_BOTH constexpr Real32 operator-(Real32 a) { return -a.x; }
+TL_BOTH constexpr Real32 select(bool condition, Real32 a, Real32 b) { return condition ? a : b; }
 #define TL_FUNCTION(name, expression) \
-  __device__ inline Real32 name(Real32 a) { return expression; }
-TL_FUNCTION(exp, expf(a.x))
+  TL_BOTH inline Real32 name(Real32 a) { return expression; }
+TL_FUNCTION(exp, ::exp(static_cast<double>(a.x)))
 TL_FUNCTION(log, logf(a.x))
 TL_FUNCTION(sqrt, sqrtf(a.x))
 TL_FUNCTION(sin, ::sin(static_cast<double>(a.x)))
@@ -48,8 +50,8 @@ TL_FUNCTION(ceil, ceilf(a.x))
 TL_FUNCTION(rint, rintf(a.x))
 TL_FUNCTION(abs, fabsf(a.x))
 #undef TL_FUNCTION
-__device__ inline Real32 fmod(Real32 a, Real32 b) { return fmodf(a.x, b.x); }
-__device__ inline Real32 pow(Real32 a, Real32 b) {
+TL_BOTH inline Real32 fmod(Real32 a, Real32 b) { return fmodf(a.x, b.x); }
+TL_BOTH inline Real32 pow(Real32 a, Real32 b) {
   return ::pow(static_cast<double>(a.x), static_cast<double>(b.x));
 }
 
@@ -60,5 +62,7 @@ __device__ inline float plain(Real32 a) { return a.x; }
 __device__ inline int64_t plain(int64_t a) { return a; }
 __device__ inline int64_t plain(bool a) { return a; }
 __device__ inline int64_t plain(int a) { return a; }
+
+#undef TL_BOTH
 
 }  // namespace tl::cuda

@@ -1,5 +1,5 @@
-// The kernels of the cuda backend. What each computes is said by its row of the op table. Floats are computed in
-// float32 and added up in an order that shapes alone decide: no kernel adds floats atomically.
+// The kernels of the cuda backend. What each computes is said by its row of the op table. Floats are computed
+// in float32 and added up in an order that shapes alone decide: no kernel adds floats atomically.
 #pragma once
 
 #include "backend/backend.h"

@@ -1,8 +1,8 @@
 // x @ w^T with stored weights, and rows of a table.
 //
-// A warp computes one row of w against up to kColumns rows of x: lanes take every 32nd piece of the row, then add up in
-// a tree. Nothing depends on how many rows x has. Quantised weights meet activations rounded to 8 bits in integer
-// dot products of four (dp4a); with float activations every weight is decoded.
+// A warp computes one row of w against up to kColumns rows of x: lanes take every 32nd piece of the row, then
+// add up in a tree. Nothing depends on how many rows x has. Quantised weights meet activations rounded to 8
+// bits in integer dot products of four (dp4a); with float activations every weight is decoded.
 #include "backend/cuda/blocks.cuh"
 #include "backend/cuda/kernels.h"
 #include "backend/cuda/q8.cuh"
@@ -99,12 +99,14 @@ using Q8Linear = void (*)(const Product&, const Blocks&, const Q8Rows&);
 
 Q8Linear q8_linear_for(DType format) {
   switch (format) {
-#define X(name) \
-  case DType::name: return q8_linear<DType::name>;
-    X(q4_0) X(q4_1) X(q5_0) X(q5_1) X(q8_0) X(q2_k) X(q3_k) X(q4_k) X(q5_k) X(q6_k)
+#define X(name)     \
+  case DType::name: \
+    return q8_linear<DType::name>;
+    X(q4_0)
+    X(q4_1)
+    X(q5_0) X(q5_1) X(q8_0) X(q2_k) X(q3_k) X(q4_k) X(q5_k) X(q6_k)
 #undef X
-    default:
-      return nullptr;
+        default : return nullptr;
   }
 }
 
@@ -116,8 +118,8 @@ Tensor with_whole_rows(const Tensor& t) {
   return copy;
 }
 
-__global__ void embedding_kernel(int64_t n, int64_t width, int64_t rows, int64_t stride, Blocks table, Source ids,
-                                 float* out, unsigned long long* refused) {
+__global__ void embedding_kernel(int64_t n, int64_t width, int64_t rows, int64_t stride, Blocks table,
+                                 Source ids, float* out, unsigned long long* refused) {
   TL_EACH(i, n * width) {
     const int64_t id = ids.at<int64_t>(i / width);
     if (id < 0 || id >= rows)
@@ -157,11 +159,11 @@ void embedding(const KernelArgs& args) {
   if (args.out.elements() == 0) return;
   const bool known = is_on_host(ids);
   if (known) check_ids(ids, table.shape());
-  const Blocks blocks = planes_of(table)->blocks();
+  const std::shared_ptr<const Planes> planes = planes_of(table);
   const Source from = source_of(ids);
   embedding_kernel<<<blocks_for(args.out.elements()), kThreads, 0, stream()>>>(
-      ids.elements(), table.shape()[1], table.shape()[0], table.shape()[1], blocks, from, write<float>(args.out),
-      known ? nullptr : Device::get().verdict());
+      ids.elements(), table.shape()[1], table.shape()[0], table.shape()[1], planes->blocks(), from,
+      write<float>(args.out), known ? nullptr : Device::get().verdict());
   check_launch();
   if (!known && Device::get().read_verdict() != Device::kNothing) check_ids(ids, table.shape());
 }

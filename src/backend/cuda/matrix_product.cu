@@ -32,7 +32,8 @@ __global__ void matrix_product_kernel(Side left, Side right, Result out, int64_t
   __shared__ float a[kDepth][kTile + 1], b[kDepth][kTile + 1];
   const int64_t batch = blockIdx.z, first_row = static_cast<int64_t>(blockIdx.y) * kTile,
                 first_column = static_cast<int64_t>(blockIdx.x) * kTile;
-  const int row = static_cast<int>(threadIdx.x) / 16 * kMicro, column = static_cast<int>(threadIdx.x) % 16 * kMicro;
+  const int row = static_cast<int>(threadIdx.x) / 16 * kMicro,
+            column = static_cast<int>(threadIdx.x) % 16 * kMicro;
   float sums[kMicro][kMicro] = {};
   for (int64_t p0 = 0; p0 < depth; p0 += kDepth) {
     for (int t = static_cast<int>(threadIdx.x); t < kTile * kDepth; t += kThreads) {
@@ -61,6 +62,33 @@ std::vector<int64_t> multiples(int64_t n, int64_t step) {
   return table;
 }
 
+/// Integers: the walk holds the offsets of each element, and of the first ones of its row and column.
+__global__ void integer_kernel(Walk<3> over, int64_t depth, int64_t left_step, int64_t right_step, Target out,
+                               Source left, Source right) {
+  TL_EACH(i, over.elements) {
+    const auto at = over.offsets(i);
+    uint64_t sum = 0;
+    for (int64_t p = 0; p < depth; ++p)
+      sum += static_cast<uint64_t>(left.at<int64_t>(at[1] + p * left_step)) *
+             static_cast<uint64_t>(right.at<int64_t>(at[2] + p * right_step));
+    out.set(at[0], static_cast<int64_t>(sum));
+  }
+}
+
+void integer_matmul(const Tensor& a, const Tensor& b, const Tensor& out) {
+  const int a_last = a.rank() - 1, b_last = b.rank() - 1, last = out.rank() - 1;
+  Shape in_a = broadcast_strides(a, out.shape()), in_b = broadcast_strides(b, out.shape());
+  in_a[last] = 0;
+  in_a[last - 1] = a.strides()[a_last - 1];
+  in_b[last] = b.strides()[b_last];
+  in_b[last - 1] = 0;
+  const Walk<3> over(out.shape(), {out.strides(), in_a, in_b});
+  const Source left = source_of(a), right = source_of(b);
+  integer_kernel<<<blocks_for(over.elements), kThreads, 0, Device::get().stream()>>>(
+      over, a.shape()[a_last], a.strides()[a_last], b.strides()[b_last - 1], target_of(out), left, right);
+  check_launch();
+}
+
 }  // namespace
 
 void MatrixProduct::run() const {
@@ -73,7 +101,8 @@ void MatrixProduct::run() const {
   constexpr int64_t kMostBatches = 65535;
   TL_CHECK(tiles(rows) <= kMostBatches, "a matrix product of too many rows for a grid");
   for (int64_t first = 0; first < batches; first += kMostBatches) {
-    const dim3 grid(tiles(columns), tiles(rows), static_cast<unsigned>(std::min(kMostBatches, batches - first)));
+    const dim3 grid(tiles(columns), tiles(rows),
+                    static_cast<unsigned>(std::min(kMostBatches, batches - first)));
     matrix_product_kernel<<<grid, kThreads, 0, Device::get().stream()>>>(
         Side{left, lb.data() + first, lr.data(), li.data(), rows},
         Side{right, rb.data() + first, rc.data(), ri.data(), columns},
@@ -85,6 +114,7 @@ void MatrixProduct::run() const {
 void matmul(const KernelArgs& args) {
   const Tensor &a = args.in[0], &b = args.in[1], &out = args.out;
   if (out.elements() == 0) return;
+  if (!is_float(out.dtype())) return integer_matmul(a, b, out);
   const int last = out.rank() - 1, a_last = a.rank() - 1, b_last = b.rank() - 1;
   // The leading axes, each tensor repeated to the result's by NumPy's rule.
   std::vector<int64_t> batches[3];

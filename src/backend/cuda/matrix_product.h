@@ -10,9 +10,9 @@ namespace tl::cuda {
 /// The table entry of an index that is read outside the operand, where its value is 0.
 constexpr int64_t kOutside = std::numeric_limits<int64_t>::min();
 
-/// out[b, i, j] = sum over p of left[b, i, p] * right[b, p, j], divided by `divisor`. Each table gives the element
-/// offsets that one of the indices stands for; tables of one index have one length. Sums go over p in order, whatever
-/// the other extents are.
+/// out[b, i, j] = sum over p of left[b, i, p] * right[b, p, j], divided by `divisor`. Each table gives the
+/// element offsets that one of the indices stands for; tables of one index have one length. Sums go over p in
+/// order, whatever the other extents are.
 struct MatrixProduct {
   const float *left, *right;
   float* out;

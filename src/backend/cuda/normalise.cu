@@ -38,7 +38,8 @@ struct Lines {
 };
 
 template <bool logarithm>
-__global__ void softmax_kernel(Lines lines, float* out, const float* x, const uint8_t* mask, unsigned long long* refused) {
+__global__ void softmax_kernel(Lines lines, float* out, const float* x, const uint8_t* mask,
+                               unsigned long long* refused) {
   for (int64_t line = blockIdx.x; line < lines.starts.elements; line += gridDim.x) {
     const auto at = lines.starts.offsets(line);
     const auto value = [&](int64_t i) { return x[at[1] + i * lines.x_step]; };
@@ -88,7 +89,8 @@ __global__ void rms_norm_kernel(int64_t n, float* out, const float* x, const flo
     out[blockIdx.x * n + i] = w == nullptr ? line[i] * r : line[i] * r * w[i];
 }
 
-__global__ void layer_norm_kernel(int64_t n, float* out, const float* x, const float* gamma, const float* beta, double eps) {
+__global__ void layer_norm_kernel(int64_t n, float* out, const float* x, const float* gamma,
+                                  const float* beta, double eps) {
   const float* line = x + blockIdx.x * n;
   float sum = 0, squares = 0;
   for (int64_t i = threadIdx.x; i < n; i += kThreads) sum += line[i];

@@ -58,7 +58,9 @@ void arg_first(const KernelArgs& args) {
   const Tensor& x = args.in[0];
   const int axis = args.attr<AxisAttrs>().axis;
   const Lines lines{{without(x.shape(), axis), {args.out.strides(), without(x.strides(), axis)}},
-                    x.shape()[axis], 0, x.strides()[axis]};
+                    x.shape()[axis],
+                    0,
+                    x.strides()[axis]};
   if (lines.starts.elements == 0) return;
   as_number(x.dtype(), [&]<class T>(T) {
     const Source from = source_of(x);
@@ -71,7 +73,9 @@ void arg_first(const KernelArgs& args) {
 Lines lines_of(const KernelArgs& args, int axis) {
   const Tensor& x = args.in[0];
   return {{without(x.shape(), axis), {without(args.out.strides(), axis), without(x.strides(), axis)}},
-          x.shape()[axis], args.out.strides()[axis], x.strides()[axis]};
+          x.shape()[axis],
+          args.out.strides()[axis],
+          x.strides()[axis]};
 }
 
 /// A thread a line: each partial sum is the one before it and an element, rounded.
@@ -96,11 +100,11 @@ __device__ bool before(T a, int64_t i, T b, int64_t j, bool descending) {
   return i < j;
 }
 
-/// The places of a line's elements in sorted order, by a bitonic network over n rounded up to a power of two; places
-/// from n on stand for elements that go after all others.
+/// The places of a line's elements in sorted order, by a bitonic network over n rounded up to a power of two;
+/// places from n on stand for elements that go after all others.
 template <class T>
-__device__ void sort_places(const Lines& lines, const Source& x, int64_t start, int64_t padded, bool descending,
-                            int64_t* places) {
+__device__ void sort_places(const Lines& lines, const Source& x, int64_t start, int64_t padded,
+                            bool descending, int64_t* places) {
   const auto precedes = [&](int64_t i, int64_t j) {
     if (i >= lines.n || j >= lines.n) return i < j;
     return before(x.at<T>(start + i * lines.x_step), i, x.at<T>(start + j * lines.x_step), j, descending);
@@ -124,7 +128,8 @@ __device__ void sort_places(const Lines& lines, const Source& x, int64_t start, 
 }
 
 template <class T, bool values>
-__global__ void sort_kernel(Lines lines, Target out, Source x, int64_t padded, bool descending, int64_t* all_places) {
+__global__ void sort_kernel(Lines lines, Target out, Source x, int64_t padded, bool descending,
+                            int64_t* all_places) {
   int64_t* places = all_places + blockIdx.x * padded;
   for (int64_t line = blockIdx.x; line < lines.starts.elements; line += gridDim.x) {
     const auto at = lines.starts.offsets(line);

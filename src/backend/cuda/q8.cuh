@@ -35,7 +35,8 @@ struct Q8Rows {
 class Q8Memory {
  public:
   Q8Memory(int64_t m, int64_t k);
-  /// Rounds rows of x. A block that holds NaN or infinity has the scale NaN, so that all it meets becomes NaN.
+  /// Rounds rows of x. A block that holds NaN or infinity has the scale NaN, so that all it meets becomes
+  /// NaN.
   void round(const float* x) const;
   Q8Rows rows() const { return {quants_.as<int8_t>(), scales_.as<float>(), sums_.as<int>(), k_}; }
 
@@ -44,8 +45,8 @@ class Q8Memory {
   Scratch quants_, scales_, sums_;
 };
 
-/// How a format's blocks fall into pieces that a thread reads at once. kElements of a block's kBlock make one chunk, as
-/// kParts parts; part(i) starts at element place(i) of the block.
+/// How a format's blocks fall into pieces that a thread reads at once. kElements of a block's kBlock make one
+/// chunk, as kParts parts; part(i) starts at element place(i) of the block.
 template <DType format>
 struct ChunksOf;
 
@@ -54,9 +55,13 @@ namespace detail {
 __device__ inline float2 two_halves(const uint8_t* p) {
   return __half22float2(*reinterpret_cast<const __half2*>(p));
 }
-__device__ inline float one_half(const uint8_t* p) { return __half2float(*reinterpret_cast<const __half*>(p)); }
+__device__ inline float one_half(const uint8_t* p) {
+  return __half2float(*reinterpret_cast<const __half*>(p));
+}
 __device__ inline uint4 load16(const uint8_t* p) { return *reinterpret_cast<const uint4*>(p); }
-__device__ inline unsigned word(const uint4& v, int i) { return i == 0 ? v.x : i == 1 ? v.y : i == 2 ? v.z : v.w; }
+__device__ inline unsigned word(const uint4& v, int i) {
+  return i == 0 ? v.x : i == 1 ? v.y : i == 2 ? v.z : v.w;
+}
 
 /// Four bits, one for the fifth bit of each of four bytes.
 __device__ inline unsigned fifth_bits(unsigned bits) {
@@ -93,7 +98,8 @@ struct Nibbles {
   }
 };
 
-/// Scale and minimum of sub-block s of Q4_K and Q5_K, from d, dmin and the 12 packed bytes in one piece of 16.
+/// Scale and minimum of sub-block s of Q4_K and Q5_K, from d, dmin and the 12 packed bytes in one piece
+/// of 16.
 __device__ inline float2 scale_min(const uint8_t* header, int s) {
   const float2 d = two_halves(header);
   const ScaleMin sm = scale_min_k4(header + 4, s);
@@ -212,7 +218,9 @@ struct ChunksOf<DType::q8_0> {
   __device__ int place(int i) const { return 16 * i; }
   __device__ Part part(int i) const {
     const uint4 v = qs[i];
-    return {{static_cast<int>(v.x), static_cast<int>(v.y), static_cast<int>(v.z), static_cast<int>(v.w)}, d, 0.0f};
+    return {{static_cast<int>(v.x), static_cast<int>(v.y), static_cast<int>(v.z), static_cast<int>(v.w)},
+            d,
+            0.0f};
   }
 };
 

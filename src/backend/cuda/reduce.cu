@@ -1,5 +1,5 @@
-// Reductions over several axes. A warp or a block adds up a line of reduced elements: each thread every 32nd or
-// 256th of them, then all threads in a tree. How long a line is decides which.
+// Reductions over several axes. A warp or a block adds up a line of reduced elements: each thread every 32nd
+// or 256th of them, then all threads in a tree. How long a line is decides which.
 #include <limits>
 
 #include "backend/cuda/elementwise.cuh"
@@ -66,11 +66,13 @@ void reduce(const KernelArgs& args, T first, bool mean = false) {
   const Source source = source_of(x);
   const float scale = mean ? static_cast<float>(reduced.elements) : 1.0f;
   if (reduced.elements <= kWarpLine)
-    reduce_kernel<op, T, 32, reads><<<blocks_for(kept.elements, kThreads / 32), kThreads, 0, Device::get().stream()>>>(
-        kept, reduced, target_of(args.out), source, first, scale);
+    reduce_kernel<op, T, 32, reads>
+        <<<blocks_for(kept.elements, kThreads / 32), kThreads, 0, Device::get().stream()>>>(
+            kept, reduced, target_of(args.out), source, first, scale);
   else
-    reduce_kernel<op, T, kThreads, reads><<<blocks_for(kept.elements, 1), kThreads, 0, Device::get().stream()>>>(
-        kept, reduced, target_of(args.out), source, first, scale);
+    reduce_kernel<op, T, kThreads, reads>
+        <<<blocks_for(kept.elements, 1), kThreads, 0, Device::get().stream()>>>(
+            kept, reduced, target_of(args.out), source, first, scale);
   check_launch();
 }
 

@@ -4,11 +4,13 @@
 
 namespace tl::cuda {
 
-void refuse_cast(float value, DType to) { throw Error(fmt::format("[cast] {} does not fit {}", value, name(to))); }
+void refuse_cast(float value, DType to) {
+  throw Error(fmt::format("[cast] {} does not fit {}", value, name(to)));
+}
 
 void refuse_index(Op op, int64_t index, int axis, const Shape& shape) {
-  throw Error(fmt::format("[{}] index {} is out of range for axis {} of {}: expected 0 to {}", name(op), index, axis,
-                          to_string(shape), shape[axis] - 1));
+  throw Error(fmt::format("[{}] index {} is out of range for axis {} of {}: expected 0 to {}", name(op),
+                          index, axis, to_string(shape), shape[axis] - 1));
 }
 
 void refuse_id(int64_t id, const Shape& table) {

@@ -70,7 +70,9 @@ struct Indexed {
   }
 };
 
-Indexed indexed(const Tensor& x, int axis, int64_t stride) { return {x.shape()[axis], stride, Device::get().verdict()}; }
+Indexed indexed(const Tensor& x, int axis, int64_t stride) {
+  return {x.shape()[axis], stride, Device::get().verdict()};
+}
 
 /// Throws the Error for an index outside its axis, if there was one.
 void check_indices(Op op, const Tensor& index, const Tensor& x, int axis) {
@@ -103,16 +105,18 @@ void read_at(const KernelArgs& args, const Walk<3>& over, Op op) {
   check_indices(op, index, x, axis);
 }
 
-/// Of several sources for one element the last one stays, so a thread does all of a line along the axis, in order.
+/// Of several sources for one element the last one stays, so a thread does all of a line along the axis, in
+/// order.
 template <class T>
-__global__ void scatter_kernel(Walk<3> lines, int64_t n, int64_t index_step, int64_t source_step, T* out, Source index,
-                               const T* source, Indexed axis) {
+__global__ void scatter_kernel(Walk<3> lines, int64_t n, int64_t index_step, int64_t source_step, T* out,
+                               Source index, const T* source, Indexed axis) {
   TL_EACH(i, lines.elements) {
     const auto at = lines.offsets(i);
     for (int64_t k = 0; k < n; ++k) {
       const int64_t place = at[1] + k * index_step;
       int64_t offset = 0;
-      if (axis.find(index.at<int64_t>(place), place, offset)) out[at[0] + offset] = source[at[2] + k * source_step];
+      if (axis.find(index.at<int64_t>(place), place, offset))
+        out[at[0] + offset] = source[at[2] + k * source_step];
     }
   }
 }
@@ -190,14 +194,15 @@ void scatter(const KernelArgs& args) {
   const Tensor &x = args.in[0], &index = args.in[1], &source = args.in[2], &out = args.out;
   copy_elements(out, x);
   if (index.elements() == 0) return;
-  const Walk<3> lines(without(index.shape(), axis), {without(out.strides(), axis), without(index.strides(), axis),
-                                                     without(source.strides(), axis)});
+  const Walk<3> lines(
+      without(index.shape(), axis),
+      {without(out.strides(), axis), without(index.strides(), axis), without(source.strides(), axis)});
   as_width(out.dtype(), [&]<class T>(T) {
     const T* from = read<T>(source);
     const Source indices = source_of(index);
     scatter_kernel<T><<<blocks_for(lines.elements), kThreads, 0, stream()>>>(
-        lines, index.shape()[axis], index.strides()[axis], source.strides()[axis], write<T>(out), indices, from,
-        indexed(x, axis, out.strides()[axis]));
+        lines, index.shape()[axis], index.strides()[axis], source.strides()[axis], write<T>(out), indices,
+        from, indexed(x, axis, out.strides()[axis]));
     check_launch();
   });
   check_indices(Op::scatter, index, x, axis);

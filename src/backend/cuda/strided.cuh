@@ -23,8 +23,8 @@ inline unsigned blocks_for(int64_t n, int threads = kThreads) {
 }
 
 /// The items of a thread that strides over them with the whole grid.
-#define TL_EACH(i, n)                                                                       \
-  for (int64_t i = static_cast<int64_t>(blockIdx.x) * blockDim.x + threadIdx.x; i < (n);    \
+#define TL_EACH(i, n)                                                                    \
+  for (int64_t i = static_cast<int64_t>(blockIdx.x) * blockDim.x + threadIdx.x; i < (n); \
        i += static_cast<int64_t>(gridDim.x) * blockDim.x)
 
 /// Element `i` of plain memory of type `dtype`, converted to T (float, double or int64_t).
@@ -58,8 +58,8 @@ __device__ void store(void* data, DType dtype, int64_t i, T value) {
       static_cast<float*>(data)[i] = static_cast<float>(value);
       break;
     case DType::f16:
-      static_cast<__half*>(data)[i] =
-          std::is_same_v<T, double> ? __double2half(static_cast<double>(value)) : __float2half_rn(static_cast<float>(value));
+      static_cast<__half*>(data)[i] = std::is_same_v<T, double> ? __double2half(static_cast<double>(value))
+                                                                : __float2half_rn(static_cast<float>(value));
       break;
     case DType::bf16:
       static_cast<__nv_bfloat16*>(data)[i] = std::is_same_v<T, double>
@@ -135,8 +135,8 @@ inline Shape without(const Shape& shape, int axis) {
   return rest;
 }
 
-/// Every index of a shape in row-major order with the element offset it has in each of N tensors. Axes that lie
-/// after one another in all of them are one axis here.
+/// Every index of a shape in row-major order with the element offset it has in each of N tensors. Axes that
+/// lie after one another in all of them are one axis here.
 template <int N>
 struct Walk {
   int rank = 0;
@@ -166,7 +166,8 @@ struct Walk {
     Offsets result{};
     for (int a = rank - 1; a > 0; --a) {
       int64_t rest, index;
-      if (element < (int64_t{1} << 31) && shape[a] < (int64_t{1} << 31)) {  // 32-bit division is several times faster
+      if (element < (int64_t{1} << 31) &&
+          shape[a] < (int64_t{1} << 31)) {  // 32-bit division is several times faster
         const auto e = static_cast<uint32_t>(element), s = static_cast<uint32_t>(shape[a]);
         rest = e / s;
         index = e % s;

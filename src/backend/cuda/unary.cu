@@ -20,7 +20,8 @@ void unary(const KernelArgs& args) {
   if (over.elements == 0) return;
   const auto run = [&]<class T>(T) {
     const Source x = source_of(args.in[0]);
-    unary_kernel<op, T><<<blocks_for(over.elements), kThreads, 0, Device::get().stream()>>>(over, target_of(args.out), x);
+    unary_kernel<op, T>
+        <<<blocks_for(over.elements), kThreads, 0, Device::get().stream()>>>(over, target_of(args.out), x);
     check_launch();
   };
   if (is_float(args.out.dtype())) return run(float{});
@@ -43,7 +44,8 @@ void logical_not(const KernelArgs& args) {
   if (over.elements == 0) return;
   as_number(args.in[0].dtype(), [&]<class T>(T) {
     const Source x = source_of(args.in[0]);
-    logical_not_kernel<T><<<blocks_for(over.elements), kThreads, 0, Device::get().stream()>>>(over, target_of(args.out), x);
+    logical_not_kernel<T>
+        <<<blocks_for(over.elements), kThreads, 0, Device::get().stream()>>>(over, target_of(args.out), x);
     check_launch();
   });
 }
@@ -62,12 +64,14 @@ void select_elements(const KernelArgs& args) {
   if (over.elements == 0) return;
   as_number(args.out.dtype(), [&]<class T>(T) {
     const Source condition = source_of(args.in[0]), a = source_of(args.in[1]), b = source_of(args.in[2]);
-    select_kernel<T><<<blocks_for(over.elements), kThreads, 0, Device::get().stream()>>>(over, target_of(args.out), condition, a, b);
+    select_kernel<T><<<blocks_for(over.elements), kThreads, 0, Device::get().stream()>>>(
+        over, target_of(args.out), condition, a, b);
     check_launch();
   });
 }
 
-__global__ void whole_part_kernel(Walk<2> over, Target out, Source x, float limit, unsigned long long* refused) {
+__global__ void whole_part_kernel(Walk<2> over, Target out, Source x, float limit,
+                                  unsigned long long* refused) {
   TL_EACH(i, over.elements) {
     const auto at = over.offsets(i);
     const float whole = truncf(x.at<float>(at[1]));

@@ -8,7 +8,8 @@ bool built_with_cuda() { return false; }
 std::vector<CudaDevice> cuda_devices() { return {}; }
 
 const Backend& cuda_backend(int) {
-  throw Error("--device cuda: this build has no CUDA (configure it with -DTL_CUDA=ON where nvcc is installed)");
+  throw Error(
+      "--device cuda: this build has no CUDA (configure it with -DTL_CUDA=ON where nvcc is installed)");
 }
 
 }  // namespace tl

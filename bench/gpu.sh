@@ -1,0 +1,100 @@
+#!/usr/bin/env bash
+# bench/gpu.sh [FOLDER] [MODEL.gguf]: is the CUDA backend right, and how fast is it? Runs the conformance suite, also
+# under compute-sanitizer, compares logits with the cpu backend, and measures speed on models it makes. FOLDER holds
+# tl and conformance_test of a build with CUDA (default: build/bin), which may have been made elsewhere: beside the driver
+# only the libraries that `ldd` names are needed. Logs go to gpu-logs/ (or $OUT), the table comes last. Nine minutes at most.
+set -uo pipefail
+root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
+bin=${1:-$root/build/bin} given=${2:-}
+logs=${OUT:-gpu-logs}
+work=$(mktemp -d)
+trap 'rm -rf "$work"' EXIT
+mkdir -p "$logs"
+PATH=$PATH:/usr/local/cuda/bin
+table=()
+row() { table+=("$(printf '%-34s %s' "$1" "$2")"); }
+
+# run LOG SECONDS COMMAND…: at most so long, with its output in the log
+run() {
+  local log=$logs/$1 limit=$2
+  shift 2
+  timeout "$limit" "$@" >"$log" 2>&1
+}
+
+row "device" "$("$bin/tl" devices 2>/dev/null | sed -n 's/^cuda:0 *//p')"
+
+if run conformance.txt 60 "$bin/conformance_test" --backend cuda; then result=ok; else result=FAILED; fi
+row "conformance" "$result, $(grep -c '  OK ' "$logs/conformance.txt") tests"
+
+sanitize() {  # TOOL SECONDS COMMAND…
+  local tool=$1
+  if ! command -v compute-sanitizer >/dev/null; then row "compute-sanitizer $1" "not installed"; return; fi
+  if run "$tool.txt" "$2" compute-sanitizer --tool "$tool" --error-exitcode 9 "${@:3}"; then
+    row "compute-sanitizer $tool" "clean"
+  else
+    row "compute-sanitizer $tool" "$(tail -n 1 "$logs/$tool.txt")"
+  fi
+}
+
+"$bin/tl" synth "$work/small.gguf" --layers 2 --hidden 256 --ffn 512 --heads 8 --kv-heads 2 --vocab 1000 >/dev/null
+ops='*cuda_linear:*cuda_attention:*cuda_contract:*cuda_matmul:*cuda_sort:*cuda_embedding:*cuda_softmax:*cuda_rms_norm'
+sanitize memcheck 90 "$bin/conformance_test" --backend cuda "--gtest_filter=$ops"
+for tool in racecheck initcheck synccheck; do
+  sanitize "$tool" 40 "$bin/tl" generate "$work/small.gguf" --tokens 1,5,9 -n 4 --temp 0 --ignore-eos --device cuda
+done
+
+# greedy MODEL DEVICE PROMPT: the tokens that follow
+greedy() { "$bin/tl" generate "$1" -p "$3" -n 64 --temp 0 --device "$2" --json 2>>"$logs/greedy.err"; }
+if [ -n "$given" ]; then
+  same=0 total=0
+  while read -r prompt; do
+    total=$((total + 1))
+    a=$(greedy "$given" cpu "$prompt") b=$(greedy "$given" cuda "$prompt")
+    text() { python3 -c 'import json,sys; print(json.load(sys.stdin)["text"])' <<<"$1" 2>/dev/null; }
+    if [ "$(text "$a")" = "$(text "$b")" ]; then same=$((same + 1)); else
+      { echo "== $prompt"; echo "cpu:  $(text "$a")"; echo "cuda: $(text "$b")"; } >>"$logs/greedy.txt"
+    fi
+  done <<'PROMPTS'
+The capital of France is
+Once upon a time there was
+The three laws of motion say that
+In the year 1969
+def fibonacci(n):
+A good recipe for bread
+The best way to learn
+Water boils at
+My favourite book is
+The history of Rome begins
+Explain gravity to a child:
+To be or not to be
+SELECT name FROM
+The Pythagorean theorem
+Dear Sir or Madam
+Light travels
+The mitochondria
+In machine learning, a
+Two plus two
+The weather today
+PROMPTS
+  row "64 greedy tokens as on the cpu" "$same of $total prompts"
+  run diagnose.txt 60 "$bin/tl" diagnose "$given" -p "Once upon a time there was" --device cuda
+  row "KL from float64, nats" "$(sed -n 's/^KL from float64, nats *//p' "$logs/diagnose.txt")"
+  models=("$given")
+else
+  models=()
+fi
+for type in q4_0 q8_0 f16; do
+  "$bin/tl" synth "$work/$type.gguf" --type $type >/dev/null && models+=("$work/$type.gguf")
+done
+for model in "${models[@]}"; do
+  name=$(basename "$model" .gguf)
+  run "bench-$name.txt" 60 "$bin/tl" bench "$model" --device cuda --cache-type f16 -p 512 -n 128 -d 0 1024 -r 3 --json
+  while read -r test speed; do row "$name $test" "$speed tokens/s"; done < <(python3 - "$logs/bench-$name.txt" <<'SHOW'
+import json, sys
+text = open(sys.argv[1]).read()
+for t in json.loads(text[text.index("{"):])["tests"]:
+    print(t["test"].replace(" ", ""), f'{t["tokens_per_second"]:.0f}')
+SHOW
+  )
+done
+printf '%s\n' "${table[@]}" | tee "$logs/table.txt"
