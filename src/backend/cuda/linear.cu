@@ -104,7 +104,8 @@ Q8Linear q8_linear_for(DType format) {
     return q8_linear<DType::name>;
     X(q4_0)
     X(q4_1)
-    X(q5_0) X(q5_1) X(q8_0) X(q2_k) X(q3_k) X(q4_k) X(q5_k) X(q6_k)
+    X(q5_0)
+    X(q5_1) X(q8_0) X(q2_k) X(q3_k) X(q4_k) X(q5_k) X(q6_k)
 #undef X
         default : return nullptr;
   }
