@@ -98,17 +98,15 @@ void q8_linear(const Product& p, const Blocks& w, const Q8Rows& x) {
 using Q8Linear = void (*)(const Product&, const Blocks&, const Q8Rows&);
 
 Q8Linear q8_linear_for(DType format) {
-  switch (format) {
-#define X(name)     \
-  case DType::name: \
-    return q8_linear<DType::name>;
-    X(q4_0)
-    X(q4_1)
-    X(q5_0)
-    X(q5_1) X(q8_0) X(q2_k) X(q3_k) X(q4_k) X(q5_k) X(q6_k)
-#undef X
-        default : return nullptr;
-  }
+  static const std::map<DType, Q8Linear> table = {
+      {DType::q4_0, q8_linear<DType::q4_0>}, {DType::q4_1, q8_linear<DType::q4_1>},
+      {DType::q5_0, q8_linear<DType::q5_0>}, {DType::q5_1, q8_linear<DType::q5_1>},
+      {DType::q8_0, q8_linear<DType::q8_0>}, {DType::q2_k, q8_linear<DType::q2_k>},
+      {DType::q3_k, q8_linear<DType::q3_k>}, {DType::q4_k, q8_linear<DType::q4_k>},
+      {DType::q5_k, q8_linear<DType::q5_k>}, {DType::q6_k, q8_linear<DType::q6_k>},
+  };
+  const auto found = table.find(format);
+  return found == table.end() ? nullptr : found->second;
 }
 
 /// A matrix whose rows lie in one piece each: a transposed view is copied.
