@@ -14,12 +14,13 @@ namespace {
 
 constexpr int kTile = 64, kGroup = 8;  ///< keys of a tile; lanes that share a key
 constexpr int kWarps = 4;
+constexpr int64_t kTileRoom = 8;       ///< tiles are launched in multiples of this
 constexpr int64_t kFewQueries = 4096;  ///< warps below which tiles are spread over the GPU
 
 /// A tensor with its axes renamed to (position, head, head_dim).
 struct Ordered {
   const void* data;
-  DType dtype;
+  Wide<DType> dtype;
   int64_t n, heads, dim;
   int64_t position_stride, head_stride, dim_stride;
 
@@ -42,18 +43,19 @@ Ordered ordered(const Tensor& t, const std::vector<int>& order, const void* data
 
 struct Attention {
   Ordered q, k, v, out;
-  float* result;
-  const uint8_t* mask;
-  int64_t mask_query_stride, mask_key_stride;
-  int64_t group;
-  float scale;
-  bool causal;
-  int64_t pos;
-  unsigned long long* refused;
+  float* result = nullptr;
+  const uint8_t* mask = nullptr;
+  int64_t mask_query_stride = 0, mask_key_stride = 0;
+  int64_t group = 1;
+  double scale = 1;
+  Wide<bool> causal = false;
+  Number keys = nullptr, pos = nullptr;  ///< how many keys there are, and the position of the first query
+  unsigned long long* refused = nullptr;
 
-  __host__ __device__ int64_t tiles() const { return (k.n + kTile - 1) / kTile; }
   /// Query i sees keys [0, seen(i)), apart from the mask.
-  __device__ int64_t seen(int64_t i) const { return causal ? min(max(i + pos + 1, int64_t{0}), k.n) : k.n; }
+  __device__ int64_t seen(int64_t i) const {
+    return causal ? min(max(i + *pos + 1, int64_t{0}), *keys) : *keys;
+  }
   __device__ bool sees(int64_t i, int64_t j) const {
     return j < seen(i) && (mask == nullptr || mask[i * mask_query_stride + j * mask_key_stride] != 0);
   }
@@ -77,7 +79,7 @@ __device__ Running one_tile(const Attention& a, int64_t i, int64_t head, int64_t
     if (visible)
       for (int64_t d = in_group; d < a.k.dim; d += kGroup) dot = fmaf(query[d], a.k.at(j, kv, d), dot);
     for (int distance = kGroup / 2; distance > 0; distance /= 2) dot += __shfl_xor_sync(~0u, dot, distance);
-    const float score = visible ? a.scale * dot : -INFINITY;
+    const float score = visible ? static_cast<float>(a.scale) * dot : -INFINITY;
     // Key 4 * step + g belongs to lane (4 * step + g) % 32.
     const float mine = __shfl_sync(~0u, score, lane % 4 * kGroup);
     if (lane / 4 == step % 8) scores[step / 8] = mine;
@@ -153,10 +155,10 @@ __global__ void whole_kernel(Attention a) {
 }
 
 /// A warp a (query, head, tile): its state and values to `parts`.
-__global__ void tile_kernel(Attention a, float* parts) {
+__global__ void tile_kernel(Attention a, int64_t tiles, float* parts) {
   const int64_t rows = a.q.n * a.q.heads;
   const int64_t unit = static_cast<int64_t>(blockIdx.x) * (blockDim.x / 32) + threadIdx.x / 32;
-  if (unit >= rows * a.tiles()) return;
+  if (unit >= rows * tiles) return;
   const int64_t row = unit % rows, tile = unit / rows, i = row / a.q.heads, head = row % a.q.heads;
   float* part = parts + unit * (a.v.dim + 2);
   Running state;
@@ -172,7 +174,7 @@ __global__ void merge_kernel(Attention a, const float* parts) {
   const int lane = static_cast<int>(threadIdx.x % 32);
   float* values = shared_memory + threadIdx.x / 32 * a.v.dim;
   Running all;
-  for (int64_t tile = 0; tile < a.tiles(); ++tile) {
+  for (int64_t tile = 0; tile * kTile < *a.keys; ++tile) {
     const float* part = parts + (tile * rows + row) * (a.v.dim + 2);
     const Running state{part[0], part[1]};
     if (state.sum == 0) continue;
@@ -192,12 +194,12 @@ int warps_for(int64_t floats) {
   return static_cast<int>(std::min<int64_t>(kWarps, fit));
 }
 
-template <class Launch>
-void launch(int64_t warps, int64_t floats, Launch start) {
+/// Launches `warps` warps that need `floats` of shared memory each.
+template <class... Params, class... Args>
+void launch_warps(void (*kernel)(Params...), int64_t warps, int64_t floats, Args&&... args) {
   const int per_block = warps_for(floats);
-  start(blocks_for(warps, per_block), 32 * per_block,
-        static_cast<size_t>(per_block * floats) * sizeof(float));
-  check_launch();
+  launch(kernel, blocks_for(warps, per_block), static_cast<unsigned>(32 * per_block),
+         static_cast<size_t>(per_block * floats) * sizeof(float), std::forward<Args>(args)...);
 }
 
 }  // namespace
@@ -205,38 +207,37 @@ void launch(int64_t warps, int64_t floats, Launch start) {
 void attention(const KernelArgs& args) {
   const auto& attrs = args.attr<AttentionAttrs>();
   const bool masked = args.in.size() > 3;
-  const void *q = read_bytes(args.in[0]), *k = read_bytes(args.in[1]), *v = read_bytes(args.in[2]);
-  Attention a{ordered(args.in[0], attrs.q_order, q),
-              ordered(args.in[1], attrs.k_order, k),
-              ordered(args.in[2], attrs.v_order, v),
-              ordered(args.out, attrs.out_order, nullptr),
-              nullptr,
-              masked ? read<uint8_t>(args.in[3]) : nullptr,
-              masked ? args.in[3].strides()[0] : 0,
-              masked ? args.in[3].strides()[1] : 0,
-              attrs.group,
-              static_cast<float>(args.params.floats[0]),
-              attrs.causal,
-              attrs.causal ? args.params.ints[0] : 0,
-              nullptr};
-  a.result = write<float>(args.out);
   if (args.out.elements() == 0) return;
-  if (a.k.n == 0 || (a.causal && a.pos < 0)) refuse_blind_query(0);
+  const void *q = read_bytes(args.in[0]), *k = read_bytes(args.in[1]), *v = read_bytes(args.in[2]);
+  Attention a{ordered(args.in[0], attrs.q_order, q), ordered(args.in[1], attrs.k_order, k),
+              ordered(args.in[2], attrs.v_order, v), ordered(args.out, attrs.out_order, nullptr)};
+  const int64_t keys = a.k.n, pos = attrs.causal ? args.params.ints[0] : 0;
+  if (keys == 0 || pos < 0) refuse_blind_query(0);
+  a.k.n = a.v.n = 0;  // known to the kernels as a number of this step
+  if (masked) {
+    a.mask = read<uint8_t>(args.in[3]);
+    a.mask_query_stride = args.in[3].strides()[0];
+    a.mask_key_stride = args.in[3].strides()[1];
+  }
+  a.result = write<float>(args.out);
+  a.group = attrs.group;
+  a.scale = args.params.floats[0];
+  a.causal = attrs.causal;
   if (masked) a.refused = Device::get().verdict();
-  const int64_t rows = a.q.n * a.q.heads, tiles = a.tiles(), floats = a.k.dim + 2 * a.v.dim;
-  const auto stream = Device::get().stream();
+  const auto of_this_step = [&] {
+    a.keys = Device::get().launches().number(keys);
+    a.pos = Device::get().launches().number(pos);
+    return a;
+  };
+  const int64_t rows = a.q.n * a.q.heads, tiles = (keys + kTile - 1) / kTile, floats = a.k.dim + 2 * a.v.dim;
   if (rows >= kFewQueries || tiles == 1) {
-    launch(rows, floats, [&](unsigned blocks, int threads, size_t shared) {
-      whole_kernel<<<blocks, threads, shared, stream>>>(a);
-    });
+    launch_warps(whole_kernel, rows, floats, of_this_step());
   } else {
-    const Scratch parts(static_cast<size_t>(rows * tiles * (a.v.dim + 2)) * sizeof(float));
-    launch(rows * tiles, floats, [&](unsigned blocks, int threads, size_t shared) {
-      tile_kernel<<<blocks, threads, shared, stream>>>(a, parts.as<float>());
-    });
-    launch(rows, a.v.dim, [&](unsigned blocks, int threads, size_t shared) {
-      merge_kernel<<<blocks, threads, shared, stream>>>(a, parts.as<float>());
-    });
+    // The same launch while the context grows: tiles that are not there yet end at once.
+    const int64_t room = (tiles + kTileRoom - 1) / kTileRoom * kTileRoom;
+    const Scratch parts(static_cast<size_t>(rows * room * (a.v.dim + 2)) * sizeof(float));
+    launch_warps(tile_kernel, rows * room, floats, of_this_step(), room, parts.as<float>());
+    launch_warps(merge_kernel, rows, a.v.dim, of_this_step(), parts.as<float>());
   }
   if (!masked) return;
   const unsigned long long refused = Device::get().read_verdict();

@@ -50,14 +50,11 @@ void run_binary(const KernelArgs& args) {
   const Source a = source_of(args.in[0]), b = source_of(args.in[1]);
   const unsigned blocks = blocks_for(over.elements);
   if constexpr (kRefuses<op> && std::is_same_v<T, int64_t>) {
-    checked_kernel<op><<<blocks, kThreads, 0, Device::get().stream()>>>(over, target_of(args.out), a, b,
-                                                                        Device::get().verdict());
-    check_launch();
+    launch(checked_kernel<op>, blocks, kThreads, 0, over, target_of(args.out), a, b, Device::get().verdict());
     if (Device::get().read_verdict() == Device::kNothing) return;
     (void)Functor<op>::apply(int64_t{1}, int64_t{op == Op::pow ? -1 : 0});  // says what is wrong
   } else {
-    binary_kernel<op, T><<<blocks, kThreads, 0, Device::get().stream()>>>(over, target_of(args.out), a, b);
-    check_launch();
+    launch(binary_kernel<op, T>, blocks, kThreads, 0, over, target_of(args.out), a, b);
   }
 }
 

@@ -66,10 +66,8 @@ Planes::Planes(const Tensor& w)
     blocks_.stride[f] = field.bytes;
     const int64_t pieces = dense ? 1 : w.shape()[0], blocks = n / std::max<int64_t>(1, pieces);
     for (int64_t r = 0; r < pieces && n > 0; ++r)
-      separate_kernel<<<blocks_for(blocks * field.bytes), kThreads, 0, Device::get().stream()>>>(
-          blocks, static_cast<int>(type.block_bytes), field, from + r * row_bytes,
-          to + r * blocks * field.bytes);
-    check_launch();
+      launch(separate_kernel, blocks_for(blocks * field.bytes), kThreads, 0, blocks,
+             static_cast<int>(type.block_bytes), field, from + r * row_bytes, to + r * blocks * field.bytes);
     to += (n * field.bytes + 15) / 16 * 16;
   }
 }
@@ -90,9 +88,8 @@ Q8Memory::Q8Memory(int64_t m, int64_t k)
 
 void Q8Memory::round(const float* x) const {
   const int64_t blocks = m_ * k_ / 32;
-  round_kernel<<<blocks_for(blocks * 32), kThreads, 0, Device::get().stream()>>>(
-      blocks, x, quants_.as<int8_t>(), scales_.as<float>(), sums_.as<int>());
-  check_launch();
+  launch(round_kernel, blocks_for(blocks * 32), kThreads, 0, blocks, x, quants_.as<int8_t>(),
+         scales_.as<float>(), sums_.as<int>());
 }
 
 }  // namespace tl::cuda

@@ -150,7 +150,7 @@ bool run_as_matrix_product(const Equation& e) {
 // ---- Any equation
 
 struct Sources {
-  int n;
+  int64_t n;
   Source of[kMaxOperands];
 };
 
@@ -239,20 +239,18 @@ void run_any(const Equation& e) {
   const Shape& shape = e.args.out.shape();
   const Walk<2> over(shape, {e.args.out.strides(), row_major_strides(shape)});
   const int64_t reduced = e.reduced();
-  Sources sources{static_cast<int>(e.args.in.size()), {}};
+  Sources sources{static_cast<int64_t>(e.args.in.size()), {}};
   for (size_t k = 0; k < e.args.in.size(); ++k) sources.of[k] = source_of(e.args.in[k]);
   const Uploaded<int64_t> words(spell(e));
   const Target out = target_of(e.args.out);
-  const auto stream = Device::get().stream();
   if (!e.reduces()) {
-    product_kernel<T><<<blocks_for(over.elements), kThreads, 0, stream>>>(over, e.attrs.n_labels,
-                                                                          words.data(), sources, out);
-    return check_launch();
+    launch(product_kernel<T>, blocks_for(over.elements), kThreads, 0, over, e.attrs.n_labels, words.data(),
+           sources, out);
+    return;
   }
   const auto fold = [&]<Op op>(std::integral_constant<Op, op>, T first, float divisor = 1.0f) {
-    contract_kernel<op, T><<<blocks_for(over.elements * 32), kThreads, 0, stream>>>(
-        over, e.attrs.n_labels, e.attrs.n_result_labels, words.data(), sources, reduced, first, divisor, out);
-    check_launch();
+    launch(contract_kernel<op, T>, blocks_for(over.elements * 32), kThreads, 0, over, e.attrs.n_labels,
+           e.attrs.n_result_labels, words.data(), sources, reduced, first, divisor, out);
   };
   using Limits = std::numeric_limits<T>;
   switch (e.attrs.reduction) {

@@ -42,14 +42,14 @@ void fill_random(const KernelArgs& args) {
   TL_CHECK(args.out.is_contiguous(), "random numbers fill a contiguous result");
   const int64_t n = args.out.elements();
   if (n == 0) return;
-  random_kernel<stream><<<blocks_for(n), kThreads, 0, Device::get().stream()>>>(
-      n, static_cast<uint64_t>(args.params.ints[0]), write<float>(args.out));
-  check_launch();
+  launch(random_kernel<stream>, blocks_for(n), kThreads, 0, n, static_cast<uint64_t>(args.params.ints[0]),
+         write<float>(args.out));
 }
 
 struct Rope {
-  int64_t rows, heads, positions, head_dim, first, half;
-  bool neox;
+  int64_t rows, heads, positions, head_dim, half;
+  Number first;
+  Wide<bool> neox;
   double base, scale;
 };
 
@@ -68,7 +68,7 @@ __global__ void rope_kernel(Rope r, float* out, const float* x, const float* fac
     double frequency = r.scale * pow(r.base, -static_cast<double>(d) / static_cast<double>(r.half));
     if (factors != nullptr) frequency /= static_cast<double>(factors[d * factor_step]);
     double sine, cosine;
-    sincos(static_cast<double>(r.first + row / r.heads % r.positions) * frequency, &sine, &cosine);
+    sincos(static_cast<double>(*r.first + row / r.heads % r.positions) * frequency, &sine, &cosine);
     const auto s = static_cast<float>(sine), c = static_cast<float>(cosine);
     const int64_t left = r.neox ? d : 2 * d, right = r.neox ? d + r.half : 2 * d + 1;
     const float a = from[left], b = from[right];
@@ -82,18 +82,15 @@ __global__ void rope_kernel(Rope r, float* out, const float* x, const float* fac
 void iota(const KernelArgs& args) {
   const int64_t n = args.out.elements();
   if (n == 0) return;
-  iota_kernel<<<blocks_for(n), kThreads, 0, Device::get().stream()>>>(n, args.out.strides()[0],
-                                                                      write<int64_t>(args.out));
-  check_launch();
+  launch(iota_kernel, blocks_for(n), kThreads, 0, n, args.out.strides()[0], write<int64_t>(args.out));
 }
 
 void affine_mask(const KernelArgs& args) {
   const Shape& shape = args.out.shape();
   const Walk<2> over(shape, {args.out.strides(), Shape(args.attr<AffineMaskAttrs>().coefficients)});
   if (over.elements == 0) return;
-  affine_mask_kernel<<<blocks_for(over.elements), kThreads, 0, Device::get().stream()>>>(
-      over, args.params.ints[static_cast<size_t>(shape.rank())], write<uint8_t>(args.out));
-  check_launch();
+  launch(affine_mask_kernel, blocks_for(over.elements), kThreads, 0, over,
+         args.params.ints[static_cast<size_t>(shape.rank())], write<uint8_t>(args.out));
 }
 
 void random_uniform(const KernelArgs& args) { fill_random<RandomStream::uniform>(args); }
@@ -104,20 +101,20 @@ void rope(const KernelArgs& args) {
   if (x.elements() == 0) return;
   const int position_axis = x.rank() == 2 ? 0 : x.rank() - 3;
   const int64_t head_dim = x.shape().back();
+  const float* from = read<float>(x);
+  const float* factors = args.in.size() == 2 ? read<float>(args.in[1]) : nullptr;
+  float* to = write<float>(args.out);
   const Rope r{x.elements() / head_dim,
                x.rank() == 2 ? 1 : x.shape()[x.rank() - 2],
                x.shape()[position_axis],
                head_dim,
-               args.params.ints[0],
                args.params.ints[1] / 2,
+               Device::get().launches().number(args.params.ints[0]),
                args.attr<RopeAttrs>().style == RopeStyle::neox,
                args.params.floats[0],
                args.params.floats[1]};
-  const float* from = read<float>(x);
-  const float* factors = args.in.size() == 2 ? read<float>(args.in[1]) : nullptr;
-  rope_kernel<<<blocks_for(r.rows * (head_dim - r.half)), kThreads, 0, Device::get().stream()>>>(
-      r, write<float>(args.out), from, factors, factors != nullptr ? args.in[1].strides()[0] : 0);
-  check_launch();
+  launch(rope_kernel, blocks_for(r.rows * (head_dim - r.half)), kThreads, 0, r, to, from, factors,
+         factors != nullptr ? args.in[1].strides()[0] : 0);
 }
 
 }  // namespace tl::cuda

@@ -11,6 +11,13 @@ namespace {
 
 Device* opened = nullptr;
 
+/// Forgets what was computed from memory that changes now.
+void forget(const void* memory, size_t bytes) {
+  Remembered& last = remembered();
+  const auto *a = static_cast<const std::byte*>(memory), *b = static_cast<const std::byte*>(last.from);
+  if (last.result && a < b + last.bytes && b < a + bytes) last = {};
+}
+
 /// Sizes that memory is kept in: at most an eighth more than asked for.
 size_t size_class(size_t bytes) {
   if (bytes <= 512) return 512;
@@ -174,21 +181,34 @@ Device::Device(int number) : number_(number) {
   check(cudaSetDevice(number), "choosing the device");
   check(cudaGetDeviceProperties(&properties_, number), "asking for its properties");
   check(cudaStreamCreateWithFlags(&stream_, cudaStreamNonBlocking), "making a stream");
+  launches_ = std::make_unique<Launches>(stream_);
   check(cudaMalloc(&verdict_, sizeof *verdict_), "memory");
 }
 
+Remembered& remembered() {
+  static auto* last = new Remembered;  // outlives whatever ends with the process
+  return *last;
+}
+
 void Device::upload(void* to, const void* from, size_t bytes) {
+  forget(to, bytes);
+  launches_->start();
   check(cudaMemcpyAsync(to, from, bytes, cudaMemcpyHostToDevice, stream_), "copying to the device");
 }
 
 void Device::download(void* to, const void* from, size_t bytes) {
+  launches_->start();
   check(cudaMemcpyAsync(to, from, bytes, cudaMemcpyDeviceToHost, stream_), "copying from the device");
   wait();
 }
 
-void Device::wait() { check(cudaStreamSynchronize(stream_), "computing"); }
+void Device::wait() {
+  launches_->start();
+  check(cudaStreamSynchronize(stream_), "computing");
+}
 
 unsigned long long* Device::verdict() {
+  launches_->start();
   check(cudaMemsetAsync(verdict_, 0xff, sizeof *verdict_, stream_), "setting memory");
   return verdict_;
 }
@@ -218,7 +238,9 @@ const std::byte* read_bytes(const Tensor& t) {
 std::byte* write_bytes(const Tensor& t) {
   Storage& storage = *t.storage();
   TL_CHECK(!storage.constant, "a kernel writes to constant memory");
-  return mirror_of(storage).whole(storage) + t.byte_offset();
+  std::byte* memory = mirror_of(storage).whole(storage);
+  forget(memory, storage.bytes);
+  return memory + t.byte_offset();
 }
 
 std::shared_ptr<Derived>* derived(const Tensor& t) {

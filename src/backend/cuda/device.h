@@ -1,7 +1,8 @@
 // The GPU in use: its stream and memory, and how tensors get there and back.
 //
-// Everything runs on one stream, in the order it was asked for. Memory that is freed can therefore be handed
-// out again at once. A tensor's bytes on the host come back when somebody asks for them (Tensor::bytes()).
+// Everything runs on one stream, in the order it was asked for; kernels start when somebody waits for what
+// they compute, or when data is copied. Memory that is freed can therefore be handed out again at once. A
+// tensor's bytes on the host come back when somebody asks for them (Tensor::bytes()).
 #pragma once
 
 #include <cuda_runtime.h>
@@ -14,6 +15,7 @@
 #include <string>
 #include <vector>
 
+#include "backend/cuda/launch.h"
 #include "tensor/tensor.h"
 
 namespace tl::cuda {
@@ -46,6 +48,7 @@ class Device {
   static Device& get();
 
   cudaStream_t stream() const { return stream_; }
+  Launches& launches() { return *launches_; }
   const cudaDeviceProp& properties() const { return properties_; }
   MemoryPool& memory() { return memory_; }
   MemoryPool& pinned() { return pinned_; }
@@ -66,10 +69,21 @@ class Device {
   explicit Device(int number);
   int number_;
   cudaStream_t stream_ = nullptr;
+  std::unique_ptr<Launches> launches_;
   cudaDeviceProp properties_{};
   MemoryPool memory_{MemoryPool::Kind::device}, pinned_{MemoryPool::Kind::pinned};
   unsigned long long* verdict_ = nullptr;
 };
+
+/// Something computed from memory, kept until that is written to.
+struct Remembered {
+  const void* from = nullptr;
+  size_t bytes = 0;
+  std::vector<int64_t> how = {};
+  std::shared_ptr<void> result = {};
+};
+/// The last of it.
+Remembered& remembered();
 
 /// Device memory for the length of a scope.
 class Scratch {

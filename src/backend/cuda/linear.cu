@@ -8,6 +8,7 @@
 #include "backend/cuda/q8.cuh"
 #include "backend/cuda/refusals.h"
 #include "backend/cuda/strided.cuh"
+#include "backend/cuda/tensor_product.cuh"
 
 namespace tl::cuda {
 
@@ -15,8 +16,6 @@ namespace {
 
 constexpr int kColumns = 8;
 constexpr int kWarps = kThreads / 32;
-
-cudaStream_t stream() { return Device::get().stream(); }
 
 struct Product {
   int64_t m, n, k;
@@ -50,10 +49,9 @@ void float_linear(const Product& p, const Blocks& w, int64_t stride, const float
   const unsigned blocks = blocks_for(p.n, kWarps);
   for (int64_t first = 0; first < p.m; first += kColumns) {
     if (p.m == 1)
-      float_kernel<1><<<blocks, kThreads, 0, stream()>>>(p, w, stride, x, first);
+      launch(float_kernel<1>, blocks, kThreads, 0, p, w, stride, x, first);
     else
-      float_kernel<kColumns><<<blocks, kThreads, 0, stream()>>>(p, w, stride, x, first);
-    check_launch();
+      launch(float_kernel<kColumns>, blocks, kThreads, 0, p, w, stride, x, first);
   }
 }
 
@@ -88,10 +86,9 @@ void q8_linear(const Product& p, const Blocks& w, const Q8Rows& x) {
   const unsigned blocks = blocks_for(p.n, kWarps);
   for (int64_t first = 0; first < p.m; first += kColumns) {
     if (p.m == 1)
-      q8_kernel<format, 1><<<blocks, kThreads, 0, stream()>>>(p, w, x, first);
+      launch(q8_kernel<format, 1>, blocks, kThreads, 0, p, w, x, first);
     else
-      q8_kernel<format, kColumns><<<blocks, kThreads, 0, stream()>>>(p, w, x, first);
-    check_launch();
+      launch(q8_kernel<format, kColumns>, blocks, kThreads, 0, p, w, x, first);
   }
 }
 
@@ -107,6 +104,18 @@ Q8Linear q8_linear_for(DType format) {
   };
   const auto found = table.find(format);
   return found == table.end() ? nullptr : found->second;
+}
+
+/// Rows of x rounded to 8 bits: products of the same rows (queries, keys and values) share them.
+std::shared_ptr<const Q8Memory> rounded(const float* x, int64_t m, int64_t k) {
+  Remembered& last = remembered();
+  const std::vector<int64_t> how = {m, k};
+  if (last.from != x || last.how != how) {
+    const auto rows = std::make_shared<Q8Memory>(m, k);
+    rows->round(x);
+    last = {x, static_cast<size_t>(m * k) * sizeof(float), how, rows};
+  }
+  return std::static_pointer_cast<const Q8Memory>(last.result);
 }
 
 /// A matrix whose rows lie in one piece each: a transposed view is copied.
@@ -147,9 +156,10 @@ void linear(const KernelArgs& args) {
   const Q8Linear q8 = q8_linear_for(w.dtype());
   if (q8 == nullptr || k == 0 || args.activations == Activations::float32)
     return float_linear(p, blocks_of(w), w.strides()[0], from);
-  const Q8Memory rounded(p.m, k);
-  rounded.round(from);
-  q8(p, planes_of(w)->blocks(), rounded.rows());
+  const std::shared_ptr<const Planes> planes = planes_of(w);
+  if (p.m >= kTensorRows && has_tensor_product())
+    return tensor_product(from, planes->blocks(), bias, p.out, p.m, n, k);
+  q8(p, planes->blocks(), rounded(from, p.m, k)->rows());
 }
 
 void embedding(const KernelArgs& args) {
@@ -159,11 +169,15 @@ void embedding(const KernelArgs& args) {
   const bool known = is_on_host(ids);
   if (known) check_ids(ids, table.shape());
   const std::shared_ptr<const Planes> planes = planes_of(table);
-  const Source from = source_of(ids);
-  embedding_kernel<<<blocks_for(args.out.elements()), kThreads, 0, stream()>>>(
-      ids.elements(), table.shape()[1], table.shape()[0], table.shape()[1], planes->blocks(), from,
-      write<float>(args.out), known ? nullptr : Device::get().verdict());
-  check_launch();
+  float* out = write<float>(args.out);
+  unsigned long long* verdict = known ? nullptr : Device::get().verdict();
+  Source from{nullptr, ids.dtype()};
+  if (known && ids.elements() == 1)
+    from = {Device::get().launches().number(load_int(ids, 0)), DType::i64};
+  else
+    from.data = read_bytes(ids);
+  launch(embedding_kernel, blocks_for(args.out.elements()), kThreads, 0, ids.elements(), table.shape()[1],
+         table.shape()[0], table.shape()[1], planes->blocks(), from, out, verdict);
   if (!known && Device::get().read_verdict() != Device::kNothing) check_ids(ids, table.shape());
 }
 

@@ -84,9 +84,8 @@ void integer_matmul(const Tensor& a, const Tensor& b, const Tensor& out) {
   in_b[last - 1] = 0;
   const Walk<3> over(out.shape(), {out.strides(), in_a, in_b});
   const Source left = source_of(a), right = source_of(b);
-  integer_kernel<<<blocks_for(over.elements), kThreads, 0, Device::get().stream()>>>(
-      over, a.shape()[a_last], a.strides()[a_last], b.strides()[b_last - 1], target_of(out), left, right);
-  check_launch();
+  launch(integer_kernel, blocks_for(over.elements), kThreads, 0, over, a.shape()[a_last], a.strides()[a_last],
+         b.strides()[b_last - 1], target_of(out), left, right);
 }
 
 }  // namespace
@@ -103,11 +102,10 @@ void MatrixProduct::run() const {
   for (int64_t first = 0; first < batches; first += kMostBatches) {
     const dim3 grid(tiles(columns), tiles(rows),
                     static_cast<unsigned>(std::min(kMostBatches, batches - first)));
-    matrix_product_kernel<<<grid, kThreads, 0, Device::get().stream()>>>(
-        Side{left, lb.data() + first, lr.data(), li.data(), rows},
-        Side{right, rb.data() + first, rc.data(), ri.data(), columns},
-        Result{out, ob.data() + first, orow.data(), oc.data(), divisor}, length(left_inner));
-    check_launch();
+    launch(matrix_product_kernel, grid, kThreads, 0,
+           Side{left, lb.data() + first, lr.data(), li.data(), rows},
+           Side{right, rb.data() + first, rc.data(), ri.data(), columns},
+           Result{out, ob.data() + first, orow.data(), oc.data(), divisor}, length(left_inner));
   }
 }
 

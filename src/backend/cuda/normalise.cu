@@ -122,9 +122,8 @@ void softmax(const KernelArgs& args) {
   const Lines lines = lines_of(args, masked ? broadcast_strides(args.in[1], x.shape()) : x.strides());
   const float* from = read<float>(x);
   const uint8_t* mask = masked ? read<uint8_t>(args.in[1]) : nullptr;
-  softmax_kernel<false><<<blocks_for(lines.starts.elements, 1), kThreads, 0, Device::get().stream()>>>(
-      lines, write<float>(args.out), from, mask, masked ? Device::get().verdict() : nullptr);
-  check_launch();
+  launch(softmax_kernel<false>, blocks_for(lines.starts.elements, 1), kThreads, 0, lines,
+         write<float>(args.out), from, mask, masked ? Device::get().verdict() : nullptr);
   if (masked && Device::get().read_verdict() != Device::kNothing)
     refuse_empty_line(args.attr<AxisAttrs>().axis, x.shape());
 }
@@ -133,9 +132,8 @@ void log_softmax(const KernelArgs& args) {
   if (args.in[0].elements() == 0) return;
   const Lines lines = lines_of(args, args.in[0].strides());
   const float* from = read<float>(args.in[0]);
-  softmax_kernel<true><<<blocks_for(lines.starts.elements, 1), kThreads, 0, Device::get().stream()>>>(
-      lines, write<float>(args.out), from, nullptr, nullptr);
-  check_launch();
+  launch(softmax_kernel<true>, blocks_for(lines.starts.elements, 1), kThreads, 0, lines,
+         write<float>(args.out), from, nullptr, nullptr);
 }
 
 void rms_norm(const KernelArgs& args) {
@@ -143,9 +141,8 @@ void rms_norm(const KernelArgs& args) {
   if (x.elements() == 0) return;
   const int64_t n = x.shape().back();
   const float *from = read<float>(x), *w = vector_input(args, 1);
-  rms_norm_kernel<<<static_cast<unsigned>(x.elements() / n), kThreads, 0, Device::get().stream()>>>(
-      n, write<float>(args.out), from, w, args.params.floats[0]);
-  check_launch();
+  launch(rms_norm_kernel, static_cast<unsigned>(x.elements() / n), kThreads, 0, n, write<float>(args.out),
+         from, w, args.params.floats[0]);
 }
 
 void layer_norm(const KernelArgs& args) {
@@ -153,9 +150,8 @@ void layer_norm(const KernelArgs& args) {
   if (x.elements() == 0) return;
   const int64_t n = x.shape().back();
   const float *from = read<float>(x), *gamma = vector_input(args, 1), *beta = vector_input(args, 2);
-  layer_norm_kernel<<<static_cast<unsigned>(x.elements() / n), kThreads, 0, Device::get().stream()>>>(
-      n, write<float>(args.out), from, gamma, beta, args.params.floats[0]);
-  check_launch();
+  launch(layer_norm_kernel, static_cast<unsigned>(x.elements() / n), kThreads, 0, n, write<float>(args.out),
+         from, gamma, beta, args.params.floats[0]);
 }
 
 }  // namespace tl::cuda

@@ -64,9 +64,8 @@ void arg_first(const KernelArgs& args) {
   if (lines.starts.elements == 0) return;
   as_number(x.dtype(), [&]<class T>(T) {
     const Source from = source_of(x);
-    arg_kernel<largest, T><<<blocks_for(lines.starts.elements, 1), kThreads, 0, Device::get().stream()>>>(
-        lines, target_of(args.out), from);
-    check_launch();
+    launch(arg_kernel<largest, T>, blocks_for(lines.starts.elements, 1), kThreads, 0, lines,
+           target_of(args.out), from);
   });
 }
 
@@ -154,9 +153,8 @@ void sort_lines(const KernelArgs& args) {
   const Scratch places(static_cast<size_t>(padded) * blocks * sizeof(int64_t));
   as_number(args.in[0].dtype(), [&]<class T>(T) {
     const Source from = source_of(args.in[0]);
-    sort_kernel<T, values><<<blocks, kThreads, 0, Device::get().stream()>>>(
-        lines, target_of(args.out), from, padded, args.attr<SortAttrs>().descending, places.as<int64_t>());
-    check_launch();
+    launch(sort_kernel<T, values>, blocks, kThreads, 0, lines, target_of(args.out), from, padded,
+           args.attr<SortAttrs>().descending, places.as<int64_t>());
   });
 }
 
@@ -170,9 +168,7 @@ void cumsum(const KernelArgs& args) {
   if (args.out.elements() == 0) return;
   as_number(args.out.dtype(), [&]<class T>(T) {
     const Source from = source_of(args.in[0]);
-    cumsum_kernel<T><<<blocks_for(lines.starts.elements, 32), 32, 0, Device::get().stream()>>>(
-        lines, target_of(args.out), from);
-    check_launch();
+    launch(cumsum_kernel<T>, blocks_for(lines.starts.elements, 32), 32, 0, lines, target_of(args.out), from);
   });
 }
 

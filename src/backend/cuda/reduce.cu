@@ -66,14 +66,11 @@ void reduce(const KernelArgs& args, T first, bool mean = false) {
   const Source source = source_of(x);
   const float scale = mean ? static_cast<float>(reduced.elements) : 1.0f;
   if (reduced.elements <= kWarpLine)
-    reduce_kernel<op, T, 32, reads>
-        <<<blocks_for(kept.elements, kThreads / 32), kThreads, 0, Device::get().stream()>>>(
-            kept, reduced, target_of(args.out), source, first, scale);
+    launch(reduce_kernel<op, T, 32, reads>, blocks_for(kept.elements, kThreads / 32), kThreads, 0, kept,
+           reduced, target_of(args.out), source, first, scale);
   else
-    reduce_kernel<op, T, kThreads, reads>
-        <<<blocks_for(kept.elements, 1), kThreads, 0, Device::get().stream()>>>(
-            kept, reduced, target_of(args.out), source, first, scale);
-  check_launch();
+    launch(reduce_kernel<op, T, kThreads, reads>, blocks_for(kept.elements, 1), kThreads, 0, kept, reduced,
+           target_of(args.out), source, first, scale);
 }
 
 void sum(const KernelArgs& args) {

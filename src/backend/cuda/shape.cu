@@ -8,8 +8,6 @@ namespace tl::cuda {
 
 namespace {
 
-cudaStream_t stream() { return Device::get().stream(); }
-
 template <class T>
 __global__ void copy_kernel(Walk<2> over, T* to, const T* from) {
   TL_EACH(i, over.elements) {
@@ -23,6 +21,14 @@ __global__ void convert_kernel(Walk<2> over, Target to, Source from) {
   TL_EACH(i, over.elements) {
     const auto at = over.offsets(i);
     to.set(at[0], from.at<T>(at[1]));
+  }
+}
+
+/// Rows behind `*row` others.
+__global__ void append_kernel(Walk<2> over, Target to, Source from, Number row, int64_t row_stride) {
+  TL_EACH(i, over.elements) {
+    const auto at = over.offsets(i);
+    to.set(at[0] + *row * row_stride, from.at<float>(at[1]));
   }
 }
 
@@ -98,9 +104,8 @@ void read_at(const KernelArgs& args, const Walk<3>& over, Op op) {
   as_width(args.out.dtype(), [&]<class T>(T) {
     const T* from = read<T>(x);
     const Source indices = source_of(index);
-    read_kernel<T><<<blocks_for(over.elements), kThreads, 0, stream()>>>(
-        over, write<T>(args.out), from, indices, indexed(x, axis, x.strides()[axis]));
-    check_launch();
+    launch(read_kernel<T>, blocks_for(over.elements), kThreads, 0, over, write<T>(args.out), from, indices,
+           indexed(x, axis, x.strides()[axis]));
   });
   check_indices(op, index, x, axis);
 }
@@ -129,20 +134,19 @@ void copy_elements(const Tensor& to, const Tensor& from) {
   const unsigned blocks = blocks_for(over.elements);
   if (is_quantised(from.dtype())) {
     const Blocks source = blocks_of(from);
-    decode_kernel<<<blocks, kThreads, 0, stream()>>>(over, target_of(to), source);
+    launch(decode_kernel, blocks, kThreads, 0, over, target_of(to), source);
   } else if (to.dtype() == from.dtype() && from.dtype() != DType::boolean) {
     as_width(to.dtype(), [&]<class T>(T) {
       const T* source = read<T>(from);
-      copy_kernel<<<blocks, kThreads, 0, stream()>>>(over, write<T>(to), source);
+      launch(copy_kernel<T>, blocks, kThreads, 0, over, write<T>(to), source);
     });
   } else {
     const Source source = source_of(from);
     if (is_float(from.dtype()))
-      convert_kernel<double><<<blocks, kThreads, 0, stream()>>>(over, target_of(to), source);
+      launch(convert_kernel<double>, blocks, kThreads, 0, over, target_of(to), source);
     else
-      convert_kernel<int64_t><<<blocks, kThreads, 0, stream()>>>(over, target_of(to), source);
+      launch(convert_kernel<int64_t>, blocks, kThreads, 0, over, target_of(to), source);
   }
-  check_launch();
 }
 
 void copy(const KernelArgs& args) {
@@ -200,17 +204,22 @@ void scatter(const KernelArgs& args) {
   as_width(out.dtype(), [&]<class T>(T) {
     const T* from = read<T>(source);
     const Source indices = source_of(index);
-    scatter_kernel<T><<<blocks_for(lines.elements), kThreads, 0, stream()>>>(
-        lines, index.shape()[axis], index.strides()[axis], source.strides()[axis], write<T>(out), indices,
-        from, indexed(x, axis, out.strides()[axis]));
-    check_launch();
+    launch(scatter_kernel<T>, blocks_for(lines.elements), kThreads, 0, lines, index.shape()[axis],
+           index.strides()[axis], source.strides()[axis], write<T>(out), indices, from,
+           indexed(x, axis, out.strides()[axis]));
   });
   check_indices(Op::scatter, index, x, axis);
 }
 
 void cache_append(const KernelArgs& args) {
   const Tensor& x = args.in[1];
-  copy_elements(part(args.out, 0, args.params.ints[0], x.shape()[0]), x);
+  const Tensor first = part(args.out, 0, 0, x.shape()[0]);
+  const auto over = walk(x.shape(), first, x);
+  if (over.elements == 0) return;
+  const Source from = source_of(x);
+  const Target to = target_of(first);
+  const Number row = Device::get().launches().number(args.params.ints[0]);
+  launch(append_kernel, blocks_for(over.elements), kThreads, 0, over, to, from, row, first.strides()[0]);
 }
 
 }  // namespace tl::cuda

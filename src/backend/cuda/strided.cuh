@@ -14,8 +14,11 @@ namespace tl::cuda {
 
 constexpr int kThreads = 256;
 
-/// Throws Error if the last launch failed.
-inline void check_launch() { check(cudaGetLastError(), "starting a kernel"); }
+/// Has kernel(args...) run, after all that was asked for before.
+template <class... Params, class... Args>
+void launch(void (*kernel)(Params...), dim3 grid, unsigned threads, size_t shared, Args&&... args) {
+  Device::get().launches().add(kernel, grid, threads, shared, std::forward<Args>(args)...);
+}
 
 /// Blocks for a kernel whose threads stride over n items.
 inline unsigned blocks_for(int64_t n, int threads = kThreads) {
@@ -86,7 +89,7 @@ __device__ void store(void* data, DType dtype, int64_t i, T value) {
 /// A tensor to read as a kernel sees it. A number that lies on the host travels in the launch itself.
 struct Source {
   const void* data = nullptr;  ///< null: the number
-  DType dtype = DType::f32;
+  Wide<DType> dtype = DType::f32;
   double number = 0;
   int64_t integer = 0;
 
@@ -110,7 +113,7 @@ inline Source source_of(const Tensor& t) {
 
 struct Target {
   void* data;
-  DType dtype;
+  Wide<DType> dtype;
   template <class T>
   __device__ void set(int64_t i, T value) const {
     store(data, dtype, i, value);
@@ -139,7 +142,7 @@ inline Shape without(const Shape& shape, int axis) {
 /// lie after one another in all of them are one axis here.
 template <int N>
 struct Walk {
-  int rank = 0;
+  int64_t rank = 0;
   int64_t elements = 1;
   int64_t shape[kMaxRank] = {};
   int64_t strides[N][kMaxRank] = {};
@@ -164,7 +167,7 @@ struct Walk {
 
   __device__ Offsets offsets(int64_t element) const {
     Offsets result{};
-    for (int a = rank - 1; a > 0; --a) {
+    for (int a = static_cast<int>(rank) - 1; a > 0; --a) {
       int64_t rest, index;
       if (element < (int64_t{1} << 31) &&
           shape[a] < (int64_t{1} << 31)) {  // 32-bit division is several times faster

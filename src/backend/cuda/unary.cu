@@ -20,9 +20,7 @@ void unary(const KernelArgs& args) {
   if (over.elements == 0) return;
   const auto run = [&]<class T>(T) {
     const Source x = source_of(args.in[0]);
-    unary_kernel<op, T>
-        <<<blocks_for(over.elements), kThreads, 0, Device::get().stream()>>>(over, target_of(args.out), x);
-    check_launch();
+    launch(unary_kernel<op, T>, blocks_for(over.elements), kThreads, 0, over, target_of(args.out), x);
   };
   if (is_float(args.out.dtype())) return run(float{});
   if constexpr (takes_integers<op>)
@@ -44,9 +42,7 @@ void logical_not(const KernelArgs& args) {
   if (over.elements == 0) return;
   as_number(args.in[0].dtype(), [&]<class T>(T) {
     const Source x = source_of(args.in[0]);
-    logical_not_kernel<T>
-        <<<blocks_for(over.elements), kThreads, 0, Device::get().stream()>>>(over, target_of(args.out), x);
-    check_launch();
+    launch(logical_not_kernel<T>, blocks_for(over.elements), kThreads, 0, over, target_of(args.out), x);
   });
 }
 
@@ -64,9 +60,8 @@ void select_elements(const KernelArgs& args) {
   if (over.elements == 0) return;
   as_number(args.out.dtype(), [&]<class T>(T) {
     const Source condition = source_of(args.in[0]), a = source_of(args.in[1]), b = source_of(args.in[2]);
-    select_kernel<T><<<blocks_for(over.elements), kThreads, 0, Device::get().stream()>>>(
-        over, target_of(args.out), condition, a, b);
-    check_launch();
+    launch(select_kernel<T>, blocks_for(over.elements), kThreads, 0, over, target_of(args.out), condition, a,
+           b);
   });
 }
 
@@ -89,9 +84,8 @@ void cast(const KernelArgs& args) {
   const float limit = out.dtype() == DType::i8 ? 0x1p7f : out.dtype() == DType::i32 ? 0x1p31f : 0x1p63f;
   const auto over = walk(out.shape(), out, x);
   const Source from = source_of(x);
-  whole_part_kernel<<<blocks_for(over.elements), kThreads, 0, Device::get().stream()>>>(
-      over, target_of(out), from, limit, Device::get().verdict());
-  check_launch();
+  launch(whole_part_kernel, blocks_for(over.elements), kThreads, 0, over, target_of(out), from, limit,
+         Device::get().verdict());
   const unsigned long long refused = Device::get().read_verdict();
   if (refused != Device::kNothing)
     refuse_cast(static_cast<float>(load_double(x, static_cast<int64_t>(refused))), out.dtype());

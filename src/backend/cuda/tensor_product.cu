@@ -1,0 +1,225 @@
+#include "backend/cuda/tensor_product.cuh"
+
+#include <map>
+
+#include "backend/cuda/q8.cuh"
+#include "backend/cuda/strided.cuh"
+
+namespace tl::cuda {
+
+namespace {
+
+// ---- Operands in float16
+
+/// A block a row: halves of x * 2^-e, with 2^e the power of two above the row's largest magnitude / 2^8;
+/// scales get 2^e.
+__global__ void narrow_kernel(int64_t k, const float* x, __half* halves, float* scales) {
+  __shared__ float parts[kThreads / 32];
+  const float* row = x + blockIdx.x * k;
+  float most = 0;
+  for (int64_t i = threadIdx.x; i < k; i += kThreads) most = fmaxf(most, fabsf(row[i]));
+  most = warp_max(most);
+  if (threadIdx.x % 32 == 0) parts[threadIdx.x / 32] = most;
+  __syncthreads();
+  most = parts[0];
+  for (int w = 1; w < kThreads / 32; ++w) most = fmaxf(most, parts[w]);
+  const bool scalable = most > 0 && isfinite(most);
+  const int exponent = scalable ? min(max(ilogbf(most) - 8, -126), 126) : 0;
+  if (threadIdx.x == 0) scales[blockIdx.x] = ldexpf(1.0f, exponent);
+  const float factor = ldexpf(1.0f, -exponent);
+  for (int64_t i = threadIdx.x; i < k; i += kThreads)
+    halves[blockIdx.x * k + i] = __float2half_rn(row[i] * factor);
+}
+
+/// A thread a chunk of a weight's blocks.
+template <DType format>
+__global__ void decode_kernel(int64_t n_chunks, Blocks w, __half* out) {
+  using Chunks = ChunksOf<format>;
+  TL_EACH(c, n_chunks) {
+    const Chunks chunk(w, c);
+#pragma unroll
+    for (int i = 0; i < Chunks::kParts; ++i) {
+      const Part part = chunk.part(i);
+      __half2 halves[8];
+#pragma unroll
+      for (int j = 0; j < 8; ++j) {
+        const int word = part.q[j / 2] >> (j % 2 * 16);
+        halves[j] =
+            __floats2half2_rn(fmaf(part.a, static_cast<float>(static_cast<int8_t>(word)), part.b),
+                              fmaf(part.a, static_cast<float>(static_cast<int8_t>(word >> 8)), part.b));
+      }
+      auto* to = reinterpret_cast<uint4*>(out + c / Chunks::kPerBlock * Chunks::kBlock + chunk.place(i));
+      to[0] = *reinterpret_cast<const uint4*>(halves);
+      to[1] = *reinterpret_cast<const uint4*>(halves + 4);
+    }
+  }
+}
+
+template <DType format>
+void decode(const Blocks& w, int64_t elements, __half* out) {
+  const int64_t chunks = elements / ChunksOf<format>::kElements;
+  launch(decode_kernel<format>, blocks_for(chunks), kThreads, 0, chunks, w, out);
+}
+
+void decode_all(const Blocks& w, int64_t elements, __half* out) {
+  static const std::map<DType, void (*)(const Blocks&, int64_t, __half*)> table = {
+      {DType::q4_0, decode<DType::q4_0>}, {DType::q4_1, decode<DType::q4_1>},
+      {DType::q5_0, decode<DType::q5_0>}, {DType::q5_1, decode<DType::q5_1>},
+      {DType::q8_0, decode<DType::q8_0>}, {DType::q2_k, decode<DType::q2_k>},
+      {DType::q3_k, decode<DType::q3_k>}, {DType::q4_k, decode<DType::q4_k>},
+      {DType::q5_k, decode<DType::q5_k>}, {DType::q6_k, decode<DType::q6_k>},
+  };
+  table.at(w.dtype)(w, elements, out);
+}
+
+// ---- The product
+
+constexpr int kDepth = 32;  ///< of a stage, in elements
+constexpr int kPitch =
+    kDepth + 8;  ///< of a row in shared memory: eight rows of a matrix lie in different banks
+constexpr int kStages = 4;
+
+struct Product {
+  const __half *x, *w;
+  const float *scales, *bias;
+  float* out;
+  int64_t m, n, k;
+};
+
+__device__ inline void copy_async(void* to, const void* from, bool there) {
+#if __CUDA_ARCH__ >= 800
+  const auto address = static_cast<unsigned>(__cvta_generic_to_shared(to));
+  asm volatile("cp.async.cg.shared.global [%0], [%1], 16, %2;\n" ::"r"(address), "l"(from),
+               "r"(there ? 16 : 0));
+#endif
+}
+__device__ inline void commit_copies() {
+#if __CUDA_ARCH__ >= 800
+  asm volatile("cp.async.commit_group;\n");
+#endif
+}
+__device__ inline void wait_for_copies() {
+#if __CUDA_ARCH__ >= 800
+  asm volatile("cp.async.wait_group %0;\n" ::"n"(kStages - 2));
+#endif
+}
+
+/// Four 8 x 8 matrices of halves from shared memory; each lane names the address of one row.
+__device__ inline void load_matrices(unsigned (&r)[4], const __half* row) {
+#if __CUDA_ARCH__ >= 800
+  const auto address = static_cast<unsigned>(__cvta_generic_to_shared(row));
+  asm volatile("ldmatrix.sync.aligned.m8n8.x4.shared.b16 {%0, %1, %2, %3}, [%4];\n"
+               : "=r"(r[0]), "=r"(r[1]), "=r"(r[2]), "=r"(r[3])
+               : "r"(address));
+#endif
+}
+
+/// c += a[16, 16] * b[16, 8].
+__device__ inline void multiply_add(float (&c)[4], const unsigned (&a)[4], unsigned b0, unsigned b1) {
+#if __CUDA_ARCH__ >= 800
+  asm volatile(
+      "mma.sync.aligned.m16n8k16.row.col.f32.f16.f16.f32 {%0, %1, %2, %3}, {%4, %5, %6, %7}, {%8, %9}, "
+      "{%0, %1, %2, %3};\n"
+      : "+f"(c[0]), "+f"(c[1]), "+f"(c[2]), "+f"(c[3])
+      : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b0), "r"(b1));
+#endif
+}
+
+/// Copies kRows rows of a stage, 16 bytes a thread at a time; rows past the end become zeros.
+template <int kRows, int kBlockThreads>
+__device__ inline void load_rows(__half* to, const __half* from, int64_t first, int64_t rows, int64_t k,
+                                 int64_t at) {
+  for (int t = static_cast<int>(threadIdx.x); t < kRows * kDepth / 8; t += kBlockThreads) {
+    const int row = t / (kDepth / 8), piece = t % (kDepth / 8) * 8;
+    const bool there = first + row < rows && at + piece < k;
+    copy_async(to + row * kPitch + piece, from + (there ? (first + row) * k + at + piece : 0), there);
+  }
+}
+
+/// A block computes kM x kN elements, each of its kWarpsM x kWarpsN warps a part of them.
+template <int kM, int kN, int kWarpsM, int kWarpsN>
+__global__ void __launch_bounds__(kWarpsM* kWarpsN * 32) product_kernel(Product p) {
+  constexpr int kBlockThreads = kWarpsM * kWarpsN * 32, kTilesM = kM / kWarpsM / 16,
+                kTilesN = kN / kWarpsN / 8;
+  extern __shared__ __half shared[];
+  const int lane = static_cast<int>(threadIdx.x % 32), warp = static_cast<int>(threadIdx.x / 32);
+  const int warp_row = warp / kWarpsN * (kM / kWarpsM), warp_column = warp % kWarpsN * (kN / kWarpsN);
+  const int64_t first_row = static_cast<int64_t>(blockIdx.x) * kM,
+                first_column = static_cast<int64_t>(blockIdx.y) * kN;
+  const auto stage = [&](int64_t s) { return shared + s % kStages * (kM + kN) * kPitch; };
+  const int64_t steps = (p.k + kDepth - 1) / kDepth;
+  const auto fetch = [&](int64_t s) {
+    if (s < steps) {
+      load_rows<kM, kBlockThreads>(stage(s), p.x, first_row, p.m, p.k, s * kDepth);
+      load_rows<kN, kBlockThreads>(stage(s) + kM * kPitch, p.w, first_column, p.n, p.k, s * kDepth);
+    }
+    commit_copies();
+  };
+  for (int s = 0; s < kStages - 1; ++s) fetch(s);
+
+  float sums[kTilesM][kTilesN][4] = {};
+  for (int64_t s = 0; s < steps; ++s) {
+    wait_for_copies();
+    __syncthreads();
+    fetch(s + kStages - 1);
+    const __half *x = stage(s), *w = x + kM * kPitch;
+#pragma unroll
+    for (int d = 0; d < kDepth; d += 16) {
+      unsigned a[kTilesM][4], b[kTilesN / 2][4];
+#pragma unroll
+      for (int i = 0; i < kTilesM; ++i)
+        load_matrices(a[i], x + (warp_row + 16 * i + lane % 16) * kPitch + d + lane / 16 * 8);
+#pragma unroll
+      for (int j = 0; j < kTilesN / 2;
+           ++j)  // two columns of tiles: rows 0-7 and 8-15 of w, each depths 0-7 and 8-15
+        load_matrices(b[j],
+                      w + (warp_column + 16 * j + lane / 16 * 8 + lane % 8) * kPitch + d + lane / 8 % 2 * 8);
+#pragma unroll
+      for (int i = 0; i < kTilesM; ++i)
+#pragma unroll
+        for (int j = 0; j < kTilesN; ++j)
+          multiply_add(sums[i][j], a[i], b[j / 2][j % 2 * 2], b[j / 2][j % 2 * 2 + 1]);
+    }
+  }
+  for (int i = 0; i < kTilesM; ++i)
+    for (int j = 0; j < kTilesN; ++j)
+      for (int e = 0; e < 4; ++e) {
+        const int64_t row = first_row + warp_row + 16 * i + lane / 4 + e / 2 * 8;
+        const int64_t column = first_column + warp_column + 8 * j + lane % 4 * 2 + e % 2;
+        if (row >= p.m || column >= p.n) continue;
+        const float value = sums[i][j][e] * p.scales[row];
+        p.out[row * p.n + column] = p.bias == nullptr ? value : value + p.bias[column];
+      }
+}
+
+template <int kM, int kN, int kWarpsM, int kWarpsN>
+void run(const Product& p) {
+  constexpr size_t kShared = sizeof(__half) * kStages * (kM + kN) * kPitch;
+  const auto kernel = product_kernel<kM, kN, kWarpsM, kWarpsN>;
+  static const cudaError_t raised =
+      cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, static_cast<int>(kShared));
+  check(raised, "asking for shared memory");
+  const dim3 grid(static_cast<unsigned>((p.m + kM - 1) / kM), static_cast<unsigned>((p.n + kN - 1) / kN));
+  launch(kernel, grid, kWarpsM * kWarpsN * 32, kShared, p);
+}
+
+}  // namespace
+
+bool has_tensor_product() { return Device::get().properties().major >= 8; }
+
+void tensor_product(const float* x, const Blocks& w, const float* bias, float* out, int64_t m, int64_t n,
+                    int64_t k) {
+  const Scratch weights(static_cast<size_t>(n * k) * sizeof(__half)),
+      halves(static_cast<size_t>(m * k) * sizeof(__half)), scales(static_cast<size_t>(m) * sizeof(float));
+  decode_all(w, n * k, weights.as<__half>());
+  launch(narrow_kernel, static_cast<unsigned>(m), kThreads, 0, k, x, halves.as<__half>(), scales.as<float>());
+  const Product p{halves.as<__half>(), weights.as<__half>(), scales.as<float>(), bias, out, m, n, k};
+  // Sums are the same either way: each element adds its depths in order.
+  const int64_t large = (m + 127) / 128 * ((n + 127) / 128);
+  if (large >= Device::get().properties().multiProcessorCount)
+    run<128, 128, 2, 4>(p);
+  else
+    run<64, 64, 2, 2>(p);
+}
+
+}  // namespace tl::cuda
