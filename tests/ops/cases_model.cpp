@@ -131,10 +131,11 @@ void add_norm_cases(Cases& cases) {
 
 void add_attention_cases(Cases& cases) {
   // Grouped heads; keys around the tile of 64; queries around a block of 8; head_dim around the vector width.
-  const AttentionShape shapes[] = {{1, 1, 1, 1, 1, 1},     {1, 17, 3, 3, 16, 16},  {5, 5, 2, 3, 64, 64},
-                                   {9, 63, 2, 1, 7, 9},    {3, 64, 1, 4, 8, 33},   {2, 65, 3, 2, 17, 8},
-                                   {17, 33, 1, 2, 15, 31}, {1, 300, 2, 4, 16, 16}, {3, 129, 2, 2, 9, 40},
-                                   {8, 130, 1, 3, 8, 8},   {7, 7, 4, 1, 32, 64}};
+  const AttentionShape shapes[] = {{1, 1, 1, 1, 1, 1},      {1, 17, 3, 3, 16, 16},  {5, 5, 2, 3, 64, 64},
+                                   {9, 63, 2, 1, 7, 9},     {3, 64, 1, 4, 8, 33},   {2, 65, 3, 2, 17, 8},
+                                   {17, 33, 1, 2, 15, 31},  {1, 300, 2, 4, 16, 16}, {3, 129, 2, 2, 9, 40},
+                                   {8, 130, 1, 3, 8, 8},    {7, 7, 4, 1, 32, 64},   {3, 70, 2, 2, 64, 64},
+                                   {2, 130, 1, 2, 128, 128}};
   int form = 0;
   for (const AttentionShape& s : shapes)
     for (const bool causal : {true, false})

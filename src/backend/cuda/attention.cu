@@ -66,23 +66,93 @@ struct Running {
   float most = -INFINITY, sum = 0;
 };
 
+/// How a kernel reads keys and values: element by element, whatever their type and strides are.
+struct AnyLayout {
+  static __device__ float dot(const Attention& a, int64_t j, int64_t kv, int in_group, const float* query) {
+    float sum = 0;
+    for (int64_t d = in_group; d < a.k.dim; d += kGroup) sum = fmaf(query[d], a.k.at(j, kv, d), sum);
+    return sum;
+  }
+  /// The weighted sum of the values of keys first, first + 1 …; weight(j) is the same in all lanes.
+  template <class Weight>
+  static __device__ void weigh(const Attention& a, int64_t first, int keys, int64_t kv, Weight weight,
+                               float* values) {
+    for (int64_t d0 = 0; d0 < a.v.dim; d0 += 32) {
+      const int64_t d = d0 + threadIdx.x % 32;
+      float total = 0;
+      for (int j = 0; j < keys; ++j) {
+        const float w = weight(j);
+        if (w != 0 && d < a.v.dim) total = fmaf(w, a.v.at(first + j, kv, d), total);
+      }
+      if (d < a.v.dim) values[d] = total;
+    }
+  }
+};
+
+/// Four numbers at once.
+__device__ inline float4 load4(const float* p) { return *reinterpret_cast<const float4*>(p); }
+__device__ inline float4 load4(const __half* p) {
+  const uint2 bits = *reinterpret_cast<const uint2*>(p);
+  const float2 low = __half22float2(*reinterpret_cast<const __half2*>(&bits.x)),
+               high = __half22float2(*reinterpret_cast<const __half2*>(&bits.y));
+  return {low.x, low.y, high.x, high.y};
+}
+
+/// Heads of 32 * kWide dimensions that lie in one piece, of type T.
+template <class T, int kWide>
+struct PackedLayout {
+  static __device__ float dot(const Attention& a, int64_t j, int64_t kv, int in_group, const float* query) {
+    const T* key = static_cast<const T*>(a.k.data) + j * a.k.position_stride + kv * a.k.head_stride;
+    float sum = 0;
+#pragma unroll
+    for (int t = 0; t < kWide; ++t) {
+      const float4 q = load4(query + 32 * t + 4 * in_group), x = load4(key + 32 * t + 4 * in_group);
+      sum = fmaf(q.x, x.x, sum);
+      sum = fmaf(q.y, x.y, sum);
+      sum = fmaf(q.z, x.z, sum);
+      sum = fmaf(q.w, x.w, sum);
+    }
+    return sum;
+  }
+  template <class Weight>
+  static __device__ void weigh(const Attention& a, int64_t first, int keys, int64_t kv, Weight weight,
+                               float* values) {
+    const int lane = static_cast<int>(threadIdx.x % 32);
+    const T* value =
+        static_cast<const T*>(a.v.data) + first * a.v.position_stride + kv * a.v.head_stride + lane;
+    float totals[kWide] = {};
+#pragma unroll 4
+    for (int j = 0; j < keys; ++j) {
+      const float w = weight(j);
+      if (w == 0) continue;  // what a mask excludes takes no part, whatever it is
+#pragma unroll
+      for (int t = 0; t < kWide; ++t)
+        totals[t] = fmaf(w, static_cast<float>(value[j * a.v.position_stride + 32 * t]), totals[t]);
+    }
+#pragma unroll
+    for (int t = 0; t < kWide; ++t) values[32 * t + lane] = totals[t];
+  }
+};
+
 /// One tile: scores, their largest and the sum of weights, and the weighted values to `values`.
+template <class Layout>
 __device__ Running one_tile(const Attention& a, int64_t i, int64_t head, int64_t tile, const float* query,
                             float* values) {
   const int lane = static_cast<int>(threadIdx.x % 32), in_group = lane % kGroup, group = lane / kGroup;
   const int64_t kv = head / a.group, first = tile * kTile;
+  const int keys = static_cast<int>(min(static_cast<int64_t>(kTile), a.seen(i) - first));
   float scores[kTile / 32] = {-INFINITY, -INFINITY};  // of keys lane and lane + 32
+#pragma unroll 4
   for (int step = 0; step < kTile / 4; ++step) {
+    if (4 * step >= keys) break;
     const int64_t j = first + 4 * step + group;
     const bool visible = a.sees(i, j);
-    float dot = 0;
-    if (visible)
-      for (int64_t d = in_group; d < a.k.dim; d += kGroup) dot = fmaf(query[d], a.k.at(j, kv, d), dot);
+    float dot = visible ? Layout::dot(a, j, kv, in_group, query) : 0.0f;
     for (int distance = kGroup / 2; distance > 0; distance /= 2) dot += __shfl_xor_sync(~0u, dot, distance);
     const float score = visible ? static_cast<float>(a.scale) * dot : -INFINITY;
     // Key 4 * step + g belongs to lane (4 * step + g) % 32.
     const float mine = __shfl_sync(~0u, score, lane % 4 * kGroup);
-    if (lane / 4 == step % 8) scores[step / 8] = mine;
+    if (lane / 4 == step % 8) (step < 8 ? scores[0] : scores[1]) = mine;
   }
   Running tile_state;
   tile_state.most = warp_max(fmaxf(scores[0], scores[1]));
@@ -92,16 +162,9 @@ __device__ Running one_tile(const Attention& a, int64_t i, int64_t head, int64_t
     weights[h] = visible ? expf(scores[h] - tile_state.most) : 0.0f;
   }
   tile_state.sum = warp_sum(weights[0] + weights[1]);
-  const int keys = static_cast<int>(min(static_cast<int64_t>(kTile), a.seen(i) - first));
-  for (int64_t d0 = 0; d0 < a.v.dim; d0 += 32) {
-    const int64_t d = d0 + lane;
-    float total = 0;
-    for (int j = 0; j < keys; ++j) {
-      const float weight = __shfl_sync(~0u, weights[j / 32], j % 32);
-      if (weight != 0 && d < a.v.dim) total = fmaf(weight, a.v.at(first + j, kv, d), total);
-    }
-    if (d < a.v.dim) values[d] = total;
-  }
+  Layout::weigh(
+      a, first, keys, kv, [&](int j) { return __shfl_sync(~0u, j < 32 ? weights[0] : weights[1], j % 32); },
+      values);
   return tile_state;
 }
 
@@ -124,17 +187,23 @@ __device__ void finish(const Attention& a, int64_t i, int64_t head, const Runnin
         values[d] * factor;
 }
 
-extern __shared__ float shared_memory[];
+/// What a warp keeps: its query and two vectors of values, from a multiple of 16 bytes on.
+__host__ __device__ inline int64_t shared_floats(const Attention& a) {
+  return (a.k.dim + 2 * a.v.dim + 3) / 4 * 4;
+}
+
+extern __shared__ __align__(16) float shared_memory[];
 
 /// The warp's query, then room for two vectors of values.
 __device__ float* load_query(const Attention& a, int64_t i, int64_t head) {
-  float* mine = shared_memory + threadIdx.x / 32 * (a.k.dim + 2 * a.v.dim);
+  float* mine = shared_memory + threadIdx.x / 32 * shared_floats(a);
   for (int64_t d = threadIdx.x % 32; d < a.k.dim; d += 32) mine[d] = a.q.at(i, head, d);
   __syncwarp();
   return mine;
 }
 
 /// A warp a (query, head): all tiles.
+template <class Layout>
 __global__ void whole_kernel(Attention a) {
   const int64_t row = static_cast<int64_t>(blockIdx.x) * (blockDim.x / 32) + threadIdx.x / 32;
   if (row >= a.q.n * a.q.heads) return;
@@ -143,7 +212,7 @@ __global__ void whole_kernel(Attention a) {
   float *query = load_query(a, i, head), *values = query + a.k.dim, *of_tile = values + a.v.dim;
   Running all;
   for (int64_t tile = 0; tile * kTile < a.seen(i); ++tile) {
-    const Running state = one_tile(a, i, head, tile, query, of_tile);
+    const Running state = one_tile<Layout>(a, i, head, tile, query, of_tile);
     if (state.sum == 0) continue;
     float scale_old, scale_new;
     const bool fresh = all.sum == 0;
@@ -155,6 +224,7 @@ __global__ void whole_kernel(Attention a) {
 }
 
 /// A warp a (query, head, tile): its state and values to `parts`.
+template <class Layout>
 __global__ void tile_kernel(Attention a, int64_t tiles, float* parts) {
   const int64_t rows = a.q.n * a.q.heads;
   const int64_t unit = static_cast<int64_t>(blockIdx.x) * (blockDim.x / 32) + threadIdx.x / 32;
@@ -162,7 +232,7 @@ __global__ void tile_kernel(Attention a, int64_t tiles, float* parts) {
   const int64_t row = unit % rows, tile = unit / rows, i = row / a.q.heads, head = row % a.q.heads;
   float* part = parts + unit * (a.v.dim + 2);
   Running state;
-  if (tile * kTile < a.seen(i)) state = one_tile(a, i, head, tile, load_query(a, i, head), part + 2);
+  if (tile * kTile < a.seen(i)) state = one_tile<Layout>(a, i, head, tile, load_query(a, i, head), part + 2);
   if (threadIdx.x % 32 == 0) part[0] = state.most, part[1] = state.sum;
 }
 
@@ -202,6 +272,32 @@ void launch_warps(void (*kernel)(Params...), int64_t warps, int64_t floats, Args
          static_cast<size_t>(per_block * floats) * sizeof(float), std::forward<Args>(args)...);
 }
 
+struct Kernels {
+  void (*whole)(Attention);
+  void (*tile)(Attention, int64_t, float*);
+};
+
+template <class Layout>
+constexpr Kernels kernels_of() {
+  return {whole_kernel<Layout>, tile_kernel<Layout>};
+}
+
+/// The kernels for how keys and values lie.
+Kernels kernels_for(const Ordered& k, const Ordered& v) {
+  const auto packed = [&](const Ordered& t) {
+    return t.dim_stride == 1 && t.position_stride % 4 == 0 && t.head_stride % 4 == 0 &&
+           reinterpret_cast<uintptr_t>(t.data) % 16 == 0;
+  };
+  if (packed(k) && packed(v) && k.dim == v.dim && DType(k.dtype) == DType(v.dtype)) {
+    const bool f32 = k.dtype == DType::f32, f16 = k.dtype == DType::f16;
+    if (f32 && k.dim == 64) return kernels_of<PackedLayout<float, 2>>();
+    if (f16 && k.dim == 64) return kernels_of<PackedLayout<__half, 2>>();
+    if (f32 && k.dim == 128) return kernels_of<PackedLayout<float, 4>>();
+    if (f16 && k.dim == 128) return kernels_of<PackedLayout<__half, 4>>();
+  }
+  return kernels_of<AnyLayout>();
+}
+
 }  // namespace
 
 void attention(const KernelArgs& args) {
@@ -224,19 +320,20 @@ void attention(const KernelArgs& args) {
   a.scale = args.params.floats[0];
   a.causal = attrs.causal;
   if (masked) a.refused = Device::get().verdict();
+  const Kernels kernels = kernels_for(a.k, a.v);
   const auto of_this_step = [&] {
     a.keys = Device::get().launches().number(keys);
     a.pos = Device::get().launches().number(pos);
     return a;
   };
-  const int64_t rows = a.q.n * a.q.heads, tiles = (keys + kTile - 1) / kTile, floats = a.k.dim + 2 * a.v.dim;
+  const int64_t rows = a.q.n * a.q.heads, tiles = (keys + kTile - 1) / kTile, floats = shared_floats(a);
   if (rows >= kFewQueries || tiles == 1) {
-    launch_warps(whole_kernel, rows, floats, of_this_step());
+    launch_warps(kernels.whole, rows, floats, of_this_step());
   } else {
     // The same launch while the context grows: tiles that are not there yet end at once.
     const int64_t room = (tiles + kTileRoom - 1) / kTileRoom * kTileRoom;
     const Scratch parts(static_cast<size_t>(rows * room * (a.v.dim + 2)) * sizeof(float));
-    launch_warps(tile_kernel, rows * room, floats, of_this_step(), room, parts.as<float>());
+    launch_warps(kernels.tile, rows * room, floats, of_this_step(), room, parts.as<float>());
     launch_warps(merge_kernel, rows, a.v.dim, of_this_step(), parts.as<float>());
   }
   if (!masked) return;

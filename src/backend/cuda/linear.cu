@@ -55,41 +55,48 @@ void float_linear(const Product& p, const Blocks& w, int64_t stride, const float
   }
 }
 
-template <DType format, int columns>
+/// A warp takes `rows` rows of w at once.
+template <DType format, int rows, int columns>
 __global__ void q8_kernel(Product p, Blocks w, Q8Rows x, int64_t first) {
   using Chunks = ChunksOf<format>;
   const int lane = static_cast<int>(threadIdx.x % 32);
-  const int64_t j = static_cast<int64_t>(blockIdx.x) * kWarps + threadIdx.x / 32;
+  const int64_t j = (static_cast<int64_t>(blockIdx.x) * kWarps + threadIdx.x / 32) * rows;
   if (j >= p.n) return;
   const int64_t chunks = p.k / Chunks::kElements;
-  float sums[columns] = {};
+  float sums[rows][columns] = {};
 #pragma unroll 2
   for (int64_t c = lane; c < chunks; c += 32) {
-    const Chunks chunk(w, j * chunks + c);
 #pragma unroll
-    for (int part = 0; part < Chunks::kParts; ++part) {
-      const Part weights = chunk.part(part);
-      const int64_t at = c / Chunks::kPerBlock * Chunks::kBlock + chunk.place(part);
+    for (int r = 0; r < rows; ++r) {
+      const Chunks chunk(w, min(j + r, p.n - 1) * chunks + c);
 #pragma unroll
-      for (int r = 0; r < columns; ++r)
-        if (columns == 1 || first + r < p.m) sums[r] += x.dot(first + r, at, weights);
+      for (int part = 0; part < Chunks::kParts; ++part) {
+        const Part weights = chunk.part(part);
+        const int64_t at = c / Chunks::kPerBlock * Chunks::kBlock + chunk.place(part);
+#pragma unroll
+        for (int i = 0; i < columns; ++i)
+          if (columns == 1 || first + i < p.m) sums[r][i] += x.dot(first + i, at, weights);
+      }
     }
   }
-  for (int r = 0; r < columns; ++r) {
-    const float sum = warp_sum(sums[r]);
-    if (lane == 0 && first + r < p.m) p.set(first + r, j, sum);
-  }
+#pragma unroll
+  for (int r = 0; r < rows; ++r)
+#pragma unroll
+    for (int i = 0; i < columns; ++i) {
+      const float sum = warp_sum(sums[r][i]);
+      if (lane == 0 && first + i < p.m && j + r < p.n) p.set(first + i, j + r, sum);
+    }
 }
 
 template <DType format>
 void q8_linear(const Product& p, const Blocks& w, const Q8Rows& x) {
-  const unsigned blocks = blocks_for(p.n, kWarps);
-  for (int64_t first = 0; first < p.m; first += kColumns) {
-    if (p.m == 1)
-      launch(q8_kernel<format, 1>, blocks, kThreads, 0, p, w, x, first);
-    else
-      launch(q8_kernel<format, kColumns>, blocks, kThreads, 0, p, w, x, first);
-  }
+  // One row of x: two rows of w a warp where there are enough of them to keep the GPU busy.
+  const bool many = p.n >= int64_t{64} * Device::get().properties().multiProcessorCount / 2;
+  if (p.m == 1 && many)
+    return launch(q8_kernel<format, 2, 1>, blocks_for(p.n, 2 * kWarps), kThreads, 0, p, w, x, 0);
+  if (p.m == 1) return launch(q8_kernel<format, 1, 1>, blocks_for(p.n, kWarps), kThreads, 0, p, w, x, 0);
+  for (int64_t first = 0; first < p.m; first += kColumns)
+    launch(q8_kernel<format, 1, kColumns>, blocks_for(p.n, kWarps), kThreads, 0, p, w, x, first);
 }
 
 using Q8Linear = void (*)(const Product&, const Blocks&, const Q8Rows&);
