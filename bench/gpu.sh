@@ -43,8 +43,8 @@ for tool in racecheck initcheck synccheck; do
   sanitize "$tool" 40 "$bin/tl" generate "$work/small.gguf" --tokens 1,5,9 -n 4 --temp 0 --ignore-eos --device cuda
 done
 
-# greedy MODEL DEVICE PROMPT: the tokens that follow
-greedy() { "$bin/tl" generate "$1" -p "$3" -n 64 --temp 0 --device "$2" --json 2>>"$logs/greedy.err"; }
+# greedy MODEL DEVICE PROMPT: the tokens that follow. Activations are float32: rounded to 8 bits, a last bit decides a step.
+greedy() { "$bin/tl" generate "$1" -p "$3" -n 64 --temp 0 --activations float32 --device "$2" --json 2>>"$logs/greedy.err"; }
 if [ -n "$given" ]; then
   same=0 total=0
   while read -r prompt; do

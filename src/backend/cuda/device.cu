@@ -1,6 +1,7 @@
 #include "backend/cuda/device.h"
 
 #include <algorithm>
+#include <functional>
 
 #include "backend/cuda/cuda_backend.h"
 #include "base/error.h"
@@ -124,6 +125,7 @@ void* MemoryPool::take(size_t bytes) {
   const std::lock_guard lock(mutex_);
   auto& free = free_[size];
   if (free.empty()) return allocate(size);
+  std::pop_heap(free.begin(), free.end(), std::greater<>());
   void* memory = free.back();
   free.pop_back();
   return memory;
@@ -131,7 +133,9 @@ void* MemoryPool::take(size_t bytes) {
 
 void MemoryPool::give(void* memory, size_t bytes) {
   const std::lock_guard lock(mutex_);
-  free_[size_class(bytes)].push_back(memory);
+  auto& free = free_[size_class(bytes)];
+  free.push_back(memory);
+  std::push_heap(free.begin(), free.end(), std::greater<>());
 }
 
 void* MemoryPool::allocate(size_t bytes) {

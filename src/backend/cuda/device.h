@@ -23,7 +23,8 @@ namespace tl::cuda {
 /// Throws Error if a call of the CUDA runtime failed.
 void check(cudaError_t status, const char* what);
 
-/// Memory that is kept for the next taker when it is given back.
+/// Memory that is kept for the next taker when it is given back. The lowest address goes first, so that a
+/// step that takes and gives what the one before did gets the same addresses.
 class MemoryPool {
  public:
   enum class Kind : uint8_t { device, pinned };
