@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # bench/gpu.sh [FOLDER] [MODEL.gguf]: is the CUDA backend right, and how fast is it? Runs the conformance suite, also
-# under compute-sanitizer, compares logits with the cpu backend, and measures speed on models it makes. FOLDER holds
+# under compute-sanitizer, compares greedy tokens with the cpu backend, and measures speed on models it makes. FOLDER holds
 # tl and conformance_test of a build with CUDA (default: build/bin), which may have been made elsewhere: beside the driver
 # only the libraries that `ldd` names are needed. Logs go to gpu-logs/ (or $OUT), the table comes last. Nine minutes at most.
 set -uo pipefail

@@ -89,15 +89,6 @@ struct AnyLayout {
   }
 };
 
-/// Four numbers at once.
-__device__ inline float4 load4(const float* p) { return *reinterpret_cast<const float4*>(p); }
-__device__ inline float4 load4(const __half* p) {
-  const uint2 bits = *reinterpret_cast<const uint2*>(p);
-  const float2 low = __half22float2(*reinterpret_cast<const __half2*>(&bits.x)),
-               high = __half22float2(*reinterpret_cast<const __half2*>(&bits.y));
-  return {low.x, low.y, high.x, high.y};
-}
-
 /// Heads of 32 * kWide dimensions that lie in one piece, of type T.
 template <class T, int kWide>
 struct PackedLayout {

@@ -45,7 +45,47 @@ __global__ void float_kernel(Product p, Blocks w, int64_t stride, const float* x
   }
 }
 
+/// The same for plain types whose rows lie at multiples of four elements: four at a time.
+template <class T, int columns>
+__global__ void packed_float_kernel(Product p, const T* w, int64_t stride, const float* x, int64_t first) {
+  const int lane = static_cast<int>(threadIdx.x % 32);
+  const int64_t j = static_cast<int64_t>(blockIdx.x) * kWarps + threadIdx.x / 32;
+  if (j >= p.n) return;
+  float sums[columns] = {};
+#pragma unroll 4
+  for (int64_t i = 4 * lane; i < p.k; i += 128) {
+    const float4 weight = load4(w + j * stride + i);
+#pragma unroll
+    for (int c = 0; c < columns; ++c) {
+      if (columns > 1 && first + c >= p.m) continue;
+      const float4 values = load4(x + (first + c) * p.k + i);
+      sums[c] = fmaf(weight.x, values.x, sums[c]);
+      sums[c] = fmaf(weight.y, values.y, sums[c]);
+      sums[c] = fmaf(weight.z, values.z, sums[c]);
+      sums[c] = fmaf(weight.w, values.w, sums[c]);
+    }
+  }
+#pragma unroll
+  for (int c = 0; c < columns; ++c) {
+    const float sum = warp_sum(sums[c]);
+    if (lane == 0 && first + c < p.m) p.set(first + c, j, sum);
+  }
+}
+
+template <class T>
+void packed_float_linear(const Product& p, const Blocks& w, int64_t stride, const float* x) {
+  const T* weights = reinterpret_cast<const T*>(w.data[0]);
+  const unsigned blocks = blocks_for(p.n, kWarps);
+  if (p.m == 1) return launch(packed_float_kernel<T, 1>, blocks, kThreads, 0, p, weights, stride, x, 0);
+  for (int64_t first = 0; first < p.m; first += kColumns)
+    launch(packed_float_kernel<T, kColumns>, blocks, kThreads, 0, p, weights, stride, x, first);
+}
+
 void float_linear(const Product& p, const Blocks& w, int64_t stride, const float* x) {
+  const bool packed = p.k % 4 == 0 && stride % 4 == 0 && reinterpret_cast<uintptr_t>(w.data[0]) % 16 == 0 &&
+                      reinterpret_cast<uintptr_t>(x) % 16 == 0;
+  if (packed && w.dtype == DType::f32) return packed_float_linear<float>(p, w, stride, x);
+  if (packed && w.dtype == DType::f16) return packed_float_linear<__half>(p, w, stride, x);
   const unsigned blocks = blocks_for(p.n, kWarps);
   for (int64_t first = 0; first < p.m; first += kColumns) {
     if (p.m == 1)

@@ -53,6 +53,15 @@ __device__ T load(const void* data, DType dtype, int64_t i) {
   }
 }
 
+/// Four numbers at once.
+__device__ inline float4 load4(const float* p) { return *reinterpret_cast<const float4*>(p); }
+__device__ inline float4 load4(const __half* p) {
+  const uint2 bits = *reinterpret_cast<const uint2*>(p);
+  const float2 low = __half22float2(*reinterpret_cast<const __half2*>(&bits.x)),
+               high = __half22float2(*reinterpret_cast<const __half2*>(&bits.y));
+  return {low.x, low.y, high.x, high.y};
+}
+
 /// Rounds floats to the nearest value of the type; integers wrap around; bool is whether the value is not 0.
 template <class T>
 __device__ void store(void* data, DType dtype, int64_t i, T value) {
