@@ -167,6 +167,28 @@ TEST(Programs, ModelProgramsCheck) {
   EXPECT_EQ(r.exit_code, 0) << r.err;
 }
 
+TEST(Devices, AreListed) {
+  const Output r = run_tl({"devices"});
+  EXPECT_EQ(r.exit_code, 0) << r.err;
+  EXPECT_HAS(r.out, "cpu  ");
+  EXPECT_HAS(r.out, "reference  float64");
+  const Output json = run_tl({"devices", "--json"});
+  EXPECT_EQ(json.exit_code, 0) << json.err;
+  EXPECT_HAS(json.out, "\"name\": \"reference\"");
+}
+
+/// Whether or not this build has CUDA, no machine has a GPU of this number.
+TEST(Devices, WhatIsNotThereIsAnError) {
+  const TempFolder folder;
+  const std::string file = write_file(folder / "one.tl", "main { print(1) }\n");
+  const Output r = run_tl({"run", "--device", "cuda:4096", file});
+  EXPECT_EQ(r.exit_code, 1);
+  EXPECT_EQ(r.out, "");
+  EXPECT_TRUE(contains(r.err, "tl: error: --device cuda: this build has no CUDA") ||
+              contains(r.err, "tl: error: --device cuda:4096: this machine has"))
+      << r.err;
+}
+
 TEST(Programs, CtrlCEndsAProgram) {
   const TempFolder folder;
   const std::string file =
