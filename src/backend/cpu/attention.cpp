@@ -1,9 +1,10 @@
 // Fused attention with a streaming softmax.
 //
-// Tasks are (KV head, block of queries). A task walks the keys in tiles that start at multiples of
-// kAttentionKeys, decodes each tile once, and updates the running maximum, sum and weighted values of each of
-// its (query, head of the group) rows. What a row computes depends on its own query and the tiles alone, so
-// neither the number of queries nor that of threads changes a bit.
+// Keys are taken in spans of kSpan, and those in tiles of kAttentionKeys. A span decodes each tile once, and
+// updates the running maximum, sum and weighted values of each of its rows: a row is one query of one of the
+// heads that share a KV head. The spans of a row are then merged in their order. What a row computes depends
+// on its own query and the spans alone, so neither the number of queries nor that of threads changes a bit;
+// tasks are blocks of queries where there are many, and spans where a single token is fed.
 #include <fmt/format.h>
 #include <cmath>
 #include <limits>
@@ -18,6 +19,7 @@ namespace tl::cpu {
 namespace {
 
 constexpr int64_t kQueries = 8;  // in a block
+constexpr int64_t kSpan = 8 * kAttentionKeys;
 
 /// A tensor with its axes renamed to (position, head, head_dim).
 struct Ordered {
@@ -63,6 +65,11 @@ struct Ordered {
   }
 };
 
+/// What is kept for each row of a block of queries; row r is query r / group, head r % group of the group.
+struct State {
+  std::vector<float> q, out, max, sum, k_tile, v_tile;
+};
+
 struct Attention {
   const Ordered q, k, v, out;
   const Tensor* mask;  ///< or null
@@ -73,58 +80,123 @@ struct Attention {
 
   /// Query i sees keys [0, seen(i)), apart from the mask.
   int64_t seen(int64_t i) const { return causal ? std::clamp<int64_t>(i + pos + 1, 0, k.n) : k.n; }
-
-  void run(int64_t kv_head, int64_t first_query, int64_t queries) const;
+  int64_t spans(int64_t i) const { return std::max<int64_t>(1, (seen(i) + kSpan - 1) / kSpan); }
 };
 
-/// What a task keeps for each of its rows; row r is query r / group, head r % group of the group.
-struct State {
-  std::vector<float> q, out, max, sum, k_tile, v_tile;
+/// The heads that share a KV head, for some queries.
+struct Rows {
+  const Attention& a;
+  int64_t kv_head, first_query, queries;
 
-  void reset(const Attention& a, int64_t rows) {
-    const auto n = static_cast<size_t>(rows);
-    q.resize(n * static_cast<size_t>(a.q.dim));
-    out.assign(n * static_cast<size_t>(a.v.dim), 0.0f);
-    max.assign(n, -std::numeric_limits<float>::infinity());
-    sum.assign(n, 0.0f);
-    k_tile.resize(static_cast<size_t>(kAttentionKeys * a.k.dim));
-    v_tile.resize(static_cast<size_t>(kAttentionKeys * a.v.dim));
+  int64_t size() const { return queries * a.group; }
+  int64_t query(int64_t r) const { return first_query + r / a.group; }
+  int64_t head(int64_t r) const { return kv_head * a.group + r % a.group; }
+  int64_t spans() const { return a.spans(first_query + queries - 1); }
+
+  void begin(State& state) const;
+  void add_tile(int64_t first, State& state) const;
+  /// The state of the rows for the keys of a span alone.
+  void attend(int64_t span, State& state) const {
+    begin(state);
+    const int64_t end = std::min((span + 1) * kSpan, a.seen(first_query + queries - 1));
+    for (int64_t first = span * kSpan; first < end; first += kAttentionKeys) add_tile(first, state);
   }
+  void merge(const State& next, State& state) const;
+  void finish(State& state) const;
 };
 
-void Attention::run(int64_t kv_head, int64_t first_query, int64_t queries) const {
-  thread_local State state;
-  const int64_t rows = queries * group;
-  state.reset(*this, rows);
-  const auto query_of = [&](int64_t r) { return first_query + r / group; };
-  const auto head_of = [&](int64_t r) { return kv_head * group + r % group; };
-  for (int64_t r = 0; r < rows; ++r) {
-    float* to = state.q.data() + r * q.dim;
-    const float* loaded = q.load(query_of(r), head_of(r), to);
-    if (loaded != to) std::copy_n(loaded, q.dim, to);
+void Rows::begin(State& state) const {
+  const auto n = static_cast<size_t>(size());
+  state.q.resize(n * static_cast<size_t>(a.q.dim));
+  state.out.assign(n * static_cast<size_t>(a.v.dim), 0.0f);
+  state.max.assign(n, -std::numeric_limits<float>::infinity());
+  state.sum.assign(n, 0.0f);
+  state.k_tile.resize(static_cast<size_t>(kAttentionKeys * a.k.dim));
+  state.v_tile.resize(static_cast<size_t>(kAttentionKeys * a.v.dim));
+  for (int64_t r = 0; r < size(); ++r) {
+    float* to = state.q.data() + r * a.q.dim;
+    const float* loaded = a.q.load(query(r), head(r), to);
+    if (loaded != to) std::copy_n(loaded, a.q.dim, to);
   }
-  for (int64_t first = 0; first < seen(first_query + queries - 1); first += kAttentionKeys) {
-    const int64_t count = std::min(kAttentionKeys, k.n - first);
-    const auto keys = k.load_tile(first, count, kv_head, state.k_tile.data());
-    const auto values = v.load_tile(first, count, kv_head, state.v_tile.data());
-    for (int64_t r = 0; r < rows; ++r) {
-      const int64_t visible = std::min(count, seen(query_of(r)) - first);
-      if (visible <= 0) continue;
-      const uint8_t* row_mask =
-          mask ? mask->data<uint8_t>() + query_of(r) * mask->strides()[0] + first * mask->strides()[1]
+}
+
+void Rows::add_tile(int64_t first, State& state) const {
+  const int64_t count = std::min(kAttentionKeys, a.k.n - first);
+  const auto keys = a.k.load_tile(first, count, kv_head, state.k_tile.data());
+  const auto values = a.v.load_tile(first, count, kv_head, state.v_tile.data());
+  for (int64_t r = 0; r < size(); ++r) {
+    const int64_t visible = std::min(count, a.seen(query(r)) - first);
+    if (visible <= 0) continue;
+    const uint8_t* row_mask =
+        a.mask ? a.mask->data<uint8_t>() + query(r) * a.mask->strides()[0] + first * a.mask->strides()[1]
                : nullptr;
-      isa().attention_tile({keys.data, values.data, visible, k.dim, v.dim, keys.stride, values.stride,
-                            state.q.data() + r * q.dim, row_mask, mask ? mask->strides()[1] : 0, scale,
-                            &state.max[static_cast<size_t>(r)], &state.sum[static_cast<size_t>(r)],
-                            state.out.data() + r * v.dim});
-    }
+    isa().attention_tile({keys.data, values.data, visible, a.k.dim, a.v.dim, keys.stride, values.stride,
+                          state.q.data() + r * a.q.dim, row_mask, a.mask ? a.mask->strides()[1] : 0, a.scale,
+                          &state.max[static_cast<size_t>(r)], &state.sum[static_cast<size_t>(r)],
+                          state.out.data() + r * a.v.dim});
   }
-  for (int64_t r = 0; r < rows; ++r) {
+}
+
+/// Adds the keys of the next span, whose sums are relative to another maximum.
+void Rows::merge(const State& next, State& state) const {
+  for (size_t r = 0; r < static_cast<size_t>(size()); ++r) {
+    if (next.sum[r] == 0.0f) continue;  // it sees none of them
+    float& max = state.max[r];
+    const float both =
+        !(next.max[r] <= max) && max == max ? next.max[r] : max;  // NaN is taken and then stays
+    const float old_share = state.sum[r] == 0.0f ? 0.0f : std::exp(max - both);
+    const float new_share = std::exp(next.max[r] - both);
+    max = both;
+    state.sum[r] = state.sum[r] * old_share + next.sum[r] * new_share;
+    float* out = state.out.data() + static_cast<int64_t>(r) * a.v.dim;
+    const float* more = next.out.data() + static_cast<int64_t>(r) * a.v.dim;
+    for (int64_t i = 0; i < a.v.dim; ++i) out[i] = out[i] * old_share + more[i] * new_share;
+  }
+}
+
+void Rows::finish(State& state) const {
+  for (int64_t r = 0; r < size(); ++r) {
     const float sum = state.sum[static_cast<size_t>(r)];
-    if (sum == 0.0f) throw Error(fmt::format("[attention] query {} sees no key", query_of(r)));
-    float* row = state.out.data() + r * v.dim;
-    isa().scale_row(row, 0.0f, 1.0f / sum, nullptr, nullptr, row, v.dim);
-    store_run(out.tensor, out.offset(query_of(r), head_of(r)), out.dim_stride, v.dim, row);
+    if (sum == 0.0f) throw Error(fmt::format("[attention] query {} sees no key", query(r)));
+    float* row = state.out.data() + r * a.v.dim;
+    isa().scale_row(row, 0.0f, 1.0f / sum, nullptr, nullptr, row, a.v.dim);
+    store_run(a.out.tensor, a.out.offset(query(r), head(r)), a.out.dim_stride, a.v.dim, row);
+  }
+}
+
+/// Many queries, or one thread: every task takes a block of them through all spans.
+void each_block(ThreadPool& pool, const Attention& a, int64_t kv_heads) {
+  const int64_t blocks = (a.q.n + kQueries - 1) / kQueries;
+  pool.parallel_for(kv_heads * blocks, 1, [&](int64_t begin, int64_t end) {
+    thread_local State state, next;
+    for (int64_t task = begin; task < end; ++task) {
+      const int64_t first = task % blocks * kQueries;
+      const Rows rows{a, task / blocks, first, std::min(kQueries, a.q.n - first)};
+      rows.attend(0, state);
+      for (int64_t span = 1; span < rows.spans(); ++span) {
+        rows.attend(span, next);
+        rows.merge(next, state);
+      }
+      rows.finish(state);
+    }
+  });
+}
+
+/// A single query on several threads: every task takes a span, so that few KV heads keep all threads busy.
+void each_span(ThreadPool& pool, const Attention& a, int64_t kv_heads) {
+  thread_local std::vector<State> kept;  // of spans, KV head after KV head
+  std::vector<State>& states = kept;
+  const int64_t spans = a.spans(0);
+  states.resize(std::max(states.size(), static_cast<size_t>(kv_heads * spans)));
+  pool.parallel_for(kv_heads * spans, 1, [&](int64_t begin, int64_t end) {
+    for (int64_t task = begin; task < end; ++task)
+      Rows{a, task / spans, 0, 1}.attend(task % spans, states[static_cast<size_t>(task)]);
+  });
+  for (int64_t kv_head = 0; kv_head < kv_heads; ++kv_head) {
+    const Rows rows{a, kv_head, 0, 1};
+    State* const of_head = &states[static_cast<size_t>(kv_head * spans)];
+    for (int64_t span = 1; span < spans; ++span) rows.merge(of_head[span], of_head[0]);
+    rows.finish(of_head[0]);
   }
 }
 
@@ -140,13 +212,10 @@ void attention(const KernelArgs& args) {
   const int64_t kv_heads = (a.q.heads + a.group - 1) / a.group;
   TL_CHECK(a.q.heads % a.group == 0 && kv_heads <= a.k.heads && kv_heads <= a.v.heads,
            "attention's heads come in whole groups");
-  const int64_t blocks = (a.q.n + kQueries - 1) / kQueries;
-  args.pool.parallel_for(kv_heads * blocks, 1, [&](int64_t begin, int64_t end) {
-    for (int64_t task = begin; task < end; ++task) {
-      const int64_t first = task % blocks * kQueries;
-      a.run(task / blocks, first, std::min(kQueries, a.q.n - first));
-    }
-  });
+  if (a.q.n == 1 && args.pool.size() > 1)
+    each_span(args.pool, a, kv_heads);
+  else
+    each_block(args.pool, a, kv_heads);
 }
 
 }  // namespace tl::cpu

@@ -234,15 +234,20 @@ TEST(CpuAttention, EqualsTheReferenceAndKeepsItsBits) {
         AttentionCase{5, 200, 4, 2, 36, 20, true, false, DType::f16},
         AttentionCase{9, 130, 8, 8, 16, 40, false, true},
         AttentionCase{20, 150, 3, 1, 7, 9, true, true, DType::f16},
-        AttentionCase{3, 64, 2, 2, 128, 128, false, false}}) {
+        AttentionCase{3, 64, 2, 2, 128, 128, false, false},
+        // several spans of 512 keys: some queries see the last one, some do not
+        AttentionCase{10, 1028, 6, 3, 64, 64, true, false},
+        AttentionCase{4, 1500, 2, 1, 36, 20, true, true, DType::f16},
+        AttentionCase{1, 513, 2, 2, 8, 8, false, true}}) {
     const AttentionInputs a(c);
     const Params params{{c.keys - c.queries}, {0.3}};
     const Tensor out = run(Op::attention, a.inputs(), a.attrs, params);
     expect_near(out, run(Op::attention, a.inputs(), a.attrs, params, 1, reference_backend()), 3e-6);
     expect_same_bits(out, run(Op::attention, a.inputs(), a.attrs, params, 3));
     for (int64_t i = 0; i < c.queries; ++i)
-      expect_same_bits(rows(out, i, 1),
-                       run(Op::attention, a.only(i), a.attrs, {{c.keys - c.queries + i}, {0.3}}));
+      for (const int threads : {1, 3})
+        expect_same_bits(rows(out, i, 1),
+                         run(Op::attention, a.only(i), a.attrs, {{c.keys - c.queries + i}, {0.3}}, threads));
   }
 }
 
