@@ -13,6 +13,7 @@
 #include "cli/doc_page.h"
 #include "cli/json.h"
 #include "cli/output.h"
+#include "lang/foreign_names.h"
 #include "lang/topics.h"
 #include "library/model_functions.h"
 
@@ -47,6 +48,8 @@ Pages all_pages() {
 const lang::Page& find(const std::string& name) {
   if (const lang::NativeFunction* f = standard_library().find(name)) return *f;
   if (const lang::Page* page = lang::find_topic(name)) return *page;
+  const std::string here = lang::help_written_here(lang::written_here(name));
+  if (!here.empty()) throw Error(fmt::format("there is no page '{}'; {}", name, here));
   std::vector<std::string> names = standard_library().names();
   for (const lang::Page& page : lang::topics()) names.push_back(page.name);
   const std::vector<std::string> near = nearest_names(name, names);

@@ -7,6 +7,7 @@
 #include <cstdlib>
 #include <filesystem>
 #include <memory>
+#include <set>
 
 #include "base/file.h"
 #include "base/interrupt.h"
@@ -171,9 +172,28 @@ class Repl {
     print_page(name);
   }
 
+  /// The tensors that the variables hold, also within lists and records.
+  std::set<graph::NodeRef> tensors() {
+    std::set<graph::NodeRef> found;
+    const auto collect = [&](const auto& self, const lang::Value& value) -> void {
+      if (value.is_tensor()) found.insert(value.tensor());
+      if (value.is(lang::ValueKind::list))
+        for (const lang::Value& item : value.list()) self(self, item);
+      if (value.is(lang::ValueKind::record))
+        for (const auto& field : value.fields()) self(self, field.second);
+    };
+    for (const auto& [name, symbol] : workspace_.program().visible())
+      if (!symbol.function) collect(collect, workspace_.interpreter().global(symbol));
+    return found;
+  }
+
+  /// What the text gives to variables is computed too: without that only a plan would be made here.
   void time(const std::string& text) {
+    const std::set<graph::NodeRef> before = tensors();
     const auto start = std::chrono::steady_clock::now();
     show(run(kName, text));
+    for (const graph::NodeRef& node : tensors())
+      if (!before.contains(node)) workspace_.interpreter().evaluate(node);
     const std::chrono::duration<double> seconds = std::chrono::steady_clock::now() - start;
     fmt::print("{:.6f} s\n", seconds.count());
   }
@@ -243,7 +263,7 @@ const std::array<Repl::Command, 6> Repl::kCommands = {{
     {":help", "", "show this", &Repl::help},
     {":type", "EXPR", "the type of a value; of a function its signature", &Repl::type},
     {":doc", "NAME", "what a function does", &Repl::doc},
-    {":time", "EXPR", "how long it takes, after its value", &Repl::time},
+    {":time", "EXPR", "how long it takes to compute, after its value; also of assignments", &Repl::time},
     {":load", "FILE", "take in a program: its functions and globals, without running its main", &Repl::load},
     {":quit", "", "end (Ctrl-D does too)", &Repl::quit},
 }};

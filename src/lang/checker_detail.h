@@ -3,6 +3,7 @@
 #pragma once
 
 #include <map>
+#include <optional>
 #include <set>
 #include <string>
 #include <string_view>
@@ -92,7 +93,7 @@ class Checker {
   Known shape_of_unary(const ast::Unary& e, const Known& operand);
   Known shape_of_index(const ast::Index& e, const Known& base, const std::vector<Known>& keys);
   Known shape_of_native(const ast::Call& e, const NativeFunction& f, const std::vector<Known>& arguments);
-  Known shape_of_equation(const ast::Equation& e);
+  Known shape_of_equation(const ast::Equation& e, const std::optional<Known>& before);
   Known shape_of_user(const ast::Call& e, const ast::Function& f, const std::vector<Known>& arguments);
   Known trial(std::span<const Known> operands, const StandIns::Operation& operation, bool refusal_is_proof,
               Span place, ast::TypeKind otherwise);
@@ -114,7 +115,9 @@ class Checker {
   void equation_call(ast::ExprPtr& e);
   std::unique_ptr<ast::Equation> as_equation(std::unique_ptr<ast::Name> target, ast::ExprPtr rhs,
                                              ast::Projection projection, Span span);
-  void check_rank(Known base, size_t positions, Span span);
+  std::optional<Known> known_before(const ast::Equation& e, bool declares_always) const;
+  void warn_of_slips(size_t n_left);
+  void check_rank(const Known& base, const ast::Index& e);
   void check_free(const std::vector<ast::IndexItem>& items);
   void bind_target(ast::Equation& e, bool declares_always, bool is_partial, const Known& known);
 
@@ -137,6 +140,7 @@ class Checker {
   std::vector<ClosedVariable> closed_;            ///< of inner blocks that have ended, for hints
   std::set<std::string> changing_;                ///< names that may hold one thing now and another later
   std::set<std::string>* index_names_ = nullptr;  ///< of the equation being checked
+  std::vector<const ast::Name*> met_indices_;     ///< of the equation being checked, wherever they stand
   ast::Equation* equation_ = nullptr;             ///< being checked, where its target is bound already
   Uses* uses_ = nullptr;                          ///< of what is being checked
   std::vector<Uses> global_uses_;                 ///< of each statement at top level

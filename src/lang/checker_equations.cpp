@@ -5,6 +5,7 @@
 #include <fmt/format.h>
 
 #include "lang/checker_detail.h"
+#include "lang/equation_index.h"
 #include "ops/op.h"
 
 namespace tl::lang {
@@ -146,7 +147,9 @@ void Checker::equation(Equation& e, bool declares_always) {
   if (is_partial && !e.is_declaration) bind_target(e, declares_always, is_partial, {TypeKind::tensor});
   std::set<std::string>* const outer = std::exchange(index_names_, &names);
   equation_ = is_partial || e.is_declaration ? &e : nullptr;
+  met_indices_.clear();
   equation_items(e.lhs);
+  const size_t n_left = met_indices_.size();
   equation_expression(e.rhs, false);
   if (e.where) equation_expression(e.where, false);
   index_names_ = outer;
@@ -160,9 +163,41 @@ void Checker::equation(Equation& e, bool declares_always) {
   if (!is_partial && !e.is_declaration) {
     // Without an index name it may set an element of a list.
     const bool is_sound = diagnostics_.size() == n_before && !names.empty();
-    bind_target(e, declares_always, is_partial, is_sound ? shape_of_equation(e) : Known{TypeKind::tensor});
+    const Known known =
+        is_sound ? shape_of_equation(e, known_before(e, declares_always)) : Known{TypeKind::tensor};
+    bind_target(e, declares_always, is_partial, known);
+    if (is_sound) warn_of_slips(n_left);
   }
   e.may_set_element = is_plain && !e.lhs.empty() && names.empty() && !e.declares;
+}
+
+/// An index name that stands once is summed; one that looks like an int in scope was rather meant to be that.
+/// The first `n_left` of the names that were met stand on the left side.
+void Checker::warn_of_slips(size_t n_left) {
+  std::vector<std::string> ints;
+  for (const Variable& v : variables_)
+    if (v.known.kind == TypeKind::integer) ints.push_back(v.name);
+  for (size_t i = n_left; i < met_indices_.size(); ++i) {
+    const Name* n = met_indices_[i];
+    const auto is_same = [&](const Name* other) { return other->text == n->text; };
+    if (n->text.size() < 3 || std::count_if(met_indices_.begin(), met_indices_.end(), is_same) != 1) continue;
+    const std::string near = nearest_name(n->text, ints);
+    if (near.empty()) continue;
+    diagnostics_.push_back({Severity::warning,
+                            n->span,
+                            fmt::format("'{}' is summed as an index here", n->text),
+                            {},
+                            fmt::format("did you mean ({})?", near)});
+  }
+}
+
+/// What is known of the value that an equation's target has before it; nothing where there is no target yet.
+std::optional<Known> Checker::known_before(const Equation& e, bool declares_always) const {
+  if (declares_always) return std::nullopt;
+  if (const Variable* variable = find_variable(e.target->text)) return variable->known;
+  const auto global = module_.visible.find(e.target->text);
+  const bool is_global = global != module_.visible.end() && !global->second.function;
+  return is_global ? std::optional(Known{}) : std::nullopt;
 }
 
 void Checker::bind_target(Equation& e, bool declares_always, bool is_partial, const Known& known) {
@@ -205,6 +240,7 @@ void Checker::equation_name(Name& n, bool in_brackets) {
     remember(n, variable->known);
   } else if (index_names_->contains(n.text)) {
     n.binding = Binding::index;
+    met_indices_.push_back(&n);
   } else if (!resolve(n)) {
     unknown_name(n, false);
   } else if (!in_brackets && (n.binding == Binding::function || n.binding == Binding::native)) {
@@ -260,7 +296,7 @@ void Checker::equation_index(Index& e) {
     equation_->reads_target = true;
     return;
   }
-  check_rank(base, e.items.size(), e.span);
+  check_rank(base, e);
   if (base.is_tensor()) check_free(e.items);
 }
 
@@ -277,11 +313,12 @@ void Checker::check_free(const std::vector<IndexItem>& items) {
   }
 }
 
-void Checker::check_rank(Known base, size_t positions, Span span) {
-  if (!base.shape || base.shape->size() == positions) return;
-  auto& d =
-      report(span, fmt::format("{} index positions for a tensor of rank {}", positions, base.shape->size()),
-             "an equation names every axis");
+void Checker::check_rank(const Known& base, const Index& e) {
+  if (!base.shape || base.shape->size() == e.items.size()) return;
+  auto& d = report(e.span,
+                   fmt::format("{} for a tensor of rank {}", equation::count_positions(e.items.size()),
+                               base.shape->size()),
+                   equation::help_on_axes(text_of(e.base->span), e.items, base.shape->size()));
   if (base.type) d.notes.push_back({base.type->span, "it is declared here"});
 }
 
@@ -294,7 +331,13 @@ void Checker::equation_call(ExprPtr& e) {
   auto* callee = if_is<Name>(node.callee.get());
   for (Argument& a : node.arguments) equation_expression(a.value, false);
   if (!callee) {
-    report(node.callee->span, "an equation calls functions by name");
+    const auto* head = if_is<Index>(node.callee.get());
+    const auto* base = head ? if_is<Name>(head->base.get()) : nullptr;
+    const bool is_mean = base && base->text == "mean";
+    report(node.callee->span, "an equation calls functions by name",
+           is_mean ? fmt::format("the mean over an index is avg{}(…)", text_of(node.callee->span).substr(4))
+           : base ? "reductions over an index are sum[j](…), max[j](…), min[j](…), avg[j](…), prod[j](…)"
+                  : "");
     return;
   }
   if (!resolve(*callee)) {

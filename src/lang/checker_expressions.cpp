@@ -410,7 +410,11 @@ std::vector<Known> Checker::index_items(std::vector<IndexItem>& items) {
 
 Known Checker::index(Index& e) {
   const Known base = expression(e.base);
+  const size_t n_before = diagnostics_.size();
   const std::vector<Known> keys = index_items(e.items);
+  for (size_t i = n_before; i < diagnostics_.size(); ++i)
+    if (diagnostics_[i].message.starts_with("unknown name") && diagnostics_[i].help.empty())
+      diagnostics_[i].help = fmt::format("index names belong to an equation, as y = {}", text_of(e.span));
   switch (base.kind) {
     case TypeKind::integer:
     case TypeKind::floating:
@@ -502,9 +506,62 @@ Known Checker::call_user(Call& e, const Function& f) {
   return fits ? shape_of_user(e, f, known) : Known{f.result.kind, &f.result};
 }
 
+namespace {
+
+/// Extents given one by one where a function takes a shape, as NumPy and PyTorch have it in places; and a
+/// seed that is given by position, which is how such an extent may be read.
+std::optional<Diagnostic> spread_shape(const Call& e, const NativeFunction& f,
+                                       const std::vector<Known>& known) {
+  const auto& parameters = f.parameters;
+  const auto shape = static_cast<size_t>(std::ranges::find(parameters, "shape", &NativeParameter::name) -
+                                         parameters.begin());
+  if (shape >= parameters.size() || e.arguments.size() < shape + 2) return std::nullopt;
+  const std::string_view next = shape + 1 < parameters.size() ? parameters[shape + 1].name : "";
+  const bool takes_seed = next == "seed";
+  if (!next.empty() && next != "dtype" && !takes_seed) return std::nullopt;
+  std::vector<std::string_view> extents, before;
+  for (size_t i = 0; i < e.arguments.size() && e.arguments[i].name.empty(); ++i) {
+    const std::string_view text = text_of(e.arguments[i].value->span);
+    if (i < shape)
+      before.push_back(text);
+    else if (known[i].kind == TypeKind::integer)
+      extents.push_back(text);
+    else
+      break;
+  }
+  const std::string tail = takes_seed ? ", seed: 1" : "";
+  const Argument& second = e.arguments[shape + 1];
+  if (extents.size() < 2) {
+    if (!takes_seed || !second.name.empty()) return std::nullopt;
+    return Diagnostic{Severity::error,
+                      second.value->span,
+                      fmt::format("{} takes its seed by name", f.name),
+                      {},
+                      fmt::format("write seed: {}", text_of(second.value->span))};
+  }
+  before.push_back("");
+  Span place = e.arguments[shape].value->span;
+  place.end = e.arguments[shape + extents.size() - 1].value->span.end;
+  return Diagnostic{
+      Severity::error,
+      place,
+      fmt::format("{} takes its shape as one list", f.name),
+      {},
+      fmt::format("write {}({}[{}]{})", f.name, fmt::join(before, ", "), fmt::join(extents, ", "), tail)};
+}
+
+}  // namespace
+
 Known Checker::call_native(Call& e, const NativeFunction& f) {
   std::vector<Known> known;
   for (Argument& a : e.arguments) known.push_back(expression(a.value));
+  // np.exp(x) is exp(np, x): of that np is reported, and the arguments show nothing.
+  const auto* first = e.arguments.empty() ? nullptr : if_is<Name>(e.arguments[0].value.get());
+  if (first && first->binding == Binding::unresolved) return result_of(f);
+  if (auto failure = spread_shape(e, f, known)) {
+    diagnostics_.push_back(std::move(*failure));
+    return result_of(f);
+  }
   if (const auto failure = match_arguments(f.name, parameter_names(f), e.arguments, e.plan)) {
     report(failure->span ? failure->span : e.span, failure->message,
            failure->help.empty() ? f.signature : failure->help);

@@ -231,8 +231,9 @@ std::vector<const Expr*> parts_of(const Expr& e) {
 
 }  // namespace
 
-/// The tensor that an equation defines as a whole. Its sizes are compared as lowering it does.
-Known Checker::shape_of_equation(const Equation& e) {
+/// The tensor that an equation defines as a whole. Its sizes are compared as lowering it does. `before` is
+/// what the target was, which tells how far an index runs where nothing else does.
+Known Checker::shape_of_equation(const Equation& e, const std::optional<Known>& before) {
   std::vector<const Expr*> asked;
   std::vector<Known> operands;
   bool is_proof = e.projection != Projection::sum;  // it may add to what is there
@@ -247,12 +248,15 @@ Known Checker::shape_of_equation(const Equation& e) {
   };
   collect(collect, *e.rhs);
   if (e.where) collect(collect, *e.where);
+  const bool has_old = before && before->is_tensor() && before->shape;
+  const bool may_be_told = before && !has_old && !e.lhs.empty();
+  if (has_old) operands.push_back(*before);
   const auto lower = [&](std::span<Value> answers) {
     KnownAnswers environment(asked, answers, stand_ins_.interpreter().limits());
     try {
-      return Value(lower_equation(e, environment, nullptr));
+      return Value(lower_equation(e, environment, has_old ? answers.back().tensor() : nullptr));
     } catch (const Error&) {
-      if (environment.has_guessed()) throw NotKnown();
+      if (environment.has_guessed() || may_be_told) throw NotKnown();
       throw;
     }
   };

@@ -4,6 +4,8 @@
 
 #include <fmt/format.h>
 
+#include "lang/known.h"
+
 namespace tl::lang::equation {
 
 using ast::BinaryOp;
@@ -44,6 +46,32 @@ void for_each_part(const ast::Expr& e, Visit visit) {
 }
 
 }  // namespace
+
+std::string count_positions(size_t n) { return fmt::format("{} index position{}", n, n == 1 ? "" : "s"); }
+
+std::string help_on_axes(std::string_view target, const std::vector<ast::IndexItem>& items, size_t rank) {
+  constexpr std::string_view kRule = "an equation names every axis";
+  if (items.size() >= rank) return std::string(kRule);
+  std::vector<std::string> positions;
+  for (const auto& item : items) {
+    const auto* product = ast::if_is<ast::Binary>(item.value.get());
+    if (product != nullptr && product->juxtaposed) {  // [i j]
+      positions.emplace_back(text_of(product->left->span));
+      positions.emplace_back(text_of(product->right->span));
+    } else {
+      positions.emplace_back(text_of(item.span));
+    }
+  }
+  const bool lacks_comma = positions.size() > items.size();
+  for (char letter = 'i'; positions.size() < rank && letter <= 'z'; ++letter) {
+    const bool is_free = std::none_of(positions.begin(), positions.end(), [&](const std::string& position) {
+      return position.find(letter) != std::string::npos;
+    });
+    if (is_free && letter - 'i' >= static_cast<int>(positions.size())) positions.emplace_back(1, letter);
+  }
+  return fmt::format("{}: {}[{}]", lacks_comma ? "a comma is missing" : kRule, target,
+                     fmt::join(positions, ", "));
+}
 
 void Affine::add(const Affine& other, int64_t times) {
   for (const auto& [label, c] : other.coefficients) coefficients[label] += times * c;
@@ -128,10 +156,11 @@ void IndexTable::collect_access(const ast::Index& index) {
   const int rank = base.tensor()->shape().rank();
   if (static_cast<int>(index.items.size()) != rank)
     fail(index.span,
-         fmt::format("{} index positions for a tensor of shape {}", index.items.size(),
+         fmt::format("{} for a tensor of shape {}", count_positions(index.items.size()),
                      to_string(base.tensor()->shape())),
-         "an equation names every axis");
+         help_on_axes(text_of(index.base->span), index.items, static_cast<size_t>(rank)));
   Access access{base.tensor(), positions(index, false), {}, &index};
+  settle_places(access);
   for (const auto& axis : access.axes)
     for (const auto& [label, c] : axis.coefficients) access.labels.insert(label);
   accesses_.emplace(&index, std::move(access));
@@ -144,7 +173,10 @@ void IndexTable::collect_step_access(const ast::Index& index) {
   context_.steps->resolve(ast::as<ast::Name>(*index.base), access);
   for (const auto& axis : access.axes)
     for (const auto& [label, c] : axis.coefficients) access.labels.insert(label);
-  if (access.tensor) order_.push_back(&index);
+  if (access.tensor) {
+    settle_places(access);
+    order_.push_back(&index);
+  }
   accesses_.emplace(&index, std::move(access));
   step_accesses_.push_back(&index);
 }
@@ -156,9 +188,39 @@ std::vector<Affine> IndexTable::positions(const ast::Index& index, bool is_step_
       fail(item.span, "a slice cannot stand in an equation", "take the slice before: let part = x[a:b]");
     if (item.normalised || (item.last_only && !is_step_access))
       fail(item.span, "this mark belongs to the left side");
+    const auto* picked = ast::if_is<ast::Index>(item.value.get());
+    if (picked != nullptr && !item.value->grouped) refuse_picked(index, *picked, axes.size());
     axes.push_back(position(*item.value));
   }
   return axes;
+}
+
+/// p[n, label[n]]: a tensor of positions.
+void IndexTable::refuse_picked(const ast::Index& index, const ast::Index& picked, size_t axis) const {
+  std::vector<const ast::Name*> names;
+  for (const auto& item : picked.items)
+    if (item.value) add_index_names(*item.value, names);
+  if (!names.empty())
+    fail(picked.span, "an index position is no element of a tensor",
+         fmt::format("pick with gather: let g = gather({}, {}, index), where index has a position for each "
+                     "element of g, as unsqueeze({}, {})",
+                     text_of(index.base->span), axis, text_of(picked.base->span), axis));
+}
+
+/// A position without an index name means what it means outside of equations: it counts from the end where it
+/// is negative, and lies inside the tensor. (What an index name reads outside is 0.)
+void IndexTable::settle_places(Access& access) const {
+  const Shape& shape = access.tensor->shape();
+  for (size_t a = 0; a < access.axes.size(); ++a) {
+    Affine& place = access.axes[a];
+    const ast::IndexItem& item = access.index->items[a];
+    if (!place.coefficients.empty()) continue;
+    const int64_t n = shape[static_cast<int>(a)], given = place.offset;
+    if (given < -n || given >= n)
+      fail(item.span,
+           fmt::format("index {} is out of range for axis {} of shape {}", given, a, to_string(shape)));
+    if (given < 0) place.offset += n;
+  }
 }
 
 /// The index names in a position, as often as they stand there.
@@ -167,6 +229,12 @@ void IndexTable::add_index_names(const ast::Expr& e, std::vector<const ast::Name
   if (const auto* name = ast::if_is<ast::Name>(&e); name != nullptr && is_index_name(*name, false))
     out.push_back(name);
   for_each_part(e, [&](const ast::Expr& part) { add_index_names(part, out); });
+}
+
+bool holds_call(const ast::Expr& e) {
+  bool found = e.kind == ExprKind::call;
+  for_each_part(e, [&](const ast::Expr& part) { found = found || holds_call(part); });
+  return found;
 }
 
 /// An index position. Registers the index names it meets.

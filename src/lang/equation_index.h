@@ -18,6 +18,14 @@ using Labels = std::set<int>;
 [[noreturn]] void fail(Span span, std::string message, std::string help = {},
                        std::vector<Diagnostic::Note> notes = {});
 
+/// "1 index position", "2 index positions".
+std::string count_positions(size_t n);
+/// What to write instead of too few positions for a tensor of `rank` axes.
+std::string help_on_axes(std::string_view target, const std::vector<ast::IndexItem>& items, size_t rank);
+
+/// Whether a function is called in an expression.
+bool holds_call(const ast::Expr& expression);
+
 /// (sum of coefficient * label + offset) / divisor
 struct Affine {
   std::map<int, int64_t> coefficients;
@@ -152,6 +160,8 @@ class IndexTable {
   void collect(const ast::Expr& expression);
   void collect_access(const ast::Index& index);
   void collect_step_access(const ast::Index& index);
+  void refuse_picked(const ast::Index& index, const ast::Index& picked, size_t axis) const;
+  void settle_places(Access& access) const;
   std::vector<Affine> positions(const ast::Index& index, bool is_step_access);
   Affine position(const ast::Expr& expression);
   void infer_sizes();

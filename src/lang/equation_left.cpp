@@ -4,6 +4,7 @@
 #include <fmt/format.h>
 
 #include "lang/equation_index.h"
+#include "lang/known.h"
 
 namespace tl::lang::equation {
 
@@ -63,6 +64,11 @@ static void check_place(int64_t place, Span span) {
 }
 
 LeftAxis IndexTable::read_left_position(const ast::IndexItem& item) {
+  if (!item.value->grouped && holds_call(*item.value))
+    fail(item.span,
+         "a position on the left side is an index name or an int, and this is what a function gives",
+         fmt::format("give it a name first: let k = {}, then {}[(k)] = …", text_of(item.span),
+                     equation_.target->text));
   std::vector<const ast::Name*> names;
   add_index_names(*item.value, names);
   LeftAxis axis;
@@ -93,7 +99,7 @@ LeftAxis IndexTable::read_left_position(const ast::IndexItem& item) {
   }
   axis.kind = LeftAxis::Kind::combined;
   axis.label = static_cast<int>(names_.size());
-  names_.emplace_back(item.span.source->text().substr(item.span.begin, item.span.end - item.span.begin));
+  names_.emplace_back(text_of(item.span));
   sizes_.push_back(-1);
   size_spans_.push_back(item.span);
   return axis;
@@ -249,9 +255,9 @@ void check_fits(const ast::Equation& equation, const IndexTable& table, const Sh
   const std::string& target = equation.target->text;
   if (old.rank() != static_cast<int>(piece.begin.size()))
     fail(equation.lhs_span,
-         fmt::format("{} index positions for `{}`, a tensor of shape {}", piece.begin.size(), target,
+         fmt::format("{} for `{}`, a tensor of shape {}", count_positions(piece.begin.size()), target,
                      to_string(old)),
-         "an equation names every axis");
+         help_on_axes(target, equation.lhs, static_cast<size_t>(old.rank())));
   for (size_t a = 0; a < piece.begin.size(); ++a) {
     const LeftAxis& axis = table.left()[a];
     const int64_t n = old[static_cast<int>(a)], part = piece.part->shape()[static_cast<int>(a)];

@@ -145,7 +145,7 @@ class Recurrence final : public StepTensors {
 
   [[noreturn]] static void refuse_positions(const Access& access, const Shape& shape) {
     fail(access.index->span,
-         fmt::format("{} index positions for a tensor of shape {}", access.axes.size(), to_string(shape)),
+         fmt::format("{} for a tensor of shape {}", count_positions(access.axes.size()), to_string(shape)),
          "an equation names every axis");
   }
 
@@ -299,7 +299,8 @@ class Recurrence final : public StepTensors {
       return;
     }
     fail(member->equation->lhs_span,
-         fmt::format("{} index positions for `{}`, which has another rank", rank, target.name->text),
+         fmt::format("{} for `{}`, which has another rank", count_positions(static_cast<size_t>(rank)),
+                     target.name->text),
          "an equation names every axis");
   }
 

@@ -528,7 +528,7 @@ class Lowering {
     if (function == nullptr)
       fail(e.span,
            "functions inside equations are elementwise ones (relu, exp …) and normalisers (softmax …)",
-           "call it outside, on the whole tensor: let y = f(x), then use y[i]");
+           help_on_call(e, name != nullptr ? name->text : ""));
     // One that is summed inside as well as outside is ambiguous: the sum inside would hide the index from
     // outside.
     for (const auto& argument : e.arguments) check_ambiguous(*argument.value, needed, e.span);
@@ -546,6 +546,19 @@ class Lowering {
     }
     x.node = at(e.span, [&] { return graph::unary(function->op, as_node(x)); });
     return x;
+  }
+
+  /// What to write instead of a function that equations do not call.
+  std::string help_on_call(const ast::Call& e, std::string_view name) const {
+    const std::string_view reduction = name == "mean" ? "avg" : name;
+    const Labels labels = e.arguments.empty() ? Labels{} : table_.labels_in(*e.arguments[0].value);
+    for (const std::string_view known : {"sum", "avg", "prod"})
+      if (reduction == known)
+        for (const int l : labels)
+          if (!result_.count(l)) return fmt::format("name the index: {}[{}](…)", known, table_.name(l));
+    if ((name == "select" || name == "where") && e.arguments.size() == 3)
+      return "choose in the guard, y[i] = a[i] where c[i], or with select(c, a, b) on whole tensors";
+    return "call it outside, on the whole tensor: let y = f(x), then use y[i]";
   }
 
   void check_ambiguous(const ast::Expr& argument, const Labels& needed, Span span) const {

@@ -29,6 +29,8 @@ constexpr Translation kNames[] = {
     {"size", "prod(shape(x))"},
     {"ndim", "rank(x)"},
     {"power", "x ** y"},
+    {"None", "by leaving the argument out; x[:, None] as unsqueeze(x, 1)"},
+    {"newaxis", "unsqueeze(x, 1)"},
     {"random", "rand(shape, seed: 1), or randn(shape, seed: 1)"},
     {"loadtxt", "tensor t: float32[?, 3] = \"file.csv\""},
     {"open", "read_text(path)"},

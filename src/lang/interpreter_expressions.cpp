@@ -8,6 +8,7 @@
 #include "lang/foreign_names.h"
 #include "lang/indexing.h"
 #include "lang/interpreter_detail.h"
+#include "lang/known.h"
 #include "tensor/inverse.h"
 
 namespace tl::lang {
@@ -277,6 +278,21 @@ std::vector<size_t> code_points(const std::string& text) {
 
 }  // namespace
 
+/// A tensor indexes tensors; its one element indexes a list once it is an int.
+static std::string help_on_list_key(const Index& e, const Value& base, const Value& key) {
+  if (!key.is_tensor()) return {};
+  const std::string_view name = text_of(e.base->span), written = text_of(e.items[0].span);
+  if (key.tensor()->shape().elements() == 1 || !if_is<Name>(e.base.get()))
+    return fmt::format("int makes one of it: {}[int({})]", name, written);
+  try {
+    const graph::NodeRef content = to_tensor(base);
+    return fmt::format("make the list a tensor: tensor {}: {}{} = …", name, tl::name(content->dtype()),
+                       to_string(content->shape()));
+  } catch (const Error&) {  // it holds something else than numbers
+    return {};
+  }
+}
+
 Value Interpreter::Run::index_list(const Index& e, const Value& base) {
   if (e.items.size() != 1) fail(e.span, "a list takes one index", "xs[i][j] reaches into a list of lists");
   const IndexItem& item = e.items[0];
@@ -291,7 +307,9 @@ Value Interpreter::Run::index_list(const Index& e, const Value& base) {
   }
   if (item.kind == IndexItem::Kind::ellipsis) fail(item.span, "'...' stands for axes of a tensor");
   const Value key = eval(*item.value);
-  if (!key.is_int()) fail(item.span, fmt::format("a list is indexed by an int, not {}", key.describe()));
+  if (!key.is_int())
+    fail(item.span, fmt::format("a list is indexed by an int, not {}", key.describe()),
+         help_on_list_key(e, base, key));
   const int64_t at = key.integer() < 0 ? key.integer() + size : key.integer();
   if (at < 0 || at >= size)
     fail(item.span, fmt::format("index {} is outside a list of {}", key.integer(), size));

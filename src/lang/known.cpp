@@ -99,10 +99,12 @@ std::string describe(const Known& known) {
   return known.shape ? "a tensor " + text : fmt::format("a {} tensor", text);
 }
 
+std::string_view text_of(Span span) { return span.source->text().substr(span.begin, span.end - span.begin); }
+
 std::string type_text(const Type& type) {
   if (type.kind == TypeKind::object) return "a " + type.name;
   if (type.kind != TypeKind::tensor || !type.span) return std::string(describe(type.kind));
-  return std::string(type.span.source->text().substr(type.span.begin, type.span.end - type.span.begin));
+  return std::string(text_of(type.span));
 }
 
 bool clash(const Extent& a, const Extent& b) {

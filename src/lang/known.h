@@ -4,6 +4,7 @@
 #include <memory>
 #include <optional>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "lang/ast.h"
@@ -51,6 +52,8 @@ std::string to_string(const Known& known);
 /// As messages call it: "an int", "a tensor float32[n, 3]".
 std::string describe(const Known& known);
 
+/// What stands at a place of the program.
+std::string_view text_of(Span span);
 /// A declared type as it is written.
 std::string type_text(const ast::Type& type);
 

@@ -2,6 +2,7 @@
 #include "lang/parser.h"
 
 #include <array>
+#include <cctype>
 #include <utility>
 
 #include <fmt/format.h>
@@ -49,14 +50,34 @@ const Token& Parser::close(TokenKind kind, std::string_view context, Span open) 
   if (is(kind)) return advance();
   if (is(TokenKind::invalid)) fail_here({});
   const bool may_lack_comma = peek().kind >= TokenKind::name && peek().kind <= TokenKind::string;
+  const bool is_formatted = is(TokenKind::string) && touches() && text_of(tokens_[at_ - 1]) == "f";
   const std::string message = fmt::format("expected {} {}, found {}", describe(kind), context, found());
   records_at_error_ = records_;
   if (!gave_up_) {
-    report(span_of(peek()), message, may_lack_comma ? "is a comma missing?" : "");
+    report(span_of(peek()), message,
+           is_after_comment(describe(kind)[1]) ? "`//` begins a comment; int / int divides integers"
+           : is_formatted                      ? "format(\"{:.2f}\", x) fills places in a text"
+           : may_lack_comma                    ? "is a comma missing?"
+                                               : "");
     const bool is_far = source_.position(open.begin).line != source_.position(peek().begin).line;
     if (is_far) diagnostics_.back().notes.push_back({open, "it is opened here"});
   }
   throw SyntaxError{};
+}
+
+/// Whether a comment stands before this token that hides the second operand of Python's `//`, and with it the
+/// bracket that is missing: f(7 // 2).
+bool Parser::is_after_comment(char bracket) const {
+  if (at_ == 0 || !peek().comment_before) return false;
+  const uint32_t begin = tokens_[at_ - 1].end;
+  std::string_view text = source_.text().substr(begin, peek().begin - begin);
+  text = text.substr(0, text.find('\n'));
+  const size_t slashes = text.find_first_not_of(' ');
+  if (slashes == std::string_view::npos || !text.substr(slashes).starts_with("//")) return false;
+  const size_t operand = text.find_first_not_of(' ', slashes + 2);
+  if (operand == std::string_view::npos) return false;
+  const bool is_operand = std::isalnum(static_cast<unsigned char>(text[operand])) != 0;
+  return is_operand && text.find(bracket, operand) != std::string_view::npos;
 }
 
 std::string Parser::found() const {

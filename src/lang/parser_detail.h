@@ -44,6 +44,7 @@ class Parser {
   Span span_from(uint32_t begin) const { return {&source_, begin, std::max(begin, previous_end_)}; }
   uint32_t here() const { return peek().begin; }
   const Token& close(TokenKind kind, std::string_view context, Span open);
+  bool is_after_comment(char bracket) const;
   std::string found() const;
 
   // Errors

@@ -215,7 +215,9 @@ ExprPtr Parser::primary() {
   if (at_ == statement_at_) fail_here(fmt::format("expected a statement, found {}", found()));
   if (!token.newline_before || is(TokenKind::invalid))
     fail_here(fmt::format("expected an expression, found {}", found()),
-              is(TokenKind::kw_if) ? "'if' is a statement: if c { x = a } else { x = b }" : "");
+              is(TokenKind::kw_if)      ? "'if' is a statement: if c { x = a } else { x = b }"
+              : is(TokenKind::kw_where) ? "select(c, a, b) chooses element by element"
+                                        : "");
   const Token& before = tokens_[at_ - 1];
   fail(span_of(before), fmt::format("expected an expression after '{}'", text_of(before)));
 }

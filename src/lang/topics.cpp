@@ -109,13 +109,13 @@ example:
 7
 source: docs/language.md
 see: range, equations)"},
-      {{"operators", "+", "-",  "*", "/",  "%", "@",   "⊙",  "**",  "^",  "⊗",  "==",
-        "!=",        "<", "<=", ">", ">=", "≈", "and", "or", "not", "&&", "||", "!"},
-       "|| or   && and   not   == != < <= > >= ≈   as   + -   * / % @ ⊙   - !   ** ^ ⊗",
+      {{"operators", "+",  "-", "*",  "/", "%",   "@",  "⊙",   "**",  "^",  "⊗",  "==", "!=",
+        "<",         "<=", ">", ">=", "≈", "and", "or", "not", "inv", "&&", "||", "!"},
+       "|| or   && and   not   == != < <= > >= ≈   as   + -   * / % @ ⊙   - ! inv   ** ^ ⊗",
        R"(Operators, from loose to tight; on tensors elementwise with NumPy's broadcasting.
 
 int / int truncates, and % has the sign of the left side. @ is the matrix product, ⊙ the elementwise product like *,
-⊗ the outer product, ≈ comparison up to a tolerance. ** (or ^) binds from the right and
+⊗ the outer product, inv a the inverse matrix, ≈ comparison up to a tolerance. ** (or ^) binds from the right and
 tighter than minus: -2 ** 2 is -4. Comparisons of tensors give bool tensors; and, or stop early.
 
 example:
@@ -157,10 +157,14 @@ see: slice, gather, equations)"},
        R"(Tensor equations: index names in brackets, and what is not on the left is summed.
 
 Arguments of functions and bases of powers are scopes of their own, so that relu(w[i, j] x[j]) sums first. In each
-addend an index is summed over the smallest part that holds it, where a product repeats it or a power is taken. Reads
-outside a tensor give 0; an index takes its size from the places where it stands alone. `max=`, `min=` and `avg=`
-reduce otherwise, sum[j](…) and its relatives explicitly, and `j.` on the left marks the index of a normaliser. A name
-that is an int is written in parentheses: x[(n - 1), d].
+addend an index is summed over the smallest part that holds it, where a product repeats it or a power is taken. What
+an index name reads outside a tensor is 0; an index takes its size from the places where it stands alone. `max=`,
+`min=` and `avg=` reduce otherwise, and like `=` make a new tensor, while `+=` adds to what is there; sum[j](…) and its
+relatives reduce explicitly, and `j.` on the left marks the index of a normaliser.
+
+Numbers and shifted names on the left fill a part of a tensor, t[3] = …, and an equation that reads the tensor that it
+fills, h[t + 1] = f(h[t]), takes one step after another. A name that is an int is written in parentheses:
+x[(n - 1), d].
 
 example:
 > let w = [[1.0, 2.0], [3.0, -4.0]]
@@ -172,6 +176,13 @@ example:
 > m[i] max= x[i, j]
 > m
 [5.0000, 4.0000]
+> fib[0] = 0
+> fib[1] = 1
+> fib[t + 2] = fib[t + 1] + fib[t] where t in 0..5
+> let last = 6
+> fib[(last)] = 100
+> fib
+[0, 1, 1, 2, 3, 5, 100]
 source: arXiv:2510.12269
 see: where, einsum, indexing)"},
       {{"where"},

@@ -47,6 +47,8 @@ Shape shape_argument(const Args& args, size_t i, bool may_be_open) {
 }
 
 DType plain_dtype_argument(const Args& args, size_t i) {
+  if (args[i].is_int() && args.function().parameters[0].name == "shape")
+    args.fail(i, fmt::format("{0} takes its shape as one list: {0}([2, 3])", args.function().name));
   const DType dtype = args.dtype(i);
   if (is_quantised(dtype))
     args.fail(i, fmt::format("{} is a format of weights in files; a tensor can be made of float16, bfloat16, "

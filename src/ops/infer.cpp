@@ -47,7 +47,8 @@ struct Rule {
     if (!is_float(dtype(i))) fail("needs floats, and input {} is {}", i + 1, name(dtype(i)));
   }
   void integers(size_t i) const {
-    if (!is_int(dtype(i))) fail("indices must be int64 or int32, and these are {}", name(dtype(i)));
+    if (!is_int(dtype(i)))
+      fail("indices must be int64 or int32, and these are {}; convert them with `as int64`", name(dtype(i)));
   }
   int axis() const {
     const int a = attr<AxisAttrs>().axis;

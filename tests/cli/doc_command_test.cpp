@@ -95,6 +95,8 @@ TEST(Doc, AnUnknownNameGivesTheNearest) {
   const Output far = run_tl({"doc", "xyzzyxyzzy"});
   EXPECT_EQ(far.exit_code, 1);
   EXPECT_EQ(far.err, "tl: error: there is no page 'xyzzyxyzzy'; `tl doc` lists all\n");
+  EXPECT_EQ(run_tl({"doc", "concatenate"}).err,
+            "tl: error: there is no page 'concatenate'; here it is written concat([a, b], axis)\n");
 }
 
 TEST(Doc, JsonHasTheParts) {

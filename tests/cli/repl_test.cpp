@@ -103,6 +103,10 @@ TEST(Repl, CommandsTellTypesDocumentationAndTime) {
   const std::string timed = shown(":time 1 + 1\n");
   EXPECT_EQ(timed.substr(0, 2), "2\n");
   EXPECT_TRUE(timed.ends_with(" s\n")) << timed;
+  // What is assigned is computed, not planned only: then such a mistake shows.
+  for (const char* text :
+       {":time y = gather(zeros(2), 0, [5])\n", ":time let l = [1, [gather(zeros(2), 0, [5])]]\n"})
+    EXPECT_NE(repl(text).err.find("[gather] index 5 is out of range"), std::string::npos) << text;
   for (const char* name : {":help", ":type EXPR", ":doc NAME", ":time EXPR", ":load FILE", ":quit"})
     EXPECT_NE(shown(":help\n").find(name), std::string::npos) << name;
   EXPECT_EQ(shown(":quit\n1\n"), "");

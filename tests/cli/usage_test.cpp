@@ -162,6 +162,17 @@ TEST(Programs, CheckSaysOk) {
   EXPECT_EQ(r.out, file + ": ok\n");
 }
 
+TEST(Programs, CheckWarnsOfAnIndexThatLooksLikeAnInt) {
+  const TempFolder folder;
+  const std::string file = write_file(folder / "slip.tl",
+                                      "main {\n  let h = ones([2, 2])\n  let row = 1\n  w = h[rwo, 1]\n"
+                                      "  v[i] = h[i, rwo] where rwo in 0..2\n  print(w, v, row)\n}\n");
+  const Output r = run_tl({"check", file});
+  EXPECT_EQ(r.exit_code, 0) << r.err;
+  EXPECT_HAS(r.out, ":4:9: warning: 'rwo' is summed as an index here\n");
+  EXPECT_HAS(r.out, "help: did you mean (row)?\n" + file + ": ok\n");
+}
+
 TEST(Programs, ModelProgramsCheck) {
   const Output r = run_tl({"check", TL_SOURCE_DIR "/models/llama.tl", TL_SOURCE_DIR "/models/qwen2.tl"});
   EXPECT_EQ(r.exit_code, 0) << r.err;

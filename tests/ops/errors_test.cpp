@@ -88,6 +88,17 @@ TEST(KernelErrors, SoftmaxOverNothing) {
                  bools({2, 3}, {1, 0, 1, 0, 0, 0})},
                 AxisAttrs{1}},
                "[softmax] a line along axis 1 of [2, 3] has no element that its mask keeps");
+  const Tensor x =
+      Tensor::from<float>(DType::f32, {2, 3}, std::vector<float>{-kInf, 2, 3, -kInf, -kInf, -kInf});
+  const std::string nothing = "[softmax] a line along axis 1 of [2, 3] is -inf throughout";
+  expect_error({Op::softmax, "", {x}, AxisAttrs{1}}, nothing);
+  expect_error({Op::softmax, "", {x, bools({2, 3}, {1, 1, 1, 0, 1, 1})}, AxisAttrs{1}}, nothing);
+  // A line of NaN is none of them, although it has no largest number either.
+  const Tensor nan = Tensor::from<float>(DType::f32, {1, 2}, std::vector<float>{kNan, kNan});
+  for (const Backend* backend : backends())
+    EXPECT_TRUE(
+        std::isnan(load_double(run(*backend, {Op::softmax, "", {nan}, AxisAttrs{1}}, *pools()[0]), 1)))
+        << backend->name();
 }
 
 TEST(KernelErrors, AttentionToNothing) {

@@ -1,5 +1,6 @@
 // Operations that normalise lines of elements.
 #include <fmt/format.h>
+#include <algorithm>
 #include <cmath>
 #include <limits>
 #include <vector>
@@ -34,11 +35,15 @@ const float* vector_input(const KernelArgs& args, size_t i) {
   return args.in.size() > i ? args.in[i].data<float>() : nullptr;
 }
 
-/// out = e^x / sum. A line of -inf alone gives NaN, as the formula does.
-void softmax_line(const float* x, float* out, int64_t n) {
+/// out = e^x / sum, where the sum is none of a line that is -inf throughout: false.
+bool softmax_line(const float* x, float* out, int64_t n) {
+  constexpr float kNone = -std::numeric_limits<float>::infinity();
   const Isa& loops = isa();
-  const float total = loops.exp_sum(x, loops.max(x, n), out, n);
+  const float max = loops.max(x, n);
+  if (max == kNone && n > 0 && std::all_of(x, x + n, [](float e) { return e == kNone; })) return false;
+  const float total = loops.exp_sum(x, max, out, n);
   loops.scale_row(out, 0.0f, 1.0f / total, nullptr, nullptr, out, n);
+  return true;
 }
 
 }  // namespace
@@ -47,9 +52,14 @@ void softmax(const KernelArgs& args) {
   const Tensor& x = args.in[0];
   const int axis = args.attr<AxisAttrs>().axis;
   const int64_t n = x.shape()[axis];
+  const auto normalise = [&](const float* line, float* out, int64_t length) {
+    if (!softmax_line(line, out, length))
+      throw Error(
+          fmt::format("[softmax] a line along axis {} of {} is -inf throughout", axis, to_string(x.shape())));
+  };
   if (args.in.size() == 1)
     return map_lines(args, axis, x.strides(),
-                     [n](const float* line, float* out, int64_t) { softmax_line(line, out, n); });
+                     [&](const float* line, float* out, int64_t) { normalise(line, out, n); });
 
   // What the mask keeps is packed, normalised, and put back between zeros.
   const Shape mask_strides = broadcast_strides(args.in[1], x.shape());
@@ -63,7 +73,7 @@ void softmax(const KernelArgs& args) {
     if (kept.empty())
       throw Error(fmt::format("[softmax] a line along axis {} of {} has no element that its mask keeps", axis,
                               to_string(x.shape())));
-    softmax_line(kept.data(), kept.data(), static_cast<int64_t>(kept.size()));
+    normalise(kept.data(), kept.data(), static_cast<int64_t>(kept.size()));
     size_t next = 0;
     for (int64_t i = 0; i < n; ++i) out[i] = keeps(i) ? kept[next++] : 0.0f;
   });

@@ -1,4 +1,5 @@
 // Operations that normalise lines of elements.
+#include <algorithm>
 #include <cmath>
 #include <limits>
 
@@ -34,6 +35,11 @@ double largest(const std::vector<double>& line) {
   return most;
 }
 
+/// Whether no element can have a weight: then the formula would divide 0 by 0.
+bool is_all_excluded(const std::vector<double>& line) {
+  return std::ranges::all_of(line, [](double x) { return x == -std::numeric_limits<double>::infinity(); });
+}
+
 double sum(const std::vector<double>& line) {
   double total = 0;
   for (const double x : line) total += x;
@@ -63,6 +69,9 @@ void softmax(const KernelArgs& args) {
     if (kept.empty())
       throw Error(fmt::format("[softmax] a line along axis {} of {} has no element that its mask keeps", axis,
                               to_string(x.shape())));
+    if (is_all_excluded(kept))
+      throw Error(
+          fmt::format("[softmax] a line along axis {} of {} is -inf throughout", axis, to_string(x.shape())));
     const double most = largest(kept);
     for (double& e : kept) e = std::exp(e - most);
     const double total = sum(kept);

@@ -70,7 +70,7 @@ def create():
     case("causal_mask(2, keys: 3, position: 1)", np.tri(2, 3, 1, dtype=bool))
     # Philox4x32-10 with key (seed, 0) and counter (block, 0, stream, 0); see the paper's reference values.
     case("rand([6], seed: 7)", np.array([u >> 8 for u in philox_words(7, 0, 6)]) * 2.0**-24)
-    case("randn([5], 7)", normal(7, 5))
+    case("randn([5], seed: 7)", normal(7, 5))
     case("all(rand([1000], seed: 3) < 1 && rand([1000], seed: 3) >= 0)", np.array(True))
 
 

@@ -132,7 +132,7 @@ TEST(Infer, JoiningAndPadding) {
 TEST(Infer, Indexing) {
   expect_type(Op::take, {{f16, {5, 6, 7}}, {i32, {2, 3}}}, AxisAttrs{1}, {}, f16, {5, 2, 3, 7});
   expect_error(Op::take, {{f32, {5}}, {f32, {2}}}, AxisAttrs{0}, {},
-               "[take] indices must be int64 or int32, and these are float32");
+               "[take] indices must be int64 or int32, and these are float32; convert them with `as int64`");
   expect_error(Op::take, {{f32, {1, 1, 1, 1, 1}}, {i64, {1, 1, 1, 1, 1}}}, AxisAttrs{0}, {},
                "[take] the result would have a rank above 8");
 
@@ -201,8 +201,9 @@ TEST(Infer, MatrixProducts) {
                "[embedding] the table must be [n, width], and its shape is [9]");
   expect_error(Op::embedding, {{i32, {9, 4}}, {i64, {2}}}, {}, {},
                "[embedding] needs a table of floats, and it is int32");
-  expect_error(Op::embedding, {{f32, {9, 4}}, {f32, {2}}}, {}, {},
-               "[embedding] indices must be int64 or int32, and these are float32");
+  expect_error(
+      Op::embedding, {{f32, {9, 4}}, {f32, {2}}}, {}, {},
+      "[embedding] indices must be int64 or int32, and these are float32; convert them with `as int64`");
 }
 
 TEST(Infer, Normalisations) {
