@@ -516,7 +516,8 @@ std::optional<Diagnostic> spread_shape(const Call& e, const NativeFunction& f,
   const auto shape = static_cast<size_t>(std::ranges::find(parameters, "shape", &NativeParameter::name) -
                                          parameters.begin());
   if (shape >= parameters.size() || e.arguments.size() < shape + 2) return std::nullopt;
-  const std::string_view next = shape + 1 < parameters.size() ? parameters[shape + 1].name : "";
+  std::string_view next;
+  if (shape + 1 < parameters.size()) next = parameters[shape + 1].name;
   const bool takes_seed = next == "seed";
   if (!next.empty() && next != "dtype" && !takes_seed) return std::nullopt;
   std::vector<std::string_view> extents, before;
