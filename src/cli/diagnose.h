@@ -5,6 +5,8 @@
 #include <string>
 #include <vector>
 
+#include "cli/diagnose_precision.h"
+#include "cli/options.h"
 #include "inspect/audit.h"
 #include "inspect/depth.h"
 #include "inspect/diagnosis.h"
@@ -12,6 +14,17 @@
 #include "inspect/weights.h"
 
 namespace tl::cli {
+
+/// What is diagnosed, and against what.
+struct DiagnoseOptions {
+  std::string what;               ///< a model, or a program (….tl)
+  std::vector<std::string> args;  ///< of the program's main
+  ModelOptions model;             ///< `model` is --model: what a program runs
+  PromptOptions prompt;
+  std::string reference;   ///< another engine's trace
+  std::string depths;      ///< "0,1,2,10,22"
+  bool precision = false;  ///< also what precision costs
+};
 
 /// The residual stream after a layer.
 struct LayerRow {
@@ -26,9 +39,22 @@ struct LogitsHealth {
   double divergence = 0;  ///< Kullback-Leibler, of the observed distribution from the expected
 };
 
+/// What a trace of another engine says of the same tokens.
+struct ReferenceCheck {
+  std::string path;
+  inspect::RunInfo info;
+  size_t compared = 0;  ///< values of the program under test that it has too
+  /// The first of them that is farther from the trace than rounding explains; "" where none is.
+  std::string name, foreign_name;
+  double error = 0, explained = 0;
+  /// Where the trace departs from what our operations give on its own values; record is -1 where it does not.
+  inspect::Fault departure;
+};
+
 /// Everything that is found, in the order in which it is looked for.
 struct Diagnosis {
   inspect::RunInfo info;
+  std::string inputs;                         ///< how the token ids differ, "" where they do not
   std::vector<inspect::WeightAudit> weights;  ///< those with faults
   size_t n_weights = 0;
   std::vector<inspect::Invariant> invariants;
@@ -37,10 +63,20 @@ struct Diagnosis {
   std::vector<inspect::OperationAudit> kernels;  ///< those with faults, of the run as it was asked for
   std::vector<LayerRow> layers;
   std::vector<inspect::DepthRow> depths;
-  std::optional<LogitsHealth> logits;  ///< nothing was run where weights are broken
+  std::optional<LogitsHealth> logits;  ///< nothing is judged where weights are broken or token ids differ
+  std::optional<ReferenceCheck> reference;
+  std::optional<PrecisionStudy> precision;
 
+  /// Whether the trace that is the reference has the very fault that our own program sees.
+  bool reference_has_the_fault() const;
+  /// Whether the trace departs from the program under test where our own program does not.
+  bool reference_departs() const;
   bool is_healthy() const;
 };
+
+/// Looks at everything. Throws UsageError where the options do not fit, Error or ProgramError where something
+/// cannot be run.
+Diagnosis examine(const DiagnoseOptions& options);
 
 /// One paragraph that a person can act on.
 std::string verdict(const Diagnosis& d);

@@ -27,6 +27,10 @@ std::string where(const Fault& f) {
   return text;
 }
 
+std::string name_of(const Fault& f) {
+  return f.candidates.empty() ? "none of the known faults" : f.candidates.front().name;
+}
+
 std::string verdict_of_fault(const Fault& f) {
   if (f.candidates.empty())
     return fmt::format(
@@ -42,6 +46,33 @@ std::string verdict_of_fault(const Fault& f) {
       "{:.2g}. "
       "Everything before it is right. What to do: {}.",
       best.name, best.sentence, where(f), f.error, f.explained, best.residual, best.remedy);
+}
+
+/// What the trace that is the reference says of a fault of the program.
+std::string reference_on_fault(const ReferenceCheck& r) {
+  if (r.departure.record < 0)
+    return fmt::format(
+        " {} ({}) agrees: all its values are what the right operations give, within its rounding.",
+        r.info.tool, r.path);
+  return fmt::format(" {} ({}) departs from our own program by another fault: {} at {}.", r.info.tool, r.path,
+                     name_of(r.departure), r.departure.name);
+}
+
+/// The program under test computes what our own does, and the trace something else.
+std::string verdict_of_departure(const ReferenceCheck& r) {
+  const Fault& f = r.departure;
+  std::string text = fmt::format(
+      "FAULT FOUND: the program departs from the reference, {} ({}): in {} the reference is {:.3g} away from "
+      "what the program's operation gives on the same inputs, where rounding explains {:.2g}. ",
+      r.info.tool, r.path, where(f), f.error, f.explained);
+  if (f.candidates.empty())
+    return text + "None of the known faults explains it. Do both have the same weights and settings?";
+  const Candidate& best = f.candidates.front();
+  return text +
+         fmt::format(
+             "Seen from the program the reference has the fault {} ({}), which leaves {:.2g}. Either the "
+             "reference is the wrong side, or the program lacks what the reference does: {}.",
+             best.name, best.sentence, best.residual, best.remedy);
 }
 
 std::string first_failure(const std::vector<Invariant>& invariants) {
@@ -67,6 +98,38 @@ ordered_json to_json(const Fault& f) {
   for (const Candidate& c : f.candidates)
     j["hypotheses"].push_back(
         {{"name", c.name}, {"sentence", c.sentence}, {"residual", c.residual}, {"share", c.share}});
+  return j;
+}
+
+ordered_json to_json(const ReferenceCheck& r) {
+  ordered_json j = {{"tool", r.info.tool}, {"trace", r.path}, {"compared", r.compared}};
+  j["first"] = r.name.empty() ? ordered_json()
+                              : ordered_json{{"value", r.name},
+                                             {"reference", r.foreign_name},
+                                             {"error", r.error},
+                                             {"explained", r.explained}};
+  j["departure"] = r.departure.record < 0 ? ordered_json() : to_json(r.departure);
+  return j;
+}
+
+ordered_json to_json(const PrecisionStudy& s) {
+  ordered_json j = {
+      {"positions", s.positions},
+      {"as_asked", {{"divergence", s.as_asked.divergence}, {"agreement", s.as_asked.agreement}}}};
+  j["matrix"] = ordered_json::array();
+  for (const PrecisionRow& r : s.matrix)
+    j["matrix"].push_back({{"activations", name(r.precision.activations)},
+                           {"residual", name(r.precision.residual)},
+                           {"accumulation", name(r.precision.accumulation)},
+                           {"divergence", r.distance.divergence},
+                           {"agreement", r.distance.agreement}});
+  j["sensitivity"] = ordered_json::array();
+  for (const auto* rows : {&s.operations, &s.layers})
+    for (const SensitivityRow& r : *rows)
+      j["sensitivity"].push_back({{"part", r.part},
+                                  {"divergence", r.distance.divergence},
+                                  {"agreement", r.distance.agreement},
+                                  {"share", r.share}});
   return j;
 }
 
@@ -96,6 +159,14 @@ void print_fault(const Fault& f) {
     fmt::print("{:28}  {:>9.2g}  {:>5.1f}%  {}\n", c.name, c.residual, 100 * c.share, c.sentence);
 }
 
+void print_reference(const ReferenceCheck& r) {
+  fmt::print("{:8}  {:66}  {:>9}  {:>9}\n", r.name.empty() ? "holds" : "departs",
+             fmt::format("{} values are those of {}, within rounding", r.compared, r.info.tool),
+             r.name.empty() ? "" : fmt::format("{:.2g}", r.error),
+             r.name.empty() ? "" : fmt::format("{:.2g}", r.explained));
+  if (!r.name.empty()) fmt::print("          first at {}, which is {} there\n", r.name, r.foreign_name);
+}
+
 void print_layers(const Diagnosis& d) {
   if (d.layers.empty()) return;
   fmt::print("\n{:>5}  {:>14}  {:>14}  {:>9}   residual stream after each layer\n", "layer", "rms, float64",
@@ -104,10 +175,46 @@ void print_layers(const Diagnosis& d) {
     fmt::print("{:>5}  {:>14.5g}  {:>14.5g}  {:>9.2g}\n", r.layer, r.expected_rms, r.observed_rms, r.error);
 }
 
+std::string cell(const DistanceOfLogits& d) {
+  return fmt::format("{:>8.1e} {:>3.0f}%", d.divergence, 100 * d.agreement);
+}
+
+void print_precision(const PrecisionStudy& s) {
+  fmt::print(
+      "\nthe model in other precisions: KL from float64 in nats and agreeing next tokens, {} positions\n",
+      s.positions);
+  fmt::print("{:>12}  {:>10} ", "activations", "residual");
+  for (const DType sums : inspect::kPrecisions) fmt::print("  {:>13}", fmt::format("{} sums", name(sums)));
+  for (size_t i = 0; i < s.matrix.size(); ++i) {
+    const inspect::Precision& p = s.matrix[i].precision;
+    if (i % std::size(inspect::kPrecisions) == 0)
+      fmt::print("\n{:>12}  {:>10} ", name(p.activations), name(p.residual));
+    fmt::print("  {}", cell(s.matrix[i].distance));
+  }
+  fmt::print("\n\n{:12}  {:>13}  {:>11}   with this part in float64; as asked: {}\n", "part", "KL, agreement",
+             "explains", cell(s.as_asked));
+  for (const auto* rows : {&s.operations, &s.layers})
+    for (const SensitivityRow& r : *rows)
+      fmt::print("{:12}  {:>13}  {:>10.1f}%\n", r.part, cell(r.distance), 100 * r.share);
+}
+
 }  // namespace
 
+bool Diagnosis::reference_has_the_fault() const {
+  if (!reference || fault.record < 0 || reference->departure.record < 0) return false;
+  const Fault& other = reference->departure;
+  return name_of(other) == name_of(fault) && other.layer == fault.layer && !fault.candidates.empty();
+}
+
+bool Diagnosis::reference_departs() const {
+  if (!reference || fault.record >= 0 || reference->departure.record < 0) return false;
+  return !reference->departure.candidates.empty() || !reference->name.empty();
+}
+
 bool Diagnosis::is_healthy() const {
-  return weights.empty() && fault.record < 0 && kernels.empty() && first_failure(invariants).empty();
+  if (!weights.empty() || !inputs.empty() || !kernels.empty() || reference_departs()) return false;
+  if (fault.record >= 0) return reference_has_the_fault();
+  return first_failure(invariants).empty();
 }
 
 std::string verdict(const Diagnosis& d) {
@@ -116,17 +223,33 @@ std::string verdict(const Diagnosis& d) {
         "FAULT FOUND: the weight {} is broken: {}. What it is multiplied with cannot come out right; "
         "get the file again, or convert it again.",
         d.weights[0].name, d.weights[0].faults[0]);
-  if (d.fault.record >= 0) return verdict_of_fault(d.fault);
+  if (!d.inputs.empty())
+    return fmt::format(
+        "FAULT FOUND: different inputs: {}. Nothing else was compared. Is a BOS missing or too much, or does "
+        "the tokenizer split the text in another way?",
+        d.inputs);
+  if (d.reference_has_the_fault())
+    return fmt::format(
+        "HEALTHY by the reference: the program does what {} ({}) does. Both depart from TensorLogic's own "
+        "program of this architecture, by what it calls {}: {}.",
+        d.reference->info.tool, d.reference->path, name_of(d.fault), d.fault.candidates.front().sentence);
+  if (d.fault.record >= 0)
+    return verdict_of_fault(d.fault) + (d.reference ? reference_on_fault(*d.reference) : "");
+  if (d.reference_departs()) return verdict_of_departure(*d.reference);
   if (!d.kernels.empty())
     return fmt::format("FAULT FOUND: the program is right, and a kernel is not: {} ({}): {}.",
                        d.kernels[0].name, d.kernels[0].op, d.kernels[0].faults[0]);
   if (const std::string failure = first_failure(d.invariants); !failure.empty())
     return fmt::format("FAULT FOUND: this does not hold: {}. Every operation that was judged is right.",
                        failure);
-  return fmt::format(
+  std::string text = fmt::format(
       "HEALTHY: all {} values that were judged are what the reference computes from the same inputs, within "
       "rounding; the weights are sound, and what must hold in every model holds.",
       d.judged);
+  if (d.reference && d.reference->name.empty())
+    text += fmt::format(" The {} values that {} ({}) has too are within rounding of it.",
+                        d.reference->compared, d.reference->info.tool, d.reference->path);
+  return text;
 }
 
 void print_report(const Diagnosis& d) {
@@ -137,9 +260,11 @@ void print_report(const Diagnosis& d) {
       fmt::format("{} weights decode to what their blocks define, finite and of sane size", d.n_weights));
   for (const Invariant& i : d.invariants)
     fmt::print("{:8}  {:66}  {:>9.2g}  {:>9.2g}\n", i.holds ? "holds" : "FAILS", i.what, i.worst, i.bound);
+  if (d.reference) print_reference(*d.reference);
   print_fault(d.fault);
   print_layers(d);
   print_depths(d);
+  if (d.precision) print_precision(*d.precision);
   if (!d.logits) return;
   const inspect::LogitsSummary &a = d.logits->expected, &b = d.logits->observed;
   fmt::print("\n{:22}  {:>12}  {:>12}\n", "logits, last token", "observed", "float64");
@@ -154,6 +279,8 @@ void print_json_report(const Diagnosis& d) {
   ordered_json j = {{"healthy", d.is_healthy()}, {"verdict", verdict(d)},   {"program", d.info.program},
                     {"model", d.info.model},     {"tokens", d.info.tokens}, {"judged", d.judged}};
   j["fault"] = d.fault.record < 0 ? ordered_json() : to_json(d.fault);
+  if (!d.inputs.empty()) j["inputs"] = d.inputs;
+  if (d.reference) j["reference"] = to_json(*d.reference);
   j["checks"] = ordered_json::array();
   for (const Invariant& i : d.invariants)
     j["checks"].push_back(
@@ -169,6 +296,7 @@ void print_json_report(const Diagnosis& d) {
                            {"expected_rms", r.expected_rms},
                            {"observed_rms", r.observed_rms},
                            {"error", r.error}});
+  if (d.precision) j["precision"] = to_json(*d.precision);
   if (!d.logits) return print_json(j);
   j["depths"] = ordered_json::array();
   for (const inspect::DepthRow& r : d.depths)

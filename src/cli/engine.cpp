@@ -13,8 +13,8 @@ namespace {
 
 class ProgramEngine : public Engine {
  public:
-  explicit ProgramEngine(const ModelOptions& options)
-      : session_(make_session(options)),
+  ProgramEngine(const ModelOptions& options, const KernelChoice& choice)
+      : session_(make_session(options, choice)),
         host_(*session_, host_options(options)),
         runner_(host_.open_model(options.model), host_) {}
 
@@ -40,8 +40,8 @@ class ProgramEngine : public Engine {
 
 }  // namespace
 
-std::unique_ptr<Engine> Engine::open(const ModelOptions& options) {
-  auto engine = std::make_unique<ProgramEngine>(options);
+std::unique_ptr<Engine> Engine::open(const ModelOptions& options, const KernelChoice& choice) {
+  auto engine = std::make_unique<ProgramEngine>(options, choice);
   if (engine->context_length() > engine->trained_context()) {
     say(fmt::format("note: a context of {} tokens is more than the {} this model was trained for",
                     engine->context_length(), engine->trained_context()));

@@ -7,6 +7,7 @@
 #include <string>
 
 #include "cli/options.h"
+#include "cli/session.h"
 #include "formats/model_file.h"
 #include "runtime/session.h"
 #include "text/tokenizer.h"
@@ -17,8 +18,8 @@ namespace tl::cli {
 class Engine {
  public:
   /// Resolves and opens the model, chooses its program by architecture (or --program) and sizes the cache.
-  /// Throws Error or ProgramError.
-  static std::unique_ptr<Engine> open(const ModelOptions& options);
+  /// Throws Error or ProgramError. `choice` may give other kernels than the backend's.
+  static std::unique_ptr<Engine> open(const ModelOptions& options, const KernelChoice& choice = {});
   virtual ~Engine() = default;
 
   /// What it is computed in.

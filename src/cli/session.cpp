@@ -12,7 +12,7 @@ namespace {
 
 /// The planter says at its end, with the session, what it found no place for: a run that looks healthy then
 /// is.
-void plant(SessionOptions& session, const std::vector<std::string>& texts) {
+void plant(SessionOptions& session, const std::vector<std::string>& texts, const KernelChoice& otherwise) {
   std::vector<inspect::Plant> plants;
   for (const std::string& text : texts) plants.push_back(inspect::parse_plant(text));
   const std::shared_ptr<inspect::Planter> planter(
@@ -22,21 +22,23 @@ void plant(SessionOptions& session, const std::vector<std::string>& texts) {
         delete p;
       });
   session.rewrite = [planter](std::span<const graph::NodeRef> roots) { planter->rewrite(roots); };
-  session.kernel = [planter](const graph::Step& step, const graph::Trace& trace) {
-    return planter->kernel(step, trace);
+  session.kernel = [planter, otherwise](const graph::Step& step, const graph::Trace& trace) {
+    const Kernel* planted = planter->kernel(step, trace);
+    return planted == nullptr && otherwise ? otherwise(step, trace) : planted;
   };
 }
 
 }  // namespace
 
-std::unique_ptr<Session> make_session(const ModelOptions& options) {
+std::unique_ptr<Session> make_session(const ModelOptions& options, const KernelChoice& choice) {
   const Backend& backend = backend_of_device(options.device);
   SessionOptions session;
   session.n_threads = options.threads;
   session.activations = options.activations == "float32" ? Activations::float32 : Activations::q8;
   session.notice = [](const std::string& text) { say("note: " + text); };
   if (options.unfused) session.passes = graph::PassOptions::none();
-  if (!options.plant.empty()) plant(session, options.plant);
+  session.kernel = choice;
+  if (!options.plant.empty()) plant(session, options.plant, choice);
   if (options.dump_graph) {
     session.dump_graph = [](const std::string& text) { fmt::print(stderr, "{}\n", text); };
   }

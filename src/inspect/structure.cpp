@@ -1,11 +1,14 @@
 #include "inspect/structure.h"
 
+#include <algorithm>
 #include <array>
 #include <cstdlib>
 #include <optional>
 #include <unordered_set>
 
 #include <fmt/format.h>
+
+#include "inspect/values.h"
 
 namespace tl::inspect {
 
@@ -31,7 +34,7 @@ class Finder {
       role = role.empty() ? of_inputs(r) : step_of(r.name) + role;
       if (r.op == "softmax" && role.ends_with(".attn.weights")) name_scores(r, role);
       if (r.op == "add" && role.empty()) role = taken_from_sum(r);
-      if (!role.empty() && taken_.insert(role).second) roles_[i] = std::move(role);
+      give(i, std::move(role));
     }
     for (std::string& role : roles_)
       if (role.ends_with(kProduct)) role.clear();
@@ -39,6 +42,20 @@ class Finder {
   }
 
  private:
+  void give(size_t i, std::string role) {
+    if (role.empty()) return;
+    const bool is_new = taken_.insert(role).second;
+    if (!is_new && role.ends_with("token_embd")) is_second_pass_ = true;
+    const bool is_head =
+        role.ends_with("output_norm") || (role.ends_with("output") && !role.ends_with("_output"));
+    if (!is_new && is_head && !is_second_pass_) {  // logits after fewer layers came before
+      *std::find(roles_.begin(), roles_.begin() + static_cast<std::ptrdiff_t>(i), role) = "";
+    } else if (!is_new) {
+      return;
+    }
+    roles_[i] = std::move(role);
+  }
+
   /// The value that a chain of views and conversions starts from.
   size_t source(int input) const {
     auto i = static_cast<size_t>(input);
@@ -169,6 +186,7 @@ class Finder {
   const std::vector<Record>& records_;
   std::vector<std::string> roles_;
   std::unordered_set<std::string> taken_;
+  bool is_second_pass_ = false;
 };
 
 struct ForeignName {
@@ -238,6 +256,20 @@ std::string role_of_foreign_name(std::string_view name) {
     if (end == before.size() || name.substr(end) != after) continue;
     std::string role(known.role);
     return role.replace(role.find('N'), 1, name.substr(before.size(), end - before.size()));
+  }
+  return {};
+}
+
+std::vector<int32_t> fed_ids(const Recording& recording) {
+  const std::vector<std::string> found = roles(recording);
+  const auto at = std::find(found.begin(), found.end(), "token_embd");
+  if (at == found.end()) return {};
+  for (int input : recording.records[static_cast<size_t>(at - found.begin())].inputs) {
+    const auto record = [&]() -> const Record& { return recording.records[static_cast<size_t>(input)]; };
+    while (!record().inputs.empty()) input = record().inputs[0];
+    if (record().is_weight || !record().value) continue;
+    const std::vector<double> ids = values_of(record().value);
+    return {ids.begin(), ids.end()};
   }
   return {};
 }

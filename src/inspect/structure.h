@@ -15,10 +15,16 @@
 
 namespace tl::inspect {
 
-/// The role of every record, "" where it has none. Views of a value with a role have none of their own.
+/// The role of every record, "" where it has none. Views of a value with a role have none of their own. What
+/// passes a model twice has its roles from the first time; where that gave logits after some of the layers
+/// too, the last of them count.
 /// Foreign traces without weights are told by their names: llama.cpp's ("l_out-3") and Hugging Face's modules
 /// ("model.layers.3.mlp").
 std::vector<std::string> roles(const Recording& recording);
+
+/// The token ids whose embeddings the first pass of a run read, before any conversion; empty where there are
+/// none, or their values were not kept.
+std::vector<int32_t> fed_ids(const Recording& recording);
 
 /// The role of a value that llama.cpp or a Hugging Face model calls `name`; "" if it is none that we know.
 std::string role_of_foreign_name(std::string_view name);

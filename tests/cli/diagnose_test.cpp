@@ -121,6 +121,130 @@ TEST(Diagnose, RefusesWhatDoesNotFit) {
   expect({"logits", tiny_model(), "--tokens", "1", "--plant", "rope-pairing"}, "say in which layer");
 }
 
+/// A trace of the tiny model in float64, or with a fault, as another engine would write it.
+std::string traced(const std::string& path, std::vector<std::string> more = {}) {
+  std::vector<std::string> arguments{"trace",     tiny_model(), "--tokens", kTokens, "--device",
+                                     "reference", "--full",     "*",        "-o",    path};
+  arguments.insert(arguments.end(), more.begin(), more.end());
+  const Output r = run_tl(arguments);
+  EXPECT_EQ(r.exit_code, 0) << r.err;
+  return path;
+}
+
+json parsed(const Output& r) {
+  json j = json::parse(r.out, nullptr, false);
+  EXPECT_FALSE(j.is_discarded()) << r.out << r.err;
+  return j;
+}
+
+TEST(DiagnoseReference, ATraceVouchesForTheOracle) {
+  const TempFolder folder;
+  const std::string trace = traced(folder / "right.tlt");
+  const Output healthy = diagnosed({"--reference", trace});
+  EXPECT_EQ(healthy.exit_code, 0) << healthy.out << healthy.err;
+  EXPECT_HAS(healthy.out, "are within rounding of it");
+  // Its tokens serve where no prompt is given.
+  const json j = parsed(
+      run_tl({"diagnose", tiny_model(), "--reference", trace, "--json", "--plant", "silu-replaced@1"}));
+  EXPECT_EQ(j["fault"]["name"], "silu-replaced");
+  EXPECT_EQ(j["tokens"].size(), 9);
+  EXPECT_TRUE(j["reference"]["departure"].is_null()) << j["reference"].dump();
+  EXPECT_FALSE(j["reference"]["first"].is_null());
+  const Output text = diagnosed({"--reference", trace, "--plant", "silu-replaced@1"});
+  EXPECT_HAS(text.out, "agrees: all its values are what the right operations give");
+}
+
+TEST(DiagnoseReference, ATraceWithAFaultOfItsOwn) {
+  const TempFolder folder;
+  const std::string trace = traced(folder / "wrong.tlt", {"--plant", "rope-missing-k@1"});
+  const Output other = diagnosed({"--reference", trace});
+  EXPECT_EQ(other.exit_code, 3) << other.out << other.err;
+  EXPECT_TRUE(other.out.starts_with("FAULT FOUND: the program departs from the reference")) << other.out;
+  EXPECT_HAS(other.out, "Seen from the program the reference has the fault rope-missing-k");
+  // The program that does the same is right by this reference.
+  const Output same = diagnosed({"--reference", trace, "--plant", "rope-missing-k@1"});
+  EXPECT_EQ(same.exit_code, 0) << same.out << same.err;
+  EXPECT_TRUE(same.out.starts_with("HEALTHY by the reference")) << same.out;
+}
+
+TEST(DiagnoseReference, WhatShowsAfterThePromptOnly) {
+  const TempFolder folder;
+  const json j = parsed(
+      diagnosed({"--reference", traced(folder / "right.tlt"), "--plant", "rope-restarted@1", "--json"}));
+  EXPECT_EQ(j["fault"]["name"], "rope-restarted");
+  EXPECT_EQ(j["fault"]["layer"], 1);
+}
+
+TEST(DiagnoseReference, DifferentInputsAreSaidFirst) {
+  const TempFolder folder;
+  const std::string trace = traced(folder / "right.tlt");
+  const Output r =
+      run_tl({"diagnose", tiny_model(), "--tokens", "17,300,42,5,99,100,7,8", "--reference", trace});
+  EXPECT_EQ(r.exit_code, 3) << r.out << r.err;
+  EXPECT_TRUE(r.out.starts_with("FAULT FOUND: different inputs: token 0 is 17 in the prompt and 1 in "))
+      << r.out;
+}
+
+constexpr const char* kMain = R"(import "llama.tl"
+
+main {
+    let m = load_model(args[0])
+    let ids = [1, 17, 300, 42, 5, 99, 100, 7, 8]
+    let memory = kv_cache(m)
+    print(argmax(forward(m, ids, memory)[-1]))
+}
+)";
+
+TEST(DiagnoseMain, ItsLogitsAreJudged) {
+  const TempFolder folder;
+  const std::string program = write_file(folder / "main.tl", kMain);
+  const Output right = run_tl({"diagnose", program, tiny_model(), "--model", tiny_model()});
+  EXPECT_EQ(right.exit_code, 0) << right.out << right.err;
+  EXPECT_TRUE(right.out.starts_with("HEALTHY")) << right.out;
+  const json j = parsed(run_tl(
+      {"diagnose", program, tiny_model(), "--model", tiny_model(), "--plant", "residual-lost@1", "--json"}));
+  EXPECT_EQ(j["fault"]["name"], "residual-lost");
+  EXPECT_EQ(j["fault"]["layer"], 1);
+  const Output other =
+      run_tl({"diagnose", program, tiny_model(), "--model", tiny_model(), "--tokens", "17,300"});
+  EXPECT_EQ(other.exit_code, 3);
+  EXPECT_HAS(other.out, "different inputs: token 0 is 17 in the prompt and 1 in the program's run");
+}
+
+TEST(DiagnoseMain, SaysWhatIsMissing) {
+  const TempFolder folder;
+  const auto message = [&](const std::string& text) {
+    return run_tl({"diagnose", write_file(folder / "p.tl", text), "--model", tiny_model()}).err;
+  };
+  EXPECT_HAS(message("fn f(x) {\n    return x\n}\n"), "neither fn forward(m, ids, cache) nor main");
+  EXPECT_HAS(message("main {\n    print(1)\n}\n"), "its main reads no embeddings of tokens");
+}
+
+TEST(DiagnosePrecision, EveryCombinationAndEveryPart) {
+  const json j = parsed(diagnosed({"--precision", "--json"}))["precision"];
+  ASSERT_EQ(j["matrix"].size(), 64);
+  const auto kl = [&](const char* activations, const char* residual, const char* accumulation) {
+    for (const json& row : j["matrix"])
+      if (row["activations"] == activations && row["residual"] == residual &&
+          row["accumulation"] == accumulation)
+        return row["divergence"].get<double>();
+    return -1.0;
+  };
+  EXPECT_EQ(kl("float64", "float64", "float64"), 0);
+  EXPECT_GT(kl("float32", "float32", "float32"), 0);
+  EXPECT_LT(kl("float32", "float32", "float32"), 1e-9);
+  for (const auto& [narrow, wide] : {std::pair{"bfloat16", "float16"}, std::pair{"float16", "float32"}}) {
+    EXPECT_GT(kl(narrow, "float64", "float64"), kl(wide, "float64", "float64")) << narrow;
+    EXPECT_GT(kl("float64", narrow, "float64"), kl("float64", wide, "float64")) << narrow;
+    EXPECT_GT(kl("float64", "float64", narrow), kl("float64", "float64", wide)) << narrow;
+  }
+  // The 8-bit activations of products are what separates this run from float64.
+  EXPECT_EQ(j["sensitivity"][0]["part"], "linear");
+  EXPECT_GT(j["sensitivity"][0]["share"], 0.9);
+  EXPECT_EQ(j["sensitivity"].back()["part"], "layer 1");
+  EXPECT_HAS(diagnosed({"--precision"}).out, "the model in other precisions");
+}
+
 TEST(Plant, ChangesTheRunAndSaysWhereItHasNoPlace) {
   const std::vector<std::string> plain{"logits", tiny_model(), "--tokens", kTokens};
   std::vector<std::string> planted = plain, nowhere = plain;

@@ -1,0 +1,271 @@
+// What `tl diagnose` looks at, in order of cost.
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <cmath>
+#include <memory>
+
+#include "cli/diagnose.h"
+#include "cli/diagnose_run.h"
+#include "cli/input.h"
+#include "cli/output.h"
+#include "cli/progress.h"
+#include "inspect/structure.h"
+#include "inspect/trace_file.h"
+
+namespace tl::cli {
+
+namespace {
+
+using inspect::Recording;
+
+void look_at_weights(const ModelFile& file, ThreadPool& pool, Diagnosis& d) {
+  Progress progress("Looking at the weights", Progress::Unit::bytes);
+  auto audits = inspect::audit_weights(file, nullptr, pool,
+                                       [&](uint64_t done, uint64_t total) { progress.update(done, total); });
+  d.n_weights = audits.size();
+  std::erase_if(audits, [](const inspect::WeightAudit& w) { return w.faults.empty(); });
+  d.weights = std::move(audits);
+}
+
+/// Prefill against single steps, and rows against later tokens: with the program as a black box.
+void look_at_logits(const ModelOptions& options, const std::vector<int32_t>& ids,
+                    const std::vector<float>& in_steps, Diagnosis& d) {
+  if (ids.size() < 2) return;
+  Feeding at_once(options, ids);
+  const std::vector<float> whole = at_once.run(Feed::at_once);
+  const int64_t width = at_once.engine().n_vocab();
+  d.invariants.push_back(inspect::same_logits("a prompt fed at once and token by token gives the same logits",
+                                              in_steps, whole, width));
+  std::vector<int32_t> other = ids;
+  other.back() = ids.back() == ids[0] ? (ids[0] + 1) % static_cast<int32_t>(width) : ids[0];
+  Feeding changed(options, other);
+  const std::vector<float> rows = changed.run(Feed::at_once);
+  const size_t before = whole.size() - static_cast<size_t>(width);
+  d.invariants.push_back(inspect::same_logits("changing the last token leaves the rows before it unchanged",
+                                              std::span(whole).first(before), std::span(rows).first(before),
+                                              width));
+}
+
+/// The last row of the logits.
+std::vector<double> last_of(const std::vector<float>& logits, int64_t width) {
+  return {logits.end() - width, logits.end()};
+}
+
+/// "0,1,2,10,22": numbers of layers; the default is the first, the second, the middle and all.
+std::vector<int64_t> depths(const std::string& text, int64_t n_layers) {
+  std::vector<int64_t> counts;
+  if (text.empty()) {
+    counts = {0, 1, 2, n_layers / 2, n_layers};
+    std::sort(counts.begin(), counts.end());
+    counts.erase(std::unique(counts.begin(), counts.end()), counts.end());
+    std::erase_if(counts, [&](int64_t n) { return n > n_layers; });
+    return counts;
+  }
+  for (const int32_t n : parse_token_ids(text)) {
+    if (n > n_layers) throw UsageError(fmt::format("--depths {}: the model has {} layers", n, n_layers));
+    counts.push_back(n);
+  }
+  return counts;
+}
+
+std::vector<LayerRow> layer_rows(const inspect::Comparison& c, const Recording& a, const Recording& b) {
+  const std::vector<std::string> roles = inspect::roles(a);
+  std::vector<LayerRow> rows;
+  for (const inspect::Pair& pair : c.pairs) {
+    const std::string& role = roles[static_cast<size_t>(pair.a)];
+    if (!role.starts_with("blk.") || !role.ends_with(".ffn_residual")) continue;
+    const auto rms = [](const Recording& r, int i) {
+      const auto& s = r.records[static_cast<size_t>(i)].statistics;
+      return s ? s->rms() : std::nan("");
+    };
+    rows.push_back({inspect::layer_of(role), rms(a, pair.a), rms(b, pair.b), pair.error});
+  }
+  return rows;
+}
+
+/// The kernels of the run as it was asked for, fused and with its activations.
+void look_at_kernels(const ModelOptions& options, const std::vector<int32_t>& ids, Diagnosis& d) {
+  Feeding feeding(options, ids);
+  inspect::AuditOptions how;
+  how.sampled_rows = 2;
+  how.threads = {1, 2};
+  how.variations = false;
+  Progress progress("Auditing kernels");
+  uint64_t done = 0;
+  how.done = [&](const inspect::OperationAudit&) { progress.update(++done, 0); };
+  inspect::Auditor auditor(feeding.engine().session(), reference_backend(), how);
+  feeding.engine().session().set_observer(&auditor);
+  feeding.run(Feed::in_steps, [&](int step) { auditor.begin_step(step); });
+  feeding.engine().session().set_observer(nullptr);
+  for (const inspect::OperationAudit& o : auditor.operations())
+    if (!o.faults.empty()) d.kernels.push_back(o);
+}
+
+/// "token 0 is 504 in the prompt and 1 in the run"; "" where both are equal.
+std::string difference_of(const std::vector<int32_t>& a, const std::string& a_name,
+                          const std::vector<int32_t>& b, const std::string& b_name) {
+  const size_t n = std::min(a.size(), b.size());
+  size_t i = 0;
+  while (i < n && a[i] == b[i]) ++i;
+  if (i < n) return fmt::format("token {} is {} in {} and {} in {}", i, a[i], a_name, b[i], b_name);
+  if (a.size() == b.size()) return {};
+  return fmt::format("{} tokens are in {} and {} in {}", a.size(), a_name, b.size(), b_name);
+}
+
+/// All that is looked at, in order of cost.
+class Examination {
+ public:
+  explicit Examination(const DiagnoseOptions& options) : options_(options), pool_(options.model.threads) {
+    if (!options.reference.empty()) reference_ = inspect::read_trace(options.reference);
+    choose_subject();
+    engine_ = Engine::open(oracle_of(model_));
+    depths(options.depths, n_layers());  // refused before anything is run
+    d_.info.model = model_.model, d_.info.program = model_.program, d_.info.device = model_.device;
+  }
+
+  Diagnosis run() {
+    look_at_weights(engine_->file(), pool_, d_);
+    if (!d_.weights.empty()) return std::move(d_);
+    if (runs_main_) {
+      say("running the program's main");
+      observed_ = record_main(opened_up(model_), options_.args, engine_->n_vocab());
+    }
+    choose_tokens();
+    if (!d_.inputs.empty()) return std::move(d_);
+    run_both(runs_main_ || reference_ ? Feed::at_once : Feed::in_steps);
+    d_.invariants = inspect::check_invariants(observed_.recording, engine_->file());
+    if (!runs_main_)
+      look_at_logits(opened_up(model_), ids_,
+                     reference_ ? Feeding(opened_up(model_), ids_).run(Feed::in_steps) : observed_.logits,
+                     d_);
+    judge();
+    // Fed at once, as the trace was, all is right; what is wrong after the prompt shows in steps only.
+    const bool steps_differ = std::any_of(d_.invariants.begin(), d_.invariants.end(),
+                                          [](const inspect::Invariant& i) { return !i.holds; });
+    if (reference_ && !runs_main_ && d_.fault.record < 0 && steps_differ) {
+      run_both(Feed::in_steps);
+      judge();
+    }
+    if (d_.fault.record < 0 && !runs_main_) look_at_kernels(model_, ids_, d_);
+    if (options_.precision) look_at_precision();
+    return std::move(d_);
+  }
+
+ private:
+  void choose_subject() {
+    model_ = options_.model;
+    if (options_.what.ends_with(".tl")) {
+      if (model_.model.empty())
+        throw UsageError(
+            fmt::format("{} is a program: name the model that it runs with --model", options_.what));
+      model_.program = options_.what;
+      runs_main_ = !options_.args.empty() || !has_forward(model_);
+      return;
+    }
+    if (!model_.model.empty()) throw UsageError("--model is for programs; the model to run is named already");
+    if (!options_.args.empty())
+      throw UsageError(
+          fmt::format("'{}' is too much: only the main of a program takes arguments", options_.args[0]));
+    model_.model = options_.what;
+  }
+
+  /// Those of the prompt, of the trace and of the program's main have to be the same.
+  void choose_tokens() {
+    const PromptOptions& p = options_.prompt;
+    std::string whose;
+    if (p.text || p.tokens || !p.file.empty()) {
+      ids_ = prompt_ids(p, engine_->tokenizer()), whose = "the prompt";
+    } else if (reference_) {
+      ids_ = reference_->info.tokens, whose = "the trace";
+      if (ids_.empty())
+        throw UsageError(options_.reference + " does not say which tokens were fed: give them, --tokens IDS");
+    } else if (runs_main_) {
+      ids_ = observed_.recording.info.tokens;
+    } else {
+      throw UsageError("a prompt is needed: -p TEXT, -f FILE or --tokens IDS");
+    }
+    d_.info.tokens = ids_;
+    if (reference_ && !reference_->info.tokens.empty())
+      d_.inputs = difference_of(ids_, whose, reference_->info.tokens, options_.reference);
+    if (runs_main_ && d_.inputs.empty())
+      d_.inputs = difference_of(ids_, whose, observed_.recording.info.tokens, "the program's run");
+  }
+
+  void run_both(Feed feed) {
+    say("running the float64 reference");
+    oracle_ = record(oracle_of(model_), ids_, feed);
+    if (runs_main_) return;
+    say("running the program under test");
+    observed_ = record(opened_up(model_), ids_, feed);
+  }
+
+  /// The program under test against our own; with a trace also the trace against both.
+  void judge() {
+    say("judging the operations");
+    const inspect::Comparison c = inspect::compare(oracle_.recording, observed_.recording);
+    inspect::Replay replay(oracle_.recording, observed_.recording, c, engine_->file(), reference_backend(),
+                           pool_);
+    d_.judged = replay.judged().size();
+    d_.fault = inspect::first_fault(replay);
+    d_.layers = layer_rows(c, oracle_.recording, observed_.recording);
+    d_.depths = inspect::by_depth(replay, depths(options_.depths, n_layers()));
+    if (reference_ && !d_.reference) look_at_reference();
+    if (observed_.logits.empty()) return;
+    const std::vector<double> expected = last_of(oracle_.logits, engine_->n_vocab()),
+                              found = last_of(observed_.logits, engine_->n_vocab());
+    d_.logits = {inspect::summarise(expected), inspect::summarise(found),
+                 inspect::divergence(expected, found)};
+  }
+
+  void look_at_reference() {
+    ReferenceCheck check;
+    check.path = options_.reference, check.info = reference_->info;
+    const inspect::Comparison c = inspect::compare(*reference_, observed_.recording);
+    check.compared = c.pairs.size();
+    if (check.compared == 0)
+      throw Error(
+          fmt::format("{} and the program under test have no value in common; `tl compare --map` shows "
+                      "what each calls its own",
+                      options_.reference));
+    if (c.first >= 0) {
+      const inspect::Pair& pair = c.pairs[static_cast<size_t>(c.first)];
+      check.name = observed_.recording.records[static_cast<size_t>(pair.b)].name;
+      check.foreign_name = reference_->records[static_cast<size_t>(pair.a)].name;
+      check.error = pair.error, check.explained = pair.explained;
+    }
+    const inspect::Comparison ours = inspect::compare(oracle_.recording, *reference_);
+    inspect::Replay replay(oracle_.recording, *reference_, ours, engine_->file(), reference_backend(), pool_);
+    check.departure = inspect::first_fault(replay);
+    d_.reference = std::move(check);
+  }
+
+  /// Of a main nothing can be exchanged: then it is the installed program that is looked at.
+  void look_at_precision() {
+    ModelOptions subject = model_;
+    if (runs_main_) subject.program.clear();
+    d_.precision = study_precision(subject, ids_);
+  }
+
+  int64_t n_layers() const {
+    const ModelFile& file = engine_->file();
+    return model_.layers ? *model_.layers
+                         : file.get_int(file.get_string("general.architecture") + ".block_count");
+  }
+
+  const DiagnoseOptions& options_;
+  ThreadPool pool_;
+  ModelOptions model_;
+  bool runs_main_ = false;
+  std::optional<Recording> reference_;
+  std::unique_ptr<Engine> engine_;
+  std::vector<int32_t> ids_;
+  Observed oracle_, observed_;
+  Diagnosis d_;
+};
+
+}  // namespace
+
+Diagnosis examine(const DiagnoseOptions& options) { return Examination(options).run(); }
+
+}  // namespace tl::cli
