@@ -13,13 +13,17 @@ namespace {
 
 struct DiagnoseCommand {
   DiagnoseOptions what;
-  bool json = false;
+  std::string html;
+  bool json = false, markdown = false;
 };
 
 void diagnose(const DiagnoseCommand& options) {
   const Diagnosis d = examine(options.what);
+  if (!options.html.empty()) write_page(options.html, d);
   if (options.json)
     print_json_report(d);
+  else if (options.markdown)
+    print_markdown_report(d);
   else
     print_report(d);
   if (!d.is_healthy()) throw Found();
@@ -53,6 +57,9 @@ void add_diagnose(CLI::App& app) {
   command->add_flag("--precision", options->what.precision,
                     "Also run the model in other precisions, and parts of it in float64 (64 runs and more)");
   command->add_flag("--json", options->json, "Print JSON");
+  command->add_flag("--markdown", options->markdown, "Print a report in Markdown")->excludes("--json");
+  command->add_option("--html", options->html, "Also write the report as one page with plots")
+      ->option_text("FILE");
   add_model_options(*command, options->what.model);
   command->footer(
       "The program is held against the installed program of the model's architecture in float64, and with\n"

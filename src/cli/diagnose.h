@@ -1,6 +1,7 @@
 // What `tl diagnose` finds, and how it is shown.
 #pragma once
 
+#include <map>
 #include <optional>
 #include <string>
 #include <vector>
@@ -33,10 +34,21 @@ struct LayerRow {
   double error = 0;  ///< relative distance from the float64 run
 };
 
+/// A value of a layer beside float64's.
+struct OperationCell {
+  std::string role;  ///< "attn_q.rope"
+  int layer = 0;
+  double error = 0, explained = 0;
+};
+
+/// How many of the most probable tokens are shown.
+constexpr size_t kTopTokens = 5;
+
 /// The logits of the last token, in float64 and as they came out.
 struct LogitsHealth {
   inspect::LogitsSummary expected, observed;
   double divergence = 0;  ///< Kullback-Leibler, of the observed distribution from the expected
+  std::vector<double> expected_row = {}, observed_row = {};
 };
 
 /// What a trace of another engine says of the same tokens.
@@ -62,10 +74,15 @@ struct Diagnosis {
   size_t judged = 0;                             ///< values
   std::vector<inspect::OperationAudit> kernels;  ///< those with faults, of the run as it was asked for
   std::vector<LayerRow> layers;
+  std::vector<OperationCell> operations;
   std::vector<inspect::DepthRow> depths;
   std::optional<LogitsHealth> logits;  ///< nothing is judged where weights are broken or token ids differ
   std::optional<ReferenceCheck> reference;
   std::optional<PrecisionStudy> precision;
+  std::map<int32_t, std::string> texts;  ///< of tokens that are shown
+
+  /// "284 ' the'"
+  std::string text_of(int32_t token) const;
 
   /// Whether the trace that is the reference has the very fault that our own program sees.
   bool reference_has_the_fault() const;
@@ -83,5 +100,12 @@ std::string verdict(const Diagnosis& d);
 
 void print_report(const Diagnosis& d);
 void print_json_report(const Diagnosis& d);
+/// With the headings of a report that people write.
+void print_markdown_report(const Diagnosis& d);
+/// One file with plots that loads nothing else. Throws Error where it cannot be written.
+void write_page(const std::string& path, const Diagnosis& d);
+
+/// The indices of the largest numbers, the largest first.
+std::vector<int32_t> largest(const std::vector<double>& row, size_t n);
 
 }  // namespace tl::cli

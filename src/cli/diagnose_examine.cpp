@@ -84,6 +84,28 @@ std::vector<LayerRow> layer_rows(const inspect::Comparison& c, const Recording& 
   return rows;
 }
 
+/// Values of layers, by role: the farthest from what is explained over the steps of the run.
+std::vector<OperationCell> operation_cells(const inspect::Comparison& c, const Recording& reference) {
+  const std::vector<std::string> roles = inspect::roles(reference);
+  std::map<std::pair<int, std::string>, size_t> known;
+  std::vector<OperationCell> cells;
+  for (const inspect::Pair& pair : c.pairs) {
+    const std::string& role = roles[static_cast<size_t>(pair.a)];
+    const size_t at = role.find("blk.");
+    if (at == std::string::npos || !(pair.explained > 0)) continue;
+    const int layer = inspect::layer_of(role);
+    const std::string part = role.substr(role.find('.', at + 4) + 1);
+    const auto [place, is_new] = known.try_emplace({layer, part}, cells.size());
+    const OperationCell cell{part, layer, pair.error, pair.explained};
+    if (is_new)
+      cells.push_back(cell);
+    else if (OperationCell& worst = cells[place->second];
+             cell.error / cell.explained > worst.error / worst.explained)
+      worst = cell;
+  }
+  return cells;
+}
+
 /// The kernels of the run as it was asked for, fused and with its activations.
 void look_at_kernels(const ModelOptions& options, const std::vector<int32_t>& ids, Diagnosis& d) {
   Feeding feeding(options, ids);
@@ -209,13 +231,23 @@ class Examination {
     d_.judged = replay.judged().size();
     d_.fault = inspect::first_fault(replay);
     d_.layers = layer_rows(c, oracle_.recording, observed_.recording);
+    d_.operations = operation_cells(c, oracle_.recording);
     d_.depths = inspect::by_depth(replay, depths(options_.depths, n_layers()));
     if (reference_ && !d_.reference) look_at_reference();
     if (observed_.logits.empty()) return;
     const std::vector<double> expected = last_of(oracle_.logits, engine_->n_vocab()),
                               found = last_of(observed_.logits, engine_->n_vocab());
     d_.logits = {inspect::summarise(expected), inspect::summarise(found),
-                 inspect::divergence(expected, found)};
+                 inspect::divergence(expected, found), expected, found};
+    name_tokens();
+  }
+
+  void name_tokens() {
+    std::vector<int32_t> shown = largest(d_.logits->expected_row, kTopTokens);
+    for (const int32_t id : largest(d_.logits->observed_row, kTopTokens)) shown.push_back(id);
+    for (const inspect::DepthRow& r : d_.depths)
+      shown.push_back(r.expected.top), shown.push_back(r.observed.top);
+    for (const int32_t id : shown) d_.texts[id] = escaped(engine_->tokenizer().piece(id));
   }
 
   void look_at_reference() {

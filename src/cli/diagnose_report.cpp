@@ -2,8 +2,10 @@
 #include <fmt/format.h>
 #include <fmt/ranges.h>
 
+#include <algorithm>
 #include <cmath>
 #include <nlohmann/json.hpp>
+#include <numeric>
 
 #include "cli/diagnose.h"
 #include "cli/json.h"
@@ -199,6 +201,24 @@ void print_precision(const PrecisionStudy& s) {
 }
 
 }  // namespace
+
+std::string Diagnosis::text_of(int32_t token) const {
+  const auto at = texts.find(token);
+  return at == texts.end() ? std::to_string(token) : fmt::format("{} {}", token, at->second);
+}
+
+std::vector<int32_t> largest(const std::vector<double>& row, size_t n) {
+  std::vector<int32_t> order(row.size());
+  std::iota(order.begin(), order.end(), 0);
+  n = std::min(n, row.size());
+  const auto is_larger = [&](int32_t a, int32_t b) {  // NaN last
+    const double x = row[static_cast<size_t>(a)], y = row[static_cast<size_t>(b)];
+    return x > y || (!std::isnan(x) && std::isnan(y));
+  };
+  std::partial_sort(order.begin(), order.begin() + static_cast<std::ptrdiff_t>(n), order.end(), is_larger);
+  order.resize(n);
+  return order;
+}
 
 bool Diagnosis::reference_has_the_fault() const {
   if (!reference || fault.record < 0 || reference->departure.record < 0) return false;

@@ -245,6 +245,21 @@ TEST(DiagnosePrecision, EveryCombinationAndEveryPart) {
   EXPECT_HAS(diagnosed({"--precision"}).out, "the model in other precisions");
 }
 
+TEST(DiagnoseMarkdown, TheReportWithItsTablesFilledIn) {
+  const Output r = diagnosed({"--plant", "rope-missing-k@1", "--markdown"});
+  EXPECT_EQ(r.exit_code, 3) << r.err;
+  EXPECT_TRUE(r.out.starts_with("# Layer-by-Layer Analysis\n\n## Date\n20")) << r.out;
+  for (const char* part :
+       {"## Problem Statement", "**FAULT FOUND: rope-missing-k", "## Test Results", "| 0 | ", "✅ the same",
+        "## Observations", "- ✅ 21 weights decode", "- ❌ `rope` of forward/layer[1]/attention/",
+        "### Key finding", "## Hypotheses (ordered by likelihood)", "### 1. rope-missing-k",
+        "## Expected vs Actual Logits", "| 5. | ", "## Intermediate Value Magnitudes", "## Next Steps\n1. "})
+    EXPECT_HAS(r.out, part);
+  EXPECT_EQ(r.out.find("## Precision"), std::string::npos);
+  EXPECT_HAS(diagnosed({"--markdown", "--precision"}).out, "## Precision");
+  EXPECT_HAS(diagnosed({"--markdown", "--json"}).err, "--json");
+}
+
 TEST(Plant, ChangesTheRunAndSaysWhereItHasNoPlace) {
   const std::vector<std::string> plain{"logits", tiny_model(), "--tokens", kTokens};
   std::vector<std::string> planted = plain, nowhere = plain;
