@@ -1,5 +1,6 @@
 // The core of tensor equations. An equation with two factors, of which one at least has labels of its own, is
-// a matrix product (matrix_product.h); all others go through a general loop over runs of one label.
+// a matrix product (matrix_product.h), one that sums nothing a product of elements; all others go through a
+// general loop over runs of one label.
 #include <limits>
 #include <optional>
 
@@ -68,6 +69,14 @@ std::vector<Role> roles_of(const ContractAttrs& attrs) {
   return roles;
 }
 
+/// base + every index of `shape` times `strides`, in row-major order.
+std::vector<int64_t> offsets_of(const Shape& shape, const Shape& strides, int64_t base) {
+  std::vector<int64_t> offsets;
+  offsets.reserve(static_cast<size_t>(shape.elements()));
+  Walk<1>(shape, {strides}).each_in_order([&](const auto& at) { offsets.push_back(base + at[0]); });
+  return offsets;
+}
+
 /// One operand of a matrix product. Each axis is read either by labels of one role, then its index may divide
 /// and leave the tensor, or by a sum over roles that stays inside.
 class Side {
@@ -85,8 +94,33 @@ class Side {
     return true;
   }
 
+  /// Evenly spaced offsets for the labels of a role: axes as those of a strided view.
+  struct Lattice {
+    int64_t base;
+    Shape shape, strides;
+  };
+  /// Nothing where the role's axes divide or leave the tensor, or are too many.
+  std::optional<Lattice> lattice(Role role) const {
+    Lattice lattice{offset(role, std::vector<int64_t>(roles_.size())), {}, {}};
+    if (lattice.base == kOutside || std::count(roles_.begin(), roles_.end(), role) > kMaxRank) return {};
+    for (size_t l = 0; l < roles_.size(); ++l) {
+      if (roles_[l] != role) continue;
+      int64_t stride = 0;
+      for (size_t a = 0; a < axes_.size(); ++a)
+        for (const auto& term : axes_[a].terms) {
+          if (static_cast<size_t>(term.label) != l) continue;
+          if (axes_[a].divisor != 1 || !stays_inside(a)) return {};
+          stride += term.coefficient * tensor_.strides()[static_cast<int>(a)];
+        }
+      lattice.shape.push_back(equation_.sizes[l]);
+      lattice.strides.push_back(stride);
+    }
+    return lattice;
+  }
+
   /// Offsets for all values of the labels of a role, the last label fastest.
   std::vector<int64_t> table(Role role) const {
+    if (const auto even = lattice(role)) return offsets_of(even->shape, even->strides, even->base);
     std::vector<int64_t> labels(roles_.size());
     std::vector<int64_t> offsets;
     int64_t n = 1;
@@ -154,9 +188,7 @@ std::vector<int64_t> result_table(const Equation& e, const std::vector<Role>& ro
       shape.push_back(e.size(l));
       strides.push_back(e.args.out.strides()[l]);
     }
-  std::vector<int64_t> offsets;
-  Walk<1>(shape, {strides}).each_in_order([&](const auto& at) { offsets.push_back(at[0]); });
-  return offsets;
+  return offsets_of(shape, strides, 0);
 }
 
 /// Computes the equation as a matrix product if it is one. That depends on its structure and on whether reads
@@ -178,6 +210,40 @@ bool run_as_matrix_product(const Equation& e) {
                         left.table(Role::inner),    right.table(Role::inner)};
   if (e.attrs.reduction == Reduction::mean) product.scale = 1.0f / static_cast<float>(e.reduced());
   product.run(e.args.pool);
+  return true;
+}
+
+// ---- Products of elements
+
+/// Computes an equation that multiplies the elements of two operands and sums nothing.
+bool run_as_elementwise(const Equation& e) {
+  if (e.args.in.size() != 2 || e.reduces() || e.args.out.dtype() != DType::f32) return false;
+  for (const Tensor& t : e.args.in)
+    if (t.dtype() != DType::f32) return false;
+  const std::vector<Role> roles(static_cast<size_t>(e.attrs.n_labels), Role::batch);
+  const auto left = Side(e, 0, roles).lattice(Role::batch), right = Side(e, 1, roles).lattice(Role::batch);
+  if (!left || !right) return false;
+  const float *a = e.args.in[0].data<float>() + left->base, *b = e.args.in[1].data<float>() + right->base;
+  float* const out = e.args.out.data<float>();
+  const Walk<3> over(e.args.out.shape(), {e.args.out.strides(), left->strides, right->strides});
+  over.parallel(e.args.pool, 1, [&](const auto& at, int64_t n) {
+    std::array<float, kRun> x, y, product;
+    const auto load = [&](const float* from, size_t k, auto& buffer) {
+      from += at[k];
+      if (over.step(k) == 1) return from;
+      for (int64_t i = 0; i < n; ++i) buffer[static_cast<size_t>(i)] = from[i * over.step(k)];
+      return const_cast<const float*>(buffer.data());
+    };
+    float* const to = over.step(0) == 1 ? out + at[0] : product.data();
+    if (over.step(1) == 0)
+      isa().scale_row(load(b, 2, y), 0.0f, a[at[1]], nullptr, nullptr, to, n);
+    else if (over.step(2) == 0)
+      isa().scale_row(load(a, 1, x), 0.0f, b[at[2]], nullptr, nullptr, to, n);
+    else
+      isa().binary[static_cast<size_t>(Op::mul)](load(a, 1, x), load(b, 2, y), to, n);
+    for (int64_t i = 0; to == product.data() && i < n; ++i)
+      out[at[0] + i * over.step(0)] = product[static_cast<size_t>(i)];
+  });
   return true;
 }
 
@@ -398,7 +464,7 @@ class Loop {
 
 void contract(const KernelArgs& args) {
   const Equation equation(args);
-  if (args.out.elements() == 0 || run_as_matrix_product(equation)) return;
+  if (args.out.elements() == 0 || run_as_matrix_product(equation) || run_as_elementwise(equation)) return;
   as_number(args.out.dtype(), [&]<class T>(T) { Loop<T>(equation).run(); });
 }
 

@@ -1,5 +1,6 @@
 #include "backend/cpu/isa.h"
 #include "backend/cpu/kernels.h"
+#include "backend/cpu/memory.h"
 
 namespace tl {
 
@@ -52,6 +53,7 @@ class CpuBackend final : public Backend {
   DType storage(DType dtype) const override { return dtype; }
   bool fuses() const override { return true; }
   std::string description() const override { return isa().description; }
+  std::shared_ptr<Storage> allocate(size_t bytes) const override { return result_memory(bytes); }
 
  private:
   KernelTable table_ = make_table();

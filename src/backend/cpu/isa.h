@@ -55,18 +55,30 @@ struct FloatLinear {
   int64_t out_stride;
 };
 
-/// A tile of a matrix product: c[rows, kGemmColumns] = a^T b (or += it), with a[k, kGemmRows] packed and rows
-/// of b and c as far apart as their strides say. Every element sums over k in order.
+/// A panel of columns of a matrix product: c[rows, columns] = a^T b, or += it, with b[k, kGemmColumns] and a
+/// in panels [k, kGemmRows], a_stride apart. Whole vectors of c are written. Every element sums over k in
+/// order.
 constexpr int64_t kGemmRows = 6, kGemmColumns = 16;
-struct GemmTile {
+struct GemmPanel {
   const float* a;
+  int64_t a_stride;
   const float* b;
-  int64_t b_stride;
   int64_t k;
   float* c;
   int64_t c_stride;
-  int64_t rows;  ///< 1 to kGemmRows
+  int64_t rows;     ///< 1 or more
+  int64_t columns;  ///< kGemmColumns or half of it
   bool adds;
+};
+
+/// sums[j] += factors[p] * rows[p * stride + j] for p in [0, k) in order, j in [0, n): a tile's sums for one
+/// row, read as they lie.
+struct RowsSum {
+  const float* factors;
+  const float* rows;
+  int64_t stride, k;
+  float* sums;
+  int64_t n;
 };
 
 /// One query against a tile of one head's keys and values: updates the running softmax of the query. See
@@ -115,7 +127,8 @@ struct Isa {
   void (*linear_q8[kDTypeCount])(const Q8Linear& args);
   /// For f32, f16 and bf16.
   void (*linear_float[kDTypeCount])(const FloatLinear& args);
-  void (*gemm_tile)(const GemmTile& args);
+  void (*gemm_panel)(const GemmPanel& args);
+  void (*add_rows)(const RowsSum& args);
   /// panel[p * width + l] = lanes[l][p] for the eight lanes l and p in [0, k).
   void (*pack_lanes)(const float* const* lanes, int64_t k, int64_t width, float* panel);
   void (*attention_tile)(const AttentionTile& args);

@@ -1,7 +1,6 @@
 #include "backend/cpu/matrix_product.h"
 
 #include <algorithm>
-#include <utility>
 
 #include "backend/cpu/isa.h"
 #include "backend/cpu/kernels.h"
@@ -12,190 +11,217 @@ namespace tl::cpu {
 
 namespace {
 
-constexpr int64_t kInnerBlock = 256;           // terms of a sum that are packed at a time
-constexpr int64_t kRowBlock = 32 * kGemmRows;  // packed rows that stay in the L2 cache
-constexpr int64_t kColumnBlock = 64 * kGemmColumns;
+constexpr int64_t kInnerBlock = 256;  // terms that are summed before they are added to the result
+constexpr int64_t kInnerTail = 64;    // as few as these are packed together with the block before them
+constexpr int64_t kMostInner = kInnerBlock + kInnerTail;
+constexpr int64_t kPackedRows = 64 * 1024;            // packed numbers of the left that stay in the L2 cache
+constexpr int64_t kColumnBlock = 256 * kGemmColumns;  // columns that threads pack together
+constexpr int64_t kFewRows = 2;                       // for which it does not pay to pack the columns
+constexpr int64_t kRowsSum = 2048;                    // columns that such rows take at a time
+constexpr int64_t kSmall = 32 * 1024;  // elements of a result of which each block has its own copy
 
 int64_t blocks(int64_t n, int64_t size) { return (n + size - 1) / size; }
+int64_t length(const std::vector<int64_t>& table) { return static_cast<int64_t>(table.size()); }
 
-/// Whether entries go up by one.
-bool is_run(const int64_t* offsets, int64_t n) {
-  if (offsets[0] == kOutside) return false;
-  for (int64_t i = 1; i < n; ++i)
-    if (offsets[i] != offsets[0] + i) return false;
-  return true;
+/// 0, stride, 2 stride …
+std::vector<int64_t> multiples(int64_t stride, int64_t n) {
+  std::vector<int64_t> offsets(static_cast<size_t>(n));
+  for (size_t i = 0; i < offsets.size(); ++i) offsets[i] = static_cast<int64_t>(i) * stride;
+  return offsets;
 }
 
-/// One operand's element offsets: inner index by index across.
-struct Source {
-  const float* data;  ///< of the batch element
-  const int64_t* inner;
-  int64_t n_inner;
-  const int64_t* across;
-  bool inner_is_run;
+/// How many terms are packed at a time from p on.
+int64_t inner_step(int64_t p, int64_t n_inner) {
+  const int64_t rest = n_inner - p;
+  return rest <= kMostInner ? rest : kInnerBlock;
+}
+
+/// A product and how its tables lie.
+struct Layout {
+  explicit Layout(const MatrixProduct& p)
+      : product(p),
+        n_batches(length(p.out_batch)),
+        n_rows(length(p.out_rows)),
+        n_columns(length(p.out_columns)),
+        n_inner(length(p.left_inner)),
+        left_rows(lies_of(p.left_rows, kGemmRows)),
+        right_columns(lies_of(p.right_columns, kGemmColumns)),
+        out_columns(lies_of(p.out_columns, kGemmColumns)) {}
+
+  const MatrixProduct& product;
+  int64_t n_batches, n_rows, n_columns, n_inner;
+  std::vector<Lie> left_rows, right_columns, out_columns;
+
+  /// Rows of which `k` terms each are packed at a time.
+  int64_t row_block(int64_t k) const {
+    return std::max<int64_t>(1, kPackedRows / (std::max<int64_t>(1, k) * kGemmRows)) * kGemmRows;
+  }
+  int64_t row_block() const { return row_block(std::min(n_inner, kMostInner)); }
+
+  /// Terms from p on of rows and of columns; `first` begins a panel.
+  Source left(size_t batch, int64_t p, int64_t k, int64_t first) const {
+    return {product.left + product.left_batch[batch], product.left_inner.data() + p, k,
+            product.left_rows.data() + first, left_rows.data() + first / kGemmRows};
+  }
+  Source right(size_t batch, int64_t p, int64_t k, int64_t first) const {
+    return {product.right + product.right_batch[batch], product.right_inner.data() + p, k,
+            product.right_columns.data() + first, right_columns.data() + first / kGemmColumns};
+  }
+  /// Whether there is nothing to add up.
+  bool is_empty(size_t batch) const {
+    return n_inner == 0 || product.left_batch[batch] == kOutside || product.right_batch[batch] == kOutside;
+  }
+  /// Whether the right side can be read row by row as it lies.
+  bool is_readable() const {
+    return lie_of(product.right_columns.data(), n_columns) == Lie::run &&
+           is_even(product.right_inner.data(), n_inner);
+  }
+  float& out(size_t batch, int64_t row, int64_t column) const {
+    return product.out[product.out_batch[batch] + product.out_rows[static_cast<size_t>(row)] +
+                       product.out_columns[static_cast<size_t>(column)]];
+  }
 };
 
-/// Packs panel[p][l] = data[inner[p] + across[l]] for `width` lanes of which the first n exist; the others
-/// are 0.
-void pack_panel(const Source& s, int64_t first, int64_t n, int64_t width, float* panel) {
-  const int64_t* across = s.across + first;
-  const bool all_inside = std::find(across, across + n, kOutside) == across + n;
-  if (n < width || !all_inside) std::fill_n(panel, s.n_inner * width, 0.0f);
-  if (s.inner_is_run && all_inside) {
-    int64_t l = 0;
-    if (n == width && width < 8) {  // lanes beyond the panel's are overwritten by what is packed next
-      const float* lanes[8];
-      for (int64_t i = 0; i < 8; ++i) lanes[i] = s.data + s.inner[0] + across[std::min(i, n - 1)];
-      return isa().pack_lanes(lanes, s.n_inner, width, panel);
-    }
-    for (; l + 8 <= n; l += 8) {
-      const float* lanes[8];
-      for (int64_t i = 0; i < 8; ++i) lanes[i] = s.data + s.inner[0] + across[l + i];
-      isa().pack_lanes(lanes, s.n_inner, width, panel + l);
-    }
-    for (; l < n; ++l) {
-      const float* lane = s.data + s.inner[0] + across[l];
-      for (int64_t p = 0; p < s.n_inner; ++p) panel[p * width + l] = lane[p];
-    }
-    return;
-  }
-  const bool is_copy = n == width && is_run(across, n);
-  for (int64_t p = 0; p < s.n_inner; ++p, panel += width) {
-    if (s.inner[p] == kOutside) {
-      std::fill_n(panel, width, 0.0f);
-      continue;
-    }
-    const float* line = s.data + s.inner[p];
-    if (is_copy) {
-      std::copy_n(line + across[0], width, panel);
-      continue;
-    }
-    for (int64_t l = 0; l < n; ++l)
-      if (across[l] != kOutside) panel[l] = line[across[l]];
-  }
-}
-
-/// Packs n lanes in panels of `width`.
-void pack(const Source& s, int64_t n, int64_t width, float* to) {
-  for (int64_t i = 0; i < n; i += width) pack_panel(s, i, std::min(width, n - i), width, to + i * s.n_inner);
-}
-
-/// A block of rows times a block of columns of one batch element.
-struct Block {
-  const MatrixProduct& product;
+/// Rows and columns of one batch element; both begin a panel.
+struct Part {
+  const Layout& layout;
   size_t batch;
   int64_t first_row, n_rows, first_column, n_columns;
 
-  /// The whole product, the columns packed for this block alone.
-  void run() const {
-    thread_local std::vector<float> packed(kInnerBlock * kColumnBlock);
-    if (is_empty()) return fill();
-    const bool direct = is_direct();
-    const auto n_inner = static_cast<int64_t>(product.left_inner.size());
-    for (int64_t p = 0; p < n_inner; p += kInnerBlock) {
-      if (!direct) pack(right(p), n_columns, kGemmColumns, packed.data());
-      add(p, packed.data(), direct);
+  /// What the terms [begin, end) give, set or added to what those before them gave; everything packed for
+  /// this part alone. `begin` is a multiple of kInnerBlock.
+  void run(int64_t begin, int64_t end) const {
+    thread_local std::vector<float> columns(kMostInner * kGemmColumns);
+    if (layout.is_empty(batch)) return each([](float& x) { x = 0; });
+    for (int64_t p = begin, k; p < end; p += k) {
+      k = inner_step(p, end);
+      const auto column_panel = [&](int64_t column) -> const float* {
+        const int64_t at = first_column + column;
+        pack(layout.right(batch, p, k, at), std::min(kGemmColumns, first_column + n_columns - at),
+             kGemmColumns, columns.data());
+        return columns.data();
+      };
+      add(p, k, p > begin, column_panel);
     }
+    if (end == layout.n_inner) scale();
   }
 
-  /// What the terms from p on, as many as are packed at a time, give: set at first, then added. `direct`:
-  /// `packed` is room for the columns that fill no tile, the others are read where they lie.
-  void add(int64_t p, float* packed, bool direct) const {
-    thread_local std::vector<float> rows(kInnerBlock * kRowBlock + 8);
-    const Source columns = right(p);
-    const int64_t k = columns.n_inner;
-    for (int64_t i = 0; i < n_rows; i += kRowBlock) {
-      Source block = left(p);
-      block.across += i;
-      const int64_t n = std::min(kRowBlock, n_rows - i);
-      pack(block, n, kGemmRows, rows.data());
-      for (int64_t j = 0; j < n_columns; j += kGemmColumns) {
-        const int64_t width = std::min(kGemmColumns, n_columns - j);
-        const bool in_place = direct && width == kGemmColumns;
-        if (direct && !in_place) pack_panel(columns, j, width, kGemmColumns, packed);
-        const float* b =
-            in_place ? columns.data + columns.inner[0] + columns.across[j] : packed + (direct ? 0 : j * k);
-        for (int64_t r = 0; r < n; r += kGemmRows)
-          tile({rows.data() + r * k, b, in_place ? stride() : kGemmColumns, k, nullptr, 0,
-                std::min(kGemmRows, n - r), p > 0},
-               i + r, j, width);
+  /// The same for k terms from p on, the columns packed already, panel after panel.
+  void run_packed(int64_t p, int64_t k, const float* columns) const {
+    add(p, k, p > 0, [&](int64_t column) { return columns + column * k; });
+    if (p + k == layout.n_inner) scale();
+  }
+
+  /// All terms of few rows, the right side read as it lies.
+  void run_few_rows() const {
+    thread_local std::vector<float> sums(kRowsSum);
+    if (layout.is_empty(batch)) return each([](float& x) { x = 0; });
+    const MatrixProduct& product = layout.product;
+    for (int64_t j = first_column; j < first_column + n_columns; j += kRowsSum) {
+      const int64_t n = std::min(kRowsSum, first_column + n_columns - j);
+      for (int64_t p = 0; p < layout.n_inner; p += kInnerBlock) {
+        const int64_t k = std::min(kInnerBlock, layout.n_inner - p);
+        const int64_t* inner = product.right_inner.data() + p;
+        const float* rows = product.right + product.right_batch[batch] + inner[0] +
+                            product.right_columns[static_cast<size_t>(j)];
+        for (int64_t i = first_row; i < first_row + n_rows; ++i) {
+          float factors[kInnerBlock];
+          gather_row(i, p, k, factors);
+          std::fill_n(sums.data(), n, 0.0f);
+          isa().add_rows({factors, rows, k > 1 ? inner[1] - inner[0] : 0, k, sums.data(), n});
+          write(i, 1, j, n, sums.data(), n, p > 0);
+        }
       }
     }
-    if (product.scale != 1.0f && p + k == static_cast<int64_t>(product.left_inner.size())) scale();
-  }
-
-  Source left(int64_t p) const {
-    return source(product.left, product.left_batch, product.left_inner, product.left_rows, first_row, p);
-  }
-  Source right(int64_t p) const {
-    return source(product.right, product.right_batch, product.right_inner, product.right_columns,
-                  first_column, p);
-  }
-  /// Whether there is nothing to add up.
-  bool is_empty() const {
-    return product.left_inner.empty() || product.left_batch[batch] == kOutside ||
-           product.right_batch[batch] == kOutside;
-  }
-  void fill() const {
-    each([](float& x) { x = 0; });
+    scale();
   }
 
  private:
-  Source source(const float* data, const std::vector<int64_t>& batches, const std::vector<int64_t>& inner,
-                const std::vector<int64_t>& across, int64_t first, int64_t p) const {
-    const int64_t k = std::min(kInnerBlock, static_cast<int64_t>(inner.size()) - p);
-    return {data + batches[batch], inner.data() + p, k, across.data() + first, is_run(inner.data() + p, k)};
-  }
-
-  /// Whether the columns of `right` can be read where they lie: packing pays only if several panels of rows
-  /// use it.
-  bool is_direct() const {
-    const auto& inner = product.right_inner;
-    if (n_rows > kGemmRows || stride() < 0) return false;
-    for (size_t p = 0; p < inner.size(); ++p)
-      if (inner[p] == kOutside || inner[p] != inner[0] + static_cast<int64_t>(p) * stride()) return false;
-    return is_run(product.right_columns.data() + first_column, n_columns);
-  }
-  int64_t stride() const {
-    const auto& inner = product.right_inner;
-    return inner.size() < 2 || inner[1] == kOutside ? kGemmColumns : inner[1] - inner[0];
-  }
-
-  float& out(int64_t row, int64_t column) const {
-    return product.out[product.out_batch[batch] + product.out_rows[static_cast<size_t>(first_row + row)] +
-                       product.out_columns[static_cast<size_t>(first_column + column)]];
-  }
-
-  /// One tile into the result, in place where its rows and columns lie evenly.
-  void tile(GemmTile t, int64_t row, int64_t column, int64_t width) const {
-    const int64_t* rows_at = product.out_rows.data() + first_row + row;
-    t.c_stride = t.rows > 1 ? rows_at[1] - rows_at[0] : 0;
-    bool in_place =
-        width == kGemmColumns && is_run(product.out_columns.data() + first_column + column, width);
-    for (int64_t r = 1; in_place && r < t.rows; ++r) in_place = rows_at[r] - rows_at[r - 1] == t.c_stride;
-    if (in_place) {
-      t.c = &out(row, column);
-      return isa().gemm_tile(t);
-    }
-    float sums[kGemmRows * kGemmColumns];
-    const bool adds = std::exchange(t.adds, false);
-    t.c = sums;
-    t.c_stride = kGemmColumns;
-    isa().gemm_tile(t);
-    for (int64_t r = 0; r < t.rows; ++r)
-      for (int64_t c = 0; c < width; ++c) {
-        float& to = out(row + r, column + c);
-        to = adds ? to + sums[r * kGemmColumns + c] : sums[r * kGemmColumns + c];
+  /// Adds k terms from p on: the rows are packed here, the columns come from column_panel(first column).
+  template <class ColumnPanel>
+  void add(int64_t p, int64_t k, bool adds, ColumnPanel column_panel) const {
+    thread_local std::vector<float> rows;
+    const int64_t block = layout.row_block(k);
+    rows.resize(std::max(rows.size(), static_cast<size_t>(std::min(block, n_rows + kGemmRows) * k + 8)));
+    for (int64_t i = 0; i < n_rows; i += block) {
+      const int64_t row = first_row + i, n = std::min(block, n_rows - i);
+      pack(layout.left(batch, p, k, row), n, kGemmRows, rows.data());
+      const bool is_row_even = is_even(layout.product.out_rows.data() + row, n);
+      for (int64_t j = 0; j < n_columns; j += kGemmColumns) {
+        GemmPanel panel{rows.data(), kGemmRows * k, column_panel(j), k, nullptr, 0, n, 0, adds};
+        add_panel(panel, row, first_column + j, std::min(kGemmColumns, n_columns - j), is_row_even);
       }
+    }
+  }
+
+  /// The panel's terms in blocks, each of which is summed and then added.
+  void add_panel(GemmPanel panel, int64_t row, int64_t column, int64_t width, bool is_row_even) const {
+    for (int64_t rest = panel.k; rest > 0; rest -= panel.k) {
+      panel.k = std::min(rest, kInnerBlock);
+      add_block(panel, row, column, width, is_row_even);
+      panel.a += panel.k * kGemmRows;
+      panel.b += panel.k * kGemmColumns;
+      panel.adds = true;
+    }
+  }
+
+  /// Into the result where its rows and columns lie evenly, else by way of a buffer.
+  void add_block(GemmPanel panel, int64_t row, int64_t column, int64_t width, bool is_row_even) const {
+    constexpr int64_t kBuffered = 8 * kGemmRows;
+    panel.columns = width > kGemmColumns / 2 ? kGemmColumns : kGemmColumns / 2;
+    const bool is_run = layout.out_columns[static_cast<size_t>(column / kGemmColumns)] == Lie::run;
+    if (is_row_even && is_run && width == panel.columns) {
+      panel.c = &layout.out(batch, row, column);
+      panel.c_stride = panel.rows > 1 ? &layout.out(batch, row + 1, column) - panel.c : 0;
+      return isa().gemm_panel(panel);
+    }
+    float sums[kBuffered * kGemmColumns];
+    const bool adds = panel.adds;
+    panel.c = sums;
+    panel.c_stride = kGemmColumns;
+    panel.adds = false;
+    for (int64_t rest = panel.rows; rest > 0; rest -= kBuffered, row += kBuffered) {
+      panel.rows = std::min(rest, kBuffered);
+      isa().gemm_panel(panel);
+      write(row, panel.rows, column, width, sums, kGemmColumns, adds);
+      panel.a += kBuffered / kGemmRows * panel.a_stride;
+    }
+  }
+
+  /// Sets or adds sums, rows of them `stride` apart.
+  void write(int64_t row, int64_t height, int64_t column, int64_t width, const float* sums, int64_t stride,
+             bool adds) const {
+    const int64_t* at = layout.product.out_columns.data() + column;
+    const bool is_run = lie_of(at, width) == Lie::run;
+    for (int64_t i = 0; i < height; ++i, sums += stride) {
+      float* to = &layout.out(batch, row + i, column);
+      const auto each_place = [&](auto place) {
+        for (int64_t j = 0; j < width; ++j) place(j) = adds ? place(j) + sums[j] : sums[j];
+      };
+      if (is_run)
+        each_place([to](int64_t j) -> float& { return to[j]; });
+      else
+        each_place([to, at](int64_t j) -> float& { return to[at[j] - at[0]]; });
+    }
+  }
+
+  void gather_row(int64_t row, int64_t p, int64_t k, float* factors) const {
+    const MatrixProduct& product = layout.product;
+    const int64_t at = product.left_rows[static_cast<size_t>(row)];
+    const float* line = product.left + product.left_batch[batch];
+    for (int64_t i = 0; i < k; ++i) {
+      const int64_t inner = product.left_inner[static_cast<size_t>(p + i)];
+      factors[i] = at == kOutside || inner == kOutside ? 0.0f : line[at + inner];
+    }
   }
 
   template <class Change>
   void each(Change change) const {
     for (int64_t i = 0; i < n_rows; ++i)
-      for (int64_t j = 0; j < n_columns; ++j) change(out(i, j));
+      for (int64_t j = 0; j < n_columns; ++j) change(layout.out(batch, first_row + i, first_column + j));
   }
   void scale() const {
-    each([&](float& x) { x *= product.scale; });
+    if (const float factor = layout.product.scale; factor != 1.0f) each([factor](float& x) { x *= factor; });
   }
 };
 
@@ -205,89 +231,167 @@ MatrixProduct transposed(const MatrixProduct& p) {
           p.out_columns, p.left_rows, p.out_rows, p.right_inner, p.left_inner, p.scale};
 }
 
-/// Threads take batch elements, or blocks of columns of few rows.
-void run_apart(const MatrixProduct& product, ThreadPool& pool) {
-  const auto n_rows = static_cast<int64_t>(product.out_rows.size());
-  const auto n_columns = static_cast<int64_t>(product.out_columns.size());
-  const auto n_batches = static_cast<int64_t>(product.out_batch.size());
-  const int64_t wanted = blocks(2 * pool.size(), n_batches);
-  const int64_t width =
-      std::clamp(blocks(blocks(n_columns, wanted), kGemmColumns) * kGemmColumns, kGemmColumns, kColumnBlock);
-  const int64_t n_blocks = blocks(n_columns, width);
-  const int64_t work = n_rows * std::min(width, n_columns) *
-                       std::max<int64_t>(1, static_cast<int64_t>(product.left_inner.size()));
-  pool.parallel_for(n_batches * n_blocks, std::max<int64_t>(1, 4 * kGrain / std::max<int64_t>(1, work)),
+/// Cuts n rows or columns in panels of `panel` into `wanted` pieces of about one size.
+int64_t piece_of(int64_t n, int64_t panel, int64_t wanted) {
+  return blocks(blocks(n, panel), std::max<int64_t>(1, std::min(wanted, blocks(n, panel)))) * panel;
+}
+
+/// Threads take batch elements, or pieces of their longer side.
+void run_apart(const Layout& layout, bool few_rows, ThreadPool& pool) {
+  const int64_t wanted = pool.size() == 1 ? 1 : blocks(8 * pool.size(), layout.n_batches);
+  const bool cuts_rows = layout.n_rows > layout.n_columns;
+  const int64_t height = cuts_rows ? piece_of(layout.n_rows, kGemmRows, wanted) : layout.n_rows;
+  const int64_t width = cuts_rows ? layout.n_columns : piece_of(layout.n_columns, kGemmColumns, wanted);
+  const int64_t down = blocks(layout.n_rows, height), across = blocks(layout.n_columns, width);
+  const int64_t work = height * width * std::max<int64_t>(1, layout.n_inner);
+  pool.parallel_for(layout.n_batches * down * across,
+                    std::max<int64_t>(1, 4 * kGrain / std::max<int64_t>(1, work)),
                     [&](int64_t begin, int64_t end) {
                       for (int64_t t = begin; t < end; ++t) {
-                        const int64_t column = t % n_blocks * width;
-                        const auto batch = static_cast<size_t>(t / n_blocks);
-                        Block{product, batch, 0, n_rows, column, std::min(width, n_columns - column)}.run();
+                        const int64_t row = t / across % down * height, column = t % across * width;
+                        const Part part{layout, static_cast<size_t>(t / across / down),
+                                        row,    std::min(height, layout.n_rows - row),
+                                        column, std::min(width, layout.n_columns - column)};
+                        few_rows ? part.run_few_rows() : part.run(0, layout.n_inner);
                       }
                     });
 }
 
 /// Threads take blocks of rows, for which they have packed the columns together.
-void run_together(const MatrixProduct& product, ThreadPool& pool) {
+void run_together(const Layout& layout, ThreadPool& pool) {
   thread_local std::vector<float> packed;
-  const auto n_rows = static_cast<int64_t>(product.out_rows.size());
-  const auto n_columns = static_cast<int64_t>(product.out_columns.size());
-  const auto n_inner = static_cast<int64_t>(product.left_inner.size());
-  packed.resize(std::max(packed.size(),
-                         static_cast<size_t>(kInnerBlock * blocks(n_columns, kGemmColumns) * kGemmColumns)));
+  const int64_t most = std::min(kColumnBlock, blocks(layout.n_columns, kGemmColumns) * kGemmColumns);
+  packed.resize(std::max(packed.size(), static_cast<size_t>(std::min(layout.n_inner, kMostInner) * most)));
   float* const columns = packed.data();  // of this thread, for all
-  const int64_t n_blocks = blocks(blocks(n_rows, kRowBlock), pool.size()) * pool.size();
-  const int64_t height = blocks(blocks(n_rows, n_blocks), kGemmRows) * kGemmRows;
-  for (size_t batch = 0; batch < product.out_batch.size(); ++batch) {
-    const Block whole{product, batch, 0, n_rows, 0, n_columns};
-    if (whole.is_empty()) {
-      whole.fill();
+  const int64_t n_blocks = blocks(blocks(layout.n_rows, layout.row_block()), pool.size()) * pool.size();
+  const int64_t height = piece_of(layout.n_rows, kGemmRows, n_blocks);
+  const auto block = [&](size_t batch, int64_t column, int64_t n, int64_t p, int64_t k) {
+    pool.parallel_for(blocks(n, kGemmColumns), 8, [&](int64_t begin, int64_t end) {
+      const int64_t first = begin * kGemmColumns;
+      pack(layout.right(batch, p, k, column + first), std::min(end * kGemmColumns, n) - first, kGemmColumns,
+           columns + first * k);
+    });
+    pool.parallel_for(blocks(layout.n_rows, height), 1, [&](int64_t begin, int64_t end) {
+      const int64_t row = begin * height;
+      Part{layout, batch, row, std::min(end * height, layout.n_rows) - row, column, n}.run_packed(p, k,
+                                                                                                  columns);
+    });
+  };
+  for (size_t batch = 0; batch < static_cast<size_t>(layout.n_batches); ++batch) {
+    if (layout.is_empty(batch)) {
+      Part{layout, batch, 0, layout.n_rows, 0, layout.n_columns}.run(0, 0);
       continue;
     }
-    for (int64_t p = 0; p < n_inner; p += kInnerBlock) {
-      const Source source = whole.right(p);
-      pool.parallel_for(blocks(n_columns, kGemmColumns), 8, [&](int64_t begin, int64_t end) {
-        Source part = source;
-        part.across += begin * kGemmColumns;
-        pack(part, std::min(end * kGemmColumns, n_columns) - begin * kGemmColumns, kGemmColumns,
-             columns + begin * kGemmColumns * source.n_inner);
-      });
-      pool.parallel_for(blocks(n_rows, height), 1, [&](int64_t begin, int64_t end) {
-        for (int64_t b = begin; b < end; ++b)
-          Block{product, batch, b * height, std::min(height, n_rows - b * height), 0, n_columns}.add(
-              p, columns, false);
-      });
+    for (int64_t column = 0; column < layout.n_columns; column += kColumnBlock)
+      for (int64_t p = 0, k; p < layout.n_inner; p += k) {
+        k = inner_step(p, layout.n_inner);
+        block(batch, column, std::min(kColumnBlock, layout.n_columns - column), p, k);
+      }
+  }
+}
+
+/// For small results of long sums: threads take blocks of terms, whose sums are added in their order
+/// afterwards.
+class Along {
+ public:
+  Along(const Layout& layout, ThreadPool& pool)
+      : whole_(layout),
+        pool_(pool),
+        size_(layout.n_rows * layout.n_columns),
+        at_once_(std::min(blocks(layout.n_inner, kInnerBlock), 8 * int64_t{pool.size()})),
+        sums_(static_cast<size_t>((1 + at_once_) * size_)) {}
+
+  /// Whether it is worth it.
+  static bool suits(const Layout& layout, const ThreadPool& pool) {
+    return pool.size() > 1 && layout.n_batches < pool.size() && layout.n_rows * layout.n_columns <= kSmall &&
+           layout.n_inner >= 4 * kInnerBlock * pool.size();
+  }
+
+  void run() {
+    for (size_t batch = 0; batch < static_cast<size_t>(whole_.n_batches); ++batch) {
+      if (whole_.is_empty(batch)) {
+        Part{whole_, batch, 0, whole_.n_rows, 0, whole_.n_columns}.run(0, 0);
+        continue;
+      }
+      const MatrixProduct copies = copies_of(batch);
+      const Layout layout(copies);
+      for (int64_t p = 0; p < layout.n_inner; p += at_once_ * kInnerBlock) some(layout, p);
+      for (int64_t i = 0; i < size_; ++i)
+        whole_.out(batch, i / whole_.n_columns, i % whole_.n_columns) =
+            sums_[static_cast<size_t>(i)] * whole_.product.scale;
     }
   }
+
+ private:
+  /// The product of one batch element, as often as there are blocks at once, each with a result of its own.
+  MatrixProduct copies_of(size_t batch) {
+    MatrixProduct copies = whole_.product;
+    const auto n = static_cast<size_t>(at_once_);
+    copies.left_batch.assign(n, whole_.product.left_batch[batch]);
+    copies.right_batch.assign(n, whole_.product.right_batch[batch]);
+    copies.out_batch = multiples(size_, at_once_);
+    copies.out = sums_.data() + size_;
+    copies.out_rows = multiples(whole_.n_columns, whole_.n_rows);
+    copies.out_columns = multiples(1, whole_.n_columns);
+    copies.scale = 1.0f;
+    return copies;
+  }
+
+  /// The blocks from the term `first` on, and their sum with those before.
+  void some(const Layout& layout, int64_t first) {
+    const int64_t n = std::min(at_once_, blocks(layout.n_inner - first, kInnerBlock));
+    pool_.parallel_for(n, 1, [&](int64_t begin, int64_t end) {
+      for (int64_t b = begin; b < end; ++b) {
+        const int64_t p = first + b * kInnerBlock;
+        Part{layout, static_cast<size_t>(b), 0, layout.n_rows, 0, layout.n_columns}.run(
+            p, std::min(p + kInnerBlock, layout.n_inner));
+      }
+    });
+    pool_.parallel_for(size_, kGrain / 8, [&](int64_t begin, int64_t end) {
+      float* total = sums_.data() + begin;
+      for (int64_t b = 0; b < n; ++b) {
+        const float* block = total + (1 + b) * size_;
+        if (first == 0 && b == 0)
+          std::copy_n(block, end - begin, total);
+        else
+          isa().add_row(block, total, end - begin);
+      }
+    });
+  }
+
+  const Layout& whole_;
+  ThreadPool& pool_;
+  const int64_t size_, at_once_;
+  std::vector<float> sums_;  ///< of all blocks so far, then of each
+};
+
+void run_laid_out(const MatrixProduct& product, ThreadPool& pool) {
+  const Layout layout(product);
+  const bool few_rows = layout.n_rows <= kFewRows && layout.is_readable();
+  if (!few_rows && Along::suits(layout, pool)) return Along(layout, pool).run();
+  if (few_rows || layout.n_batches >= pool.size() || layout.n_rows <= layout.row_block())
+    run_apart(layout, few_rows, pool);
+  else
+    run_together(layout, pool);
 }
 
 }  // namespace
 
 void MatrixProduct::run(ThreadPool& pool) const {
-  const auto n_rows = static_cast<int64_t>(out_rows.size()),
-             n_columns = static_cast<int64_t>(out_columns.size());
+  const int64_t n_rows = length(out_rows), n_columns = length(out_columns);
   if (n_rows == 0 || n_columns == 0 || out_batch.empty()) return;
-  // Tiles are wide: the shorter side goes down them where it would not fill them, else the side that lies
-  // apart in the result.
+  // Panels of columns are wide: the shorter side goes down them where it would not fill them, else the side
+  // that lies apart in the result.
   const auto lies_together = [](const std::vector<int64_t>& offsets) {
-    return is_run(offsets.data(), std::min<int64_t>(kGemmColumns, static_cast<int64_t>(offsets.size())));
+    return lie_of(offsets.data(), std::min(kGemmColumns, length(offsets))) == Lie::run;
   };
   const bool is_narrow = n_columns < kGemmColumns && n_rows > n_columns;
   const bool is_turned = n_rows >= kGemmColumns && lies_together(out_rows) && !lies_together(out_columns);
-  if (is_narrow || is_turned) return transposed(*this).run(pool);
-  if (static_cast<int64_t>(out_batch.size()) >= pool.size() || n_rows <= kRowBlock)
-    run_apart(*this, pool);
-  else
-    run_together(*this, pool);
+  if (is_narrow || is_turned) return run_laid_out(transposed(*this), pool);
+  run_laid_out(*this, pool);
 }
 
 namespace {
-
-/// 0, stride, 2 stride …
-std::vector<int64_t> multiples(int64_t stride, int64_t n) {
-  std::vector<int64_t> offsets(static_cast<size_t>(n));
-  for (size_t i = 0; i < offsets.size(); ++i) offsets[i] = static_cast<int64_t>(i) * stride;
-  return offsets;
-}
 
 /// A matrix product's axes: m, k of a; k, n of b; and the batch axes they are broadcast to.
 struct Matmul {

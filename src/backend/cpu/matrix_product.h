@@ -2,18 +2,16 @@
 #pragma once
 
 #include <cstdint>
-#include <limits>
 #include <vector>
 
+#include "backend/cpu/matrix_packing.h"
 #include "base/thread_pool.h"
 
 namespace tl::cpu {
 
-/// The table entry of an index that is read outside the operand, where its value is 0.
-constexpr int64_t kOutside = std::numeric_limits<int64_t>::min();
-
 /// out[b, i, j] = scale * sum over p of left[b, i, p] * right[b, p, j]. Each table gives the element offsets
-/// that one of the indices stands for; tables of one index have one length.
+/// that one of the indices stands for; tables of one index have one length. Those of operands may have
+/// entries kOutside.
 struct MatrixProduct {
   const float *left, *right;
   float* out;

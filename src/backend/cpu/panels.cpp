@@ -1,15 +1,12 @@
 #include "backend/cpu/panels.h"
 
-#include <sys/mman.h>
-
 #include <algorithm>
 #include <cstring>
 #include <map>
 #include <mutex>
 #include <tuple>
 
-#include <fmt/format.h>
-
+#include "backend/cpu/memory.h"
 #include "backend/cpu/panel_layouts.h"
 #include "tensor/block_layouts.h"
 
@@ -164,25 +161,13 @@ struct PanelsOfStorage {
   std::map<std::tuple<int64_t, DType, int64_t, int64_t, int64_t>, Panels> panels;
 };
 
-/// New memory that begins and ends with a large page. What is not touched of it takes none.
-std::shared_ptr<Storage> large_pages(size_t bytes) {
-  constexpr size_t kPage = size_t{2} << 20;
-  const size_t rounded = (bytes + kPage - 1) / kPage * kPage;
-  void* const data = std::aligned_alloc(kPage, rounded);
-  if (data == nullptr) throw Error(fmt::format("not enough memory: {} bytes for weights", bytes));
-  madvise(data, rounded, MADV_HUGEPAGE);  // advice: without it all works, more slowly
-  return Storage::view(
-      static_cast<std::byte*>(data), rounded,
-      std::shared_ptr<const void>(data, [](const void* p) { std::free(const_cast<void*>(p)); }));
-}
-
 }  // namespace
 
 std::shared_ptr<Storage> PanelMemory::take(size_t bytes) {
   constexpr size_t kChunk = size_t{32} << 20, kLine = 64;
   const size_t needed = (bytes + kLine - 1) / kLine * kLine;
   if (!chunk_ || taken_ + needed > chunk_->bytes) {
-    chunk_ = large_pages(std::max(needed, kChunk));
+    chunk_ = large_pages(std::max(needed, kChunk), "weights");
     taken_ = 0;
   }
   auto part = Storage::view(chunk_->data + taken_, bytes, chunk_);

@@ -6,6 +6,7 @@
 #include <array>
 #include <cstdint>
 #include <cstring>
+#include <utility>
 
 #include "backend/backend.h"
 #include "backend/cpu/isa.h"
@@ -157,10 +158,27 @@ class Walk {
   /// Calls visit(offsets, n) for runs of at most kRun elements that cover the elements [begin, end).
   template <class Visit>
   void runs(int64_t begin, int64_t end, Visit visit) const {
-    while (begin < end) {
-      const int64_t n = std::min({kRun, width() - begin % width(), end - begin});
-      visit(offsets(begin), n);
+    std::array<int64_t, kMaxRank> index{};
+    int64_t rest = begin;
+    for (int a = shape_.rank() - 1; a >= 0; --a) {
+      index[static_cast<size_t>(a)] = rest % shape_[a];
+      rest /= shape_[a];
+    }
+    Offsets at = offsets(begin);
+    const auto advance = [&](int a, int64_t n) {
+      for (size_t k = 0; k < N; ++k) at[k] += n * strides_[k][a];
+      return index[static_cast<size_t>(a)] += n;
+    };
+    for (const int last = shape_.rank() - 1; begin < end;) {
+      const int64_t inside = last < 0 ? 0 : index[static_cast<size_t>(last)];
+      const int64_t n = std::min({kRun, width() - inside, end - begin});
+      visit(std::as_const(at), n);
       begin += n;
+      if (last < 0 || advance(last, n) < shape_[last]) continue;
+      for (int a = last; a > 0 && index[static_cast<size_t>(a)] == shape_[a]; --a) {
+        advance(a, -shape_[a]);
+        advance(a - 1, 1);
+      }
     }
   }
 

@@ -376,24 +376,45 @@ TEST_P(IsaTest, FloatProductsDoEveryTail) {
   }
 }
 
-TEST_P(IsaTest, GemmTileOfAnyHeightSetsOrAdds) {
-  const int64_t k = 37, b_stride = kGemmColumns + 3, c_stride = kGemmColumns + 1;
-  const std::vector<float> a = random_floats(static_cast<size_t>(k * kGemmRows), 14);
-  const std::vector<float> b = random_floats(static_cast<size_t>(k * b_stride), 15);
+TEST_P(IsaTest, GemmPanelOfAnyHeightSetsOrAdds) {
+  const int64_t k = 37, c_stride = kGemmColumns + 1, a_stride = k * kGemmRows + 5, most = 2 * kGemmRows + 1;
+  const std::vector<float> a = random_floats(static_cast<size_t>(3 * a_stride), 14);
+  const std::vector<float> b = random_floats(static_cast<size_t>(k * kGemmColumns), 15);
   for (const bool adds : {false, true})
-    for (int64_t rows = 1; rows <= kGemmRows; ++rows) {
-      std::vector<float> c(static_cast<size_t>(kGemmRows * c_stride), 1.5f);
-      loops.gemm_tile({a.data(), b.data(), b_stride, k, c.data(), c_stride, rows, adds});
-      for (int64_t i = 0; i < kGemmRows; ++i)
-        for (int64_t j = 0; j < c_stride; ++j) {
-          const bool is_inside = i < rows && j < kGemmColumns;
-          double expected = !is_inside || adds ? 1.5 : 0;
-          for (int64_t p = 0; is_inside && p < k; ++p)
-            expected += static_cast<double>(a[static_cast<size_t>(p * kGemmRows + i)]) *
-                        b[static_cast<size_t>(p * b_stride + j)];
-          EXPECT_NEAR(c[static_cast<size_t>(i * c_stride + j)], expected, 1e-5)
-              << rows << " " << i << " " << j;
-        }
+    for (const int64_t columns : {kGemmColumns / 2, kGemmColumns})
+      for (int64_t rows = 1; rows <= most; ++rows) {
+        std::vector<float> c(static_cast<size_t>(most * c_stride), 1.5f);
+        loops.gemm_panel({a.data(), a_stride, b.data(), k, c.data(), c_stride, rows, columns, adds});
+        for (int64_t i = 0; i < most; ++i)
+          for (int64_t j = 0; j < c_stride; ++j) {
+            const bool is_inside = i < rows && j < columns;
+            double expected = !is_inside || adds ? 1.5 : 0;
+            const int64_t at = i / kGemmRows * a_stride + i % kGemmRows;
+            for (int64_t p = 0; is_inside && p < k; ++p)
+              expected += static_cast<double>(a[static_cast<size_t>(at + p * kGemmRows)]) *
+                          b[static_cast<size_t>(p * kGemmColumns + j)];
+            EXPECT_NEAR(c[static_cast<size_t>(i * c_stride + j)], expected, 1e-5)
+                << rows << " " << i << " " << j;
+          }
+      }
+}
+
+/// One row of a matrix product has the same bits by way of either loop.
+TEST_P(IsaTest, AddRowsSumsAsAGemmPanelDoes) {
+  const int64_t stride = kGemmColumns;
+  for (const int64_t k : {1, 3, 4, 5, 37})
+    for (const int64_t n : {1, 7, 8, 9, 16}) {
+      const std::vector<float> factors = random_floats(static_cast<size_t>(k), 17);
+      const std::vector<float> rows = random_floats(static_cast<size_t>(k * stride), 18);
+      std::vector<float> packed(static_cast<size_t>(k * kGemmRows)), sums(static_cast<size_t>(n + 1));
+      for (int64_t p = 0; p < k; ++p)
+        packed[static_cast<size_t>(p * kGemmRows)] = factors[static_cast<size_t>(p)];
+      float expected[kGemmColumns];
+      loops.gemm_panel(
+          {packed.data(), k * kGemmRows, rows.data(), k, expected, kGemmColumns, 1, kGemmColumns, false});
+      loops.add_rows({factors.data(), rows.data(), stride, k, sums.data(), n});
+      for (int64_t j = 0; j < n; ++j) EXPECT_EQ(sums[static_cast<size_t>(j)], expected[j]) << k << " " << n;
+      EXPECT_EQ(sums.back(), 0.0f);
     }
 }
 

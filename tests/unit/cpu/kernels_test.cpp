@@ -123,6 +123,46 @@ TEST(CpuLinear, Float32ActivationsAreNotRounded) {
   EXPECT_GT(std::fabs(load_double(rounded, 0) - load_double(exact, 0)), 1e-4);
 }
 
+// ---- matmul
+
+/// Threads share a product by batch elements, rows, columns or terms, and few rows are not packed.
+TEST(CpuMatmul, EveryWayToShareTheWorkGivesTheSameBits) {
+  for (const auto& [m, k, n] : {std::array<int64_t, 3>{2, 300, 4200},
+                                {1, 1300, 33},
+                                {33, 5003, 65},
+                                {7, 4400, 1},
+                                {701, 321, 70},
+                                {40, 319, 700},
+                                {5, 0, 3}}) {
+    const Tensor a = random_tensor({m, k}, 21), b = random_tensor({k, n}, 22);
+    const Tensor one = run(Op::matmul, {a, b});
+    expect_near(one, run(Op::matmul, {a, b}, {}, {}, 1, reference_backend()), 2e-3);
+    for (const int threads : {2, 3, 5}) expect_same_bits(one, run(Op::matmul, {a, b}, {}, {}, threads));
+    for (const int64_t row : {int64_t{0}, m / 2, m - 1})
+      expect_same_bits(rows(one, row, 1), run(Op::matmul, {rows(a, row, 1), b}));
+  }
+  const Tensor a = random_tensor({9, 50, 70}, 23), b = random_tensor({9, 70, 40}, 24);
+  const Tensor batches = run(Op::matmul, {a, b});
+  for (const int threads : {2, 3, 16}) expect_same_bits(batches, run(Op::matmul, {a, b}, {}, {}, threads));
+}
+
+TEST(CpuMemory, LargeResultsTakeWhatOthersGaveBack) {
+  const Backend& backend = cpu_backend();
+  constexpr size_t kLarge = size_t{9} << 20;
+  const std::byte* first = nullptr;
+  {
+    const auto storage = backend.allocate(kLarge);
+    first = storage->data;
+    EXPECT_EQ(storage->bytes, kLarge);
+    EXPECT_FALSE(storage->constant);
+    EXPECT_NE(backend.allocate(kLarge)->data, first);  // in use
+  }
+  const auto again = backend.allocate(kLarge - 1000), small = backend.allocate(1000);
+  EXPECT_EQ(again->data, first);
+  EXPECT_EQ(again->bytes, kLarge - 1000);
+  EXPECT_EQ(small->bytes, 1000u);
+}
+
 TEST(CpuEmbedding, IdOutOfRangeNamesIdAndTable) {
   const Tensor table = random_tensor({10, 4}, 9);
   for (const int64_t bad : {int64_t{-1}, int64_t{10}}) {
@@ -162,6 +202,22 @@ TEST(CpuContract, GroupedHeadsAreReadWhereTheyLie) {
       for (int64_t j = 0; j < keys; ++j)
         ASSERT_EQ(one.data<float>()[h * keys + j], scores.data<float>()[(h * n + i) * keys + j]);
   }
+}
+
+/// y[i, j] = x[i] z[j], and elements of a transposed matrix times those of another: written once, wherever
+/// they lie.
+TEST(CpuContract, ElementsAreMultipliedWhereTheyLie) {
+  const auto plain = [](int label) { return AxisIndex{{{label, 1}}, 1}; };
+  const Tensor x = random_tensor({37}, 31), z = random_tensor({600}, 32), m = random_tensor({600, 37}, 33);
+  const auto check = [&](const ContractAttrs& attrs, const std::vector<Tensor>& in, const Params& params) {
+    const Tensor one = run(Op::contract, in, attrs, params);
+    expect_same_bits(one, run(Op::contract, in, attrs, params, 3));
+    expect_near(one, run(Op::contract, in, attrs, params, 1, reference_backend()), 1e-5);
+  };
+  check({2, 2, Reduction::sum, {{plain(0)}, {plain(1)}}}, {x, z}, {.ints = {37, 600, 0, 0}});
+  check({2, 2, Reduction::sum, {{plain(1)}, {plain(0)}}}, {z, x}, {.ints = {37, 600, 0, 0}});
+  check({2, 2, Reduction::sum, {{plain(0), plain(1)}, {plain(1), plain(0)}}},
+        {random_tensor({37, 600}, 34), m}, {.ints = {37, 600, 0, 0, 0, 0}});
 }
 
 TEST(CpuContract, ConvolutionReadsZerosOutside) {

@@ -1,4 +1,5 @@
-// The matrix product's register tile, the packing of what it reads, and the product of two runs.
+// The matrix product's register tile, sums of rows, the packing of what they read, and the product of two
+// runs.
 #include "backend/cpu/isa.h"
 #include "backend/cpu/isa/simd.h"
 #include "backend/cpu/isa/tables.h"
@@ -7,41 +8,86 @@ namespace tl::cpu::TL_ISA {
 
 namespace {
 
-/// R rows of c at a time: 2 R sums stay in registers while a and b stream by.
-template <int R>
-TL_INLINE void tile_rows(const GemmTile& t) {
-  for (int r = 0; r < R; ++r) {  // c comes from memory while the sums run
-    __builtin_prefetch(t.c + r * t.c_stride, 1);
-    __builtin_prefetch(t.c + r * t.c_stride + kGemmColumns - 1, 1);
+// Unrolled from the start, or GCC keeps the sums in memory instead of registers.
+#define TL_UNROLLED _Pragma("GCC unroll 8") for
+
+/// One term of the sums of R x 8 W elements.
+template <int R, int W>
+TL_INLINE void add_term(const float* a, const float* b, F32 (&sums)[R][W]) {
+  F32 row[W];
+  TL_UNROLLED(int w = 0; w < W; ++w) row[w] = load(b + 8 * w);
+  TL_UNROLLED(int r = 0; r < R; ++r) {
+    const F32 x(a[r]);
+    TL_UNROLLED(int w = 0; w < W; ++w) sums[r][w] = fma(x, row[w], sums[r][w]);
   }
-  F32 left[R], right[R];
-  for (int r = 0; r < R; ++r) left[r] = right[r] = F32(0.0f);
-  const float* a = t.a;
+}
+
+/// R rows and 8 W columns of c: their sums stay in registers while a and b stream by.
+template <int R, int W>
+[[gnu::noinline]] void tile(const GemmPanel& t, const float* a, float* c) {
+  for (int r = 0; r < R; ++r) {  // c comes from memory while the sums run
+    __builtin_prefetch(c + r * t.c_stride, 1);
+    __builtin_prefetch(c + r * t.c_stride + 8 * W - 1, 1);
+  }
+  F32 sums[R][W];
+  TL_UNROLLED(int r = 0; r < R; ++r) { TL_UNROLLED(int w = 0; w < W; ++w) sums[r][w] = F32(0.0f); }
   const float* b = t.b;
-  for (int64_t p = 0; p < t.k; ++p, a += kGemmRows, b += t.b_stride) {
-    const F32 b0 = load(b), b1 = load(b + 8);
-    for (int r = 0; r < R; ++r) {
-      const F32 x(a[r]);
-      left[r] = fma(x, b0, left[r]);
-      right[r] = fma(x, b1, right[r]);
+  int64_t p = 0;
+  for (; p + 4 <= t.k; p += 4, a += 4 * kGemmRows, b += 4 * kGemmColumns) {
+    TL_UNROLLED(int i = 0; i < 4; ++i) add_term(a + i * kGemmRows, b + i * kGemmColumns, sums);
+  }
+  for (; p < t.k; ++p, a += kGemmRows, b += kGemmColumns) add_term(a, b, sums);
+  TL_UNROLLED(int r = 0; r < R; ++r) {
+    TL_UNROLLED(int w = 0; w < W; ++w) {
+      float* to = c + r * t.c_stride + 8 * w;
+      store(to, t.adds ? load(to) + sums[r][w] : sums[r][w]);
     }
   }
+}
+
+template <int W>
+TL_INLINE void panel(const GemmPanel& t) {
+  static constexpr void (*kTiles[])(const GemmPanel&, const float*, float*) = {
+      tile<1, W>, tile<2, W>, tile<3, W>, tile<4, W>, tile<5, W>};
+  const float* a = t.a;
   float* c = t.c;
-  for (int r = 0; r < R; ++r, c += t.c_stride) {
-    store(c, t.adds ? load(c) + left[r] : left[r]);
-    store(c + 8, t.adds ? load(c + 8) + right[r] : right[r]);
-  }
+  int64_t r = 0;
+  for (; r + kGemmRows <= t.rows; r += kGemmRows, a += t.a_stride, c += kGemmRows * t.c_stride)
+    tile<kGemmRows, W>(t, a, c);
+  if (r < t.rows) kTiles[t.rows - r - 1](t, a, c);
 }
 
-template <int R>
-[[gnu::noinline]] void tile(const GemmTile& t) {
-  tile_rows<R>(t);
-}
-
-void gemm_tile(const GemmTile& t) {
+void gemm_panel(const GemmPanel& t) {
   static_assert(kGemmRows == 6 && kGemmColumns == 16);
-  static constexpr void (*kTiles[])(const GemmTile&) = {tile<1>, tile<2>, tile<3>, tile<4>, tile<5>, tile<6>};
-  kTiles[t.rows - 1](t);
+  if (t.columns > 8)
+    panel<2>(t);
+  else
+    panel<1>(t);
+}
+
+/// Terms of eight columns, from p on.
+template <int N>
+TL_INLINE F32 add_terms(const RowsSum& s, int64_t p, int64_t j, F32 total) {
+  TL_UNROLLED(int i = 0; i < N; ++i)
+  total = fma(F32(s.factors[p + i]), load(s.rows + (p + i) * s.stride + j), total);
+  return total;
+}
+
+template <int N>
+TL_INLINE void add_row_terms(const RowsSum& s, int64_t p) {
+  int64_t j = 0;
+  for (; j + 8 <= s.n; j += 8) store(s.sums + j, add_terms<N>(s, p, j, load(s.sums + j)));
+  if (j == s.n) return;
+  F32 total = load_tail(s.sums + j, s.n - j);
+  for (int i = 0; i < N; ++i)
+    total = fma(F32(s.factors[p + i]), load_tail(s.rows + (p + i) * s.stride + j, s.n - j), total);
+  store_tail(s.sums + j, total, s.n - j);
+}
+
+void add_rows(const RowsSum& s) {
+  int64_t p = 0;
+  for (; p + 4 <= s.k; p += 4) add_row_terms<4>(s, p);
+  for (; p < s.k; ++p) add_row_terms<1>(s, p);
 }
 
 using Block = F32[kLanes];
@@ -92,7 +138,8 @@ float dot(const float* a, const float* b, int64_t n) {
 }  // namespace
 
 void add_gemm(Isa& table) {
-  table.gemm_tile = gemm_tile;
+  table.gemm_panel = gemm_panel;
+  table.add_rows = add_rows;
   table.pack_lanes = pack_lanes;
   table.dot = dot;
 }

@@ -1,0 +1,131 @@
+#include "backend/cpu/matrix_packing.h"
+
+#include <algorithm>
+#include <cstring>
+
+#include "backend/cpu/isa.h"
+
+namespace tl::cpu {
+
+Lie lie_of(const int64_t* offsets, int64_t n) {
+  bool is_inside = true, is_run = true;
+  for (int64_t i = 0; i < n; ++i) {
+    is_inside = is_inside && offsets[i] != kOutside;
+    is_run = is_run && offsets[i] == offsets[0] + i;
+  }
+  return !is_inside ? Lie::anyhow : is_run ? Lie::run : Lie::inside;
+}
+
+std::vector<Lie> lies_of(const std::vector<int64_t>& offsets, int64_t width) {
+  const auto n = static_cast<int64_t>(offsets.size());
+  std::vector<Lie> lies;
+  for (int64_t i = 0; i < n; i += width) lies.push_back(lie_of(offsets.data() + i, std::min(width, n - i)));
+  return lies;
+}
+
+bool is_even(const int64_t* offsets, int64_t n) {
+  if (std::find(offsets, offsets + n, kOutside) != offsets + n) return false;
+  for (int64_t i = 2; i < n; ++i)
+    if (offsets[i] - offsets[i - 1] != offsets[1] - offsets[0]) return false;
+  return true;
+}
+
+namespace {
+
+/// One panel of a source.
+struct Panel {
+  const Source& s;
+  const int64_t* across;
+  int64_t n;  ///< lanes that exist
+  float* to;
+
+  /// Lanes next to each other, all there.
+  template <int64_t width>
+  void copy() const {
+    const float* line = s.data + across[0];
+    float* out = to;
+    for (int64_t p = 0; p < s.n_inner; ++p, out += width) {
+      if (s.inner[p] == kOutside)
+        std::memset(out, 0, width * sizeof(float));
+      else
+        std::memcpy(out, line + s.inner[p], width * sizeof(float));
+    }
+  }
+
+  /// Lanes anyhow, inner indices from p to end each for itself.
+  void gather(int64_t p, int64_t end, int64_t width, bool all_inside) const {
+    float* out = to + p * width;
+    for (; p < end; ++p, out += width) {
+      if (s.inner[p] == kOutside) {
+        std::fill_n(out, n, 0.0f);
+        continue;
+      }
+      const float* line = s.data + s.inner[p];
+      if (all_inside)
+        for (int64_t l = 0; l < n; ++l) out[l] = line[across[l]];
+      else
+        for (int64_t l = 0; l < n; ++l)
+          if (across[l] != kOutside) out[l] = line[across[l]];
+    }
+  }
+
+  /// Inner indices that go up by one, `k` from p on.
+  void turn(int64_t p, int64_t k, int64_t width) const {
+    const float* first = s.data + s.inner[p];
+    float* out = to + p * width;
+    const float* lanes[8];
+    if (n == width && width < 8) {  // what is written beyond the panel's lanes is overwritten by what is next
+      for (int64_t i = 0; i < 8; ++i) lanes[i] = first + across[std::min(i, n - 1)];
+      return isa().pack_lanes(lanes, k, width, out);
+    }
+    int64_t l = 0;
+    for (; l + 8 <= n; l += 8) {
+      for (int64_t i = 0; i < 8; ++i) lanes[i] = first + across[l + i];
+      isa().pack_lanes(lanes, k, width, out + l);
+    }
+    for (; l < n; ++l)
+      for (int64_t i = 0; i < k; ++i) out[i * width + l] = first[across[l] + i];
+  }
+
+  /// Lanes inside the operand: whole stretches of inner indices that go up by one are turned.
+  void by_stretches(int64_t width) const {
+    constexpr int64_t kWorthTurning = 8;
+    for (int64_t p = 0; p < s.n_inner;) {
+      int64_t end = p + 1;
+      while (end < s.n_inner && s.inner[p] != kOutside && s.inner[end] == s.inner[end - 1] + 1) ++end;
+      if (end - p >= kWorthTurning)
+        turn(p, end - p, width);
+      else
+        gather(p, end, width, true);
+      p = end;
+    }
+  }
+};
+
+template <int64_t width>
+void pack_panels(const Source& s, int64_t n, float* to) {
+  for (int64_t i = 0; i < n; i += width, to += width * s.n_inner) {
+    const Panel panel{s, s.across + i, std::min(width, n - i), to};
+    const Lie lie = s.lies[i / width];
+    if (lie == Lie::run && panel.n == width) {
+      panel.template copy<width>();
+      continue;
+    }
+    if (lie == Lie::anyhow || panel.n < width) std::fill_n(to, s.n_inner * width, 0.0f);
+    if (lie == Lie::anyhow)
+      panel.gather(0, s.n_inner, width, false);
+    else
+      panel.by_stretches(width);
+  }
+}
+
+}  // namespace
+
+void pack(const Source& source, int64_t n, int64_t width, float* to) {
+  if (width == kGemmRows)
+    pack_panels<kGemmRows>(source, n, to);
+  else
+    pack_panels<kGemmColumns>(source, n, to);
+}
+
+}  // namespace tl::cpu
