@@ -212,7 +212,7 @@ class PairOrder {
 
   struct Pair {
     size_t first = 0, second = 1;
-    double cost = -1;  ///< multiplications of this product and those after it
+    double cost = -1;  ///< multiplications of this product and those after it, by their weight
   };
 
   /// The pair to begin with: of a few factors the best order is found, of many the cheapest product comes
@@ -222,7 +222,7 @@ class PairOrder {
     Pair found;
     for (size_t i = 0; i < factors.size(); ++i)
       for (size_t j = i + 1; j < factors.size(); ++j) {
-        double cost = size_of(united(factors[i], factors[j]));
+        double cost = size_of(united(factors[i], factors[j])) * weight(factors, i, j);
         if (factors.size() > 2 && factors.size() <= kExhaustive) {
           std::vector<Labels> rest;
           for (size_t k = 0; k < factors.size(); ++k)
@@ -248,6 +248,20 @@ class PairOrder {
   }
 
  private:
+  /// What a multiplication costs, where one of a matrix product costs 1. Products whose factors have not each
+  /// a label of its own use every number they read once, and wait for memory; where they sum besides over
+  /// some of the labels they share, but not all, they read them apart.
+  double weight(const std::vector<Labels>& factors, size_t i, size_t j) const {
+    const Labels out = kept(factors, i, j);
+    const auto keeps = [&](const Labels& own, const Labels& other, bool shared) {
+      return std::any_of(out.begin(), out.end(),
+                         [&](int l) { return contains(own, l) && contains(other, l) == shared; });
+    };
+    const Labels &a = factors[i], &b = factors[j];
+    if (keeps(a, b, false) && keeps(b, a, false) && out.size() < united(a, b).size()) return 1;
+    return keeps(a, b, true) && out.size() < united(a, b).size() ? 16 : 8;
+  }
+
   static Labels united(Labels a, const Labels& b) {
     for (const int l : b)
       if (!contains(a, l)) a.push_back(l);
@@ -263,6 +277,17 @@ class PairOrder {
   const std::vector<int64_t>& sizes_;
 };
 
+/// The order of a product's axes: by number, but the axis that lies together in the larger factor comes last,
+/// so that it does in the product too.
+void put_in_order(Labels& kept, const Operand& a, const Operand& b) {
+  std::sort(kept.begin(), kept.end());
+  const Operand& larger = b.tensor->shape().elements() > a.tensor->shape().elements() ? b : a;
+  const Labels labels = labels_of(larger);
+  if (labels.empty()) return;
+  if (const auto at = std::find(kept.begin(), kept.end(), labels.back()); at != kept.end())
+    std::rotate(at, at + 1, kept.end());
+}
+
 /// Multiplies two of the factors, keeping the labels that somebody still needs.
 void multiply_pair(std::vector<Operand>& operands, const Labels& result, const std::vector<int64_t>& sizes) {
   std::vector<Labels> factors;
@@ -270,7 +295,7 @@ void multiply_pair(std::vector<Operand>& operands, const Labels& result, const s
   const PairOrder order(result, sizes);
   const auto [i, j, cost] = order.best(factors);
   Labels kept = order.kept(factors, i, j);
-  std::sort(kept.begin(), kept.end());
+  put_in_order(kept, operands[i], operands[j]);
   NodeRef product = contract({operands[i], operands[j]}, kept, sizes, Reduction::sum);
   operands.erase(operands.begin() + static_cast<std::ptrdiff_t>(j));
   operands[i] = plain_operand(std::move(product), kept);

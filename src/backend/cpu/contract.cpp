@@ -1,6 +1,6 @@
 // The core of tensor equations. An equation with two factors, of which one at least has labels of its own, is
-// a matrix product (matrix_product.h), one that sums nothing a product of elements; all others go through a
-// general loop over runs of one label.
+// a matrix product (matrix_product.h), one without a product of elements or their sum; all others go through
+// a general loop over runs of one label.
 #include <limits>
 #include <optional>
 
@@ -213,37 +213,99 @@ bool run_as_matrix_product(const Equation& e) {
   return true;
 }
 
-// ---- Products of elements
+// ---- Products of elements, and sums of them
+
+/// Two operands of which every label counts through evenly spaced elements.
+struct Elements {
+  const float *left, *right;
+  Shape left_strides, right_strides;
+};
+
+/// The operands as functions of the labels of a role, all other labels at 0.
+std::optional<Elements> elements_of(const Equation& e, const std::vector<Role>& roles, Role role) {
+  const auto left = Side(e, 0, roles).lattice(role), right = Side(e, 1, roles).lattice(role);
+  if (!left || !right) return {};
+  return Elements{e.args.in[0].data<float>() + left->base, e.args.in[1].data<float>() + right->base,
+                  left->strides, right->strides};
+}
+
+bool has_two_floats(const Equation& e) {
+  const auto is_f32 = [](const Tensor& t) { return t.dtype() == DType::f32; };
+  return e.args.in.size() == 2 && is_f32(e.args.in[0]) && is_f32(e.args.in[1]) && is_f32(e.args.out);
+}
+
+/// n elements `step` apart: where they lie, or in a buffer of kRun.
+const float* run_of(const float* from, int64_t step, int64_t n, float* buffer) {
+  if (step == 1 || n == 1) return from;
+  for (int64_t i = 0; i < n; ++i) buffer[i] = from[i * step];
+  return buffer;
+}
 
 /// Computes an equation that multiplies the elements of two operands and sums nothing.
 bool run_as_elementwise(const Equation& e) {
-  if (e.args.in.size() != 2 || e.reduces() || e.args.out.dtype() != DType::f32) return false;
-  for (const Tensor& t : e.args.in)
-    if (t.dtype() != DType::f32) return false;
+  if (e.reduces() || !has_two_floats(e)) return false;
   const std::vector<Role> roles(static_cast<size_t>(e.attrs.n_labels), Role::batch);
-  const auto left = Side(e, 0, roles).lattice(Role::batch), right = Side(e, 1, roles).lattice(Role::batch);
-  if (!left || !right) return false;
-  const float *a = e.args.in[0].data<float>() + left->base, *b = e.args.in[1].data<float>() + right->base;
+  const auto in = elements_of(e, roles, Role::batch);
+  if (!in) return false;
   float* const out = e.args.out.data<float>();
-  const Walk<3> over(e.args.out.shape(), {e.args.out.strides(), left->strides, right->strides});
+  const Walk<3> over(e.args.out.shape(), {e.args.out.strides(), in->left_strides, in->right_strides});
   over.parallel(e.args.pool, 1, [&](const auto& at, int64_t n) {
     std::array<float, kRun> x, y, product;
-    const auto load = [&](const float* from, size_t k, auto& buffer) {
-      from += at[k];
-      if (over.step(k) == 1) return from;
-      for (int64_t i = 0; i < n; ++i) buffer[static_cast<size_t>(i)] = from[i * over.step(k)];
-      return const_cast<const float*>(buffer.data());
-    };
+    const float *a = in->left + at[1], *b = in->right + at[2];
     float* const to = over.step(0) == 1 ? out + at[0] : product.data();
     if (over.step(1) == 0)
-      isa().scale_row(load(b, 2, y), 0.0f, a[at[1]], nullptr, nullptr, to, n);
+      isa().scale_row(run_of(b, over.step(2), n, y.data()), 0.0f, *a, nullptr, nullptr, to, n);
     else if (over.step(2) == 0)
-      isa().scale_row(load(a, 1, x), 0.0f, b[at[2]], nullptr, nullptr, to, n);
+      isa().scale_row(run_of(a, over.step(1), n, x.data()), 0.0f, *b, nullptr, nullptr, to, n);
     else
-      isa().binary[static_cast<size_t>(Op::mul)](load(a, 1, x), load(b, 2, y), to, n);
+      isa().binary[static_cast<size_t>(Op::mul)](run_of(a, over.step(1), n, x.data()),
+                                                 run_of(b, over.step(2), n, y.data()), to, n);
     for (int64_t i = 0; to == product.data() && i < n; ++i)
       out[at[0] + i * over.step(0)] = product[static_cast<size_t>(i)];
   });
+  return true;
+}
+
+/// Computes an equation whose every element is the dot product of two operands' elements. Long ones are cut
+/// in chunks that are added in their order, whatever the threads are.
+bool run_as_dots(const Equation& e) {
+  if (!e.reduces() || e.attrs.reduction != Reduction::sum || !has_two_floats(e)) return false;
+  std::vector<Role> roles = roles_of(e.attrs);
+  for (const Role role : roles)
+    if (role == Role::row || role == Role::column) return false;
+  const auto batch = elements_of(e, roles, Role::batch), inner = elements_of(e, roles, Role::inner);
+  if (!batch || !inner) return false;
+  Shape summed;
+  for (int l = e.attrs.n_result_labels; l < e.attrs.n_labels; ++l) summed.push_back(e.size(l));
+  const Walk<2> terms(summed, {inner->left_strides, inner->right_strides});
+  const Walk<3> over(e.args.out.shape(), {e.args.out.strides(), batch->left_strides, batch->right_strides});
+  const bool in_place = terms.step(0) == 1 && terms.step(1) == 1;
+  const int64_t n_terms = e.reduced(), n_chunks = (n_terms + kChunk - 1) / kChunk;
+  const auto chunk = [&](const auto& at, int64_t c) {
+    float total = 0;
+    std::array<float, kRun> x, y;
+    terms.runs(
+        c * kChunk, std::min(n_terms, (c + 1) * kChunk),
+        [&](const auto& term, int64_t n) {
+          total += isa().dot(run_of(batch->left + at[1] + term[0], terms.step(0), n, x.data()),
+                             run_of(batch->right + at[2] + term[1], terms.step(1), n, y.data()), n);
+        },
+        in_place ? kChunk : kRun);
+    return total;
+  };
+  const auto element = [&](const auto& at) {
+    std::vector<float> chunks(static_cast<size_t>(n_chunks));
+    e.args.pool.parallel_for(n_chunks, 1, [&](int64_t begin, int64_t end) {
+      for (int64_t c = begin; c < end; ++c) chunks[static_cast<size_t>(c)] = chunk(at, c);
+    });
+    float total = 0;
+    for (const float part : chunks) total += part;
+    e.args.out.data<float>()[at[0]] = total;
+  };
+  if (over.elements() < e.args.pool.size())  // the threads share each element
+    over.each_in_order(element);
+  else
+    over.each(e.args.pool, 2 * n_terms, element);
   return true;
 }
 
@@ -411,11 +473,6 @@ class Loop {
     std::array<T, kRun> values;
     if constexpr (op == Op::add && std::is_same_v<T, float>) {
       if (factors_.size() == 1) return total + isa().sum(factors_[0].load(labels, n, values.data()), n);
-      if (factors_.size() == 2) {
-        std::array<T, kRun> others;
-        const float* a = factors_[0].load(labels, n, values.data());
-        return total + isa().dot(a, factors_[1].load(labels, n, others.data()), n);
-      }
     }
     product(labels, n, values.data());
     if constexpr (op == Op::add && std::is_same_v<T, float>) return total + isa().sum(values.data(), n);
@@ -464,7 +521,9 @@ class Loop {
 
 void contract(const KernelArgs& args) {
   const Equation equation(args);
-  if (args.out.elements() == 0 || run_as_matrix_product(equation) || run_as_elementwise(equation)) return;
+  if (args.out.elements() == 0 || run_as_matrix_product(equation) || run_as_elementwise(equation) ||
+      run_as_dots(equation))
+    return;
   as_number(args.out.dtype(), [&]<class T>(T) { Loop<T>(equation).run(); });
 }
 

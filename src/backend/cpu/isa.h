@@ -129,8 +129,9 @@ struct Isa {
   void (*linear_float[kDTypeCount])(const FloatLinear& args);
   void (*gemm_panel)(const GemmPanel& args);
   void (*add_rows)(const RowsSum& args);
-  /// panel[p * width + l] = lanes[l][p] for the eight lanes l and p in [0, k).
-  void (*pack_lanes)(const float* const* lanes, int64_t k, int64_t width, float* panel);
+  /// panel[p * width + l] = lanes[l][p] for the eight lanes l and p in [0, k); asks for what lies `ahead`
+  /// floats on.
+  void (*pack_lanes)(const float* const* lanes, int64_t k, int64_t width, int64_t ahead, float* panel);
   void (*attention_tile)(const AttentionTile& args);
 
   // What limits the loops above (limits.h).

@@ -39,16 +39,19 @@ struct Panel {
   int64_t n;  ///< lanes that exist
   float* to;
 
-  /// Lanes next to each other, all there.
+  /// Lanes next to each other, all there. Those of the panel that comes next are asked for: they may lie in
+  /// as many pages as there are inner indices.
   template <int64_t width>
   void copy() const {
     const float* line = s.data + across[0];
     float* out = to;
     for (int64_t p = 0; p < s.n_inner; ++p, out += width) {
-      if (s.inner[p] == kOutside)
+      if (s.inner[p] == kOutside) {
         std::memset(out, 0, width * sizeof(float));
-      else
-        std::memcpy(out, line + s.inner[p], width * sizeof(float));
+        continue;
+      }
+      __builtin_prefetch(line + s.inner[p] + 16);
+      std::memcpy(out, line + s.inner[p], width * sizeof(float));
     }
   }
 
@@ -74,14 +77,15 @@ struct Panel {
     const float* first = s.data + s.inner[p];
     float* out = to + p * width;
     const float* lanes[8];
+    const int64_t ahead = width * (n > 1 ? across[1] - across[0] : 0);
     if (n == width && width < 8) {  // what is written beyond the panel's lanes is overwritten by what is next
       for (int64_t i = 0; i < 8; ++i) lanes[i] = first + across[std::min(i, n - 1)];
-      return isa().pack_lanes(lanes, k, width, out);
+      return isa().pack_lanes(lanes, k, width, ahead, out);
     }
     int64_t l = 0;
     for (; l + 8 <= n; l += 8) {
       for (int64_t i = 0; i < 8; ++i) lanes[i] = first + across[l + i];
-      isa().pack_lanes(lanes, k, width, out + l);
+      isa().pack_lanes(lanes, k, width, ahead, out + l);
     }
     for (; l < n; ++l)
       for (int64_t i = 0; i < k; ++i) out[i * width + l] = first[across[l] + i];

@@ -17,7 +17,8 @@ constexpr int64_t kMostInner = kInnerBlock + kInnerTail;
 constexpr int64_t kPackedRows = 64 * 1024;            // packed numbers of the left that stay in the L2 cache
 constexpr int64_t kColumnBlock = 256 * kGemmColumns;  // columns that threads pack together
 constexpr int64_t kFewRows = 2;                       // for which it does not pay to pack the columns
-constexpr int64_t kRowsSum = 2048;                    // columns that such rows take at a time
+constexpr int64_t kFewSums = 8 * 1024;                // sums of such rows at a time
+constexpr int64_t kFewTerms = 4;                      // that such rows share while they are in the L1 cache
 constexpr int64_t kSmall = 32 * 1024;  // elements of a result of which each block has its own copy
 
 int64_t blocks(int64_t n, int64_t size) { return (n + size - 1) / size; }
@@ -46,11 +47,13 @@ struct Layout {
         n_inner(length(p.left_inner)),
         left_rows(lies_of(p.left_rows, kGemmRows)),
         right_columns(lies_of(p.right_columns, kGemmColumns)),
-        out_columns(lies_of(p.out_columns, kGemmColumns)) {}
+        out_columns(lies_of(p.out_columns, kGemmColumns)),
+        few_rows(has_few_rows()) {}
 
   const MatrixProduct& product;
   int64_t n_batches, n_rows, n_columns, n_inner;
   std::vector<Lie> left_rows, right_columns, out_columns;
+  bool few_rows;
 
   /// Rows of which `k` terms each are packed at a time.
   int64_t row_block(int64_t k) const {
@@ -71,9 +74,9 @@ struct Layout {
   bool is_empty(size_t batch) const {
     return n_inner == 0 || product.left_batch[batch] == kOutside || product.right_batch[batch] == kOutside;
   }
-  /// Whether the right side can be read row by row as it lies.
-  bool is_readable() const {
-    return lie_of(product.right_columns.data(), n_columns) == Lie::run &&
+  /// Whether there are few rows and the right side can be read row by row as it lies.
+  bool has_few_rows() const {
+    return n_rows <= kFewRows && lie_of(product.right_columns.data(), n_columns) == Lie::run &&
            is_even(product.right_inner.data(), n_inner);
   }
   float& out(size_t batch, int64_t row, int64_t column) const {
@@ -91,8 +94,51 @@ struct Part {
   /// What the terms [begin, end) give, set or added to what those before them gave; everything packed for
   /// this part alone. `begin` is a multiple of kInnerBlock.
   void run(int64_t begin, int64_t end) const {
-    thread_local std::vector<float> columns(kMostInner * kGemmColumns);
     if (layout.is_empty(batch)) return each([](float& x) { x = 0; });
+    if (layout.few_rows)
+      add_rows(begin, end);
+    else
+      pack_and_add(begin, end);
+    if (end == layout.n_inner) scale();
+  }
+
+  /// The same for k terms from p on, the columns packed already, panel after panel.
+  void run_packed(int64_t p, int64_t k, const float* columns) const {
+    add(p, k, p > 0, [&](int64_t column) { return columns + column * k; });
+    if (p + k == layout.n_inner) scale();
+  }
+
+ private:
+  /// The right side read as it lies, whole stretches of columns at a time.
+  void add_rows(int64_t begin, int64_t end) const {
+    thread_local std::vector<float> sums(kFewSums);
+    const int64_t widest = kFewSums / n_rows, width = blocks(n_columns, blocks(n_columns, widest));
+    for (int64_t j = first_column; j < first_column + n_columns; j += width) {
+      const int64_t n = std::min(width, first_column + n_columns - j);
+      for (int64_t p = begin; p < end; p += kInnerBlock) {
+        std::fill_n(sums.data(), n_rows * n, 0.0f);
+        add_block_of_rows(p, std::min(kInnerBlock, end - p), j, n, sums.data());
+        write(first_row, n_rows, j, n, sums.data(), n, p > begin);
+      }
+    }
+  }
+
+  void add_block_of_rows(int64_t p, int64_t k, int64_t column, int64_t n, float* sums) const {
+    const MatrixProduct& product = layout.product;
+    const int64_t* inner = product.right_inner.data() + p;
+    const float* rows = product.right + product.right_batch[batch] + inner[0] +
+                        product.right_columns[static_cast<size_t>(column)];
+    const int64_t stride = k > 1 ? inner[1] - inner[0] : 0;
+    float factors[kFewRows][kInnerBlock];
+    for (int64_t i = 0; i < n_rows; ++i) gather_row(first_row + i, p, k, factors[i]);
+    for (int64_t t = 0; t < k; t += kFewTerms)
+      for (int64_t i = 0; i < n_rows; ++i)
+        isa().add_rows(
+            {factors[i] + t, rows + t * stride, stride, std::min(kFewTerms, k - t), sums + i * n, n});
+  }
+
+  void pack_and_add(int64_t begin, int64_t end) const {
+    thread_local std::vector<float> columns(kMostInner * kGemmColumns);
     for (int64_t p = begin, k; p < end; p += k) {
       k = inner_step(p, end);
       const auto column_panel = [&](int64_t column) -> const float* {
@@ -103,40 +149,8 @@ struct Part {
       };
       add(p, k, p > begin, column_panel);
     }
-    if (end == layout.n_inner) scale();
   }
 
-  /// The same for k terms from p on, the columns packed already, panel after panel.
-  void run_packed(int64_t p, int64_t k, const float* columns) const {
-    add(p, k, p > 0, [&](int64_t column) { return columns + column * k; });
-    if (p + k == layout.n_inner) scale();
-  }
-
-  /// All terms of few rows, the right side read as it lies.
-  void run_few_rows() const {
-    thread_local std::vector<float> sums(kRowsSum);
-    if (layout.is_empty(batch)) return each([](float& x) { x = 0; });
-    const MatrixProduct& product = layout.product;
-    for (int64_t j = first_column; j < first_column + n_columns; j += kRowsSum) {
-      const int64_t n = std::min(kRowsSum, first_column + n_columns - j);
-      for (int64_t p = 0; p < layout.n_inner; p += kInnerBlock) {
-        const int64_t k = std::min(kInnerBlock, layout.n_inner - p);
-        const int64_t* inner = product.right_inner.data() + p;
-        const float* rows = product.right + product.right_batch[batch] + inner[0] +
-                            product.right_columns[static_cast<size_t>(j)];
-        for (int64_t i = first_row; i < first_row + n_rows; ++i) {
-          float factors[kInnerBlock];
-          gather_row(i, p, k, factors);
-          std::fill_n(sums.data(), n, 0.0f);
-          isa().add_rows({factors, rows, k > 1 ? inner[1] - inner[0] : 0, k, sums.data(), n});
-          write(i, 1, j, n, sums.data(), n, p > 0);
-        }
-      }
-    }
-    scale();
-  }
-
- private:
   /// Adds k terms from p on: the rows are packed here, the columns come from column_panel(first column).
   template <class ColumnPanel>
   void add(int64_t p, int64_t k, bool adds, ColumnPanel column_panel) const {
@@ -237,8 +251,9 @@ int64_t piece_of(int64_t n, int64_t panel, int64_t wanted) {
 }
 
 /// Threads take batch elements, or pieces of their longer side.
-void run_apart(const Layout& layout, bool few_rows, ThreadPool& pool) {
-  const int64_t wanted = pool.size() == 1 ? 1 : blocks(8 * pool.size(), layout.n_batches);
+void run_apart(const Layout& layout, ThreadPool& pool) {
+  const int64_t pieces = layout.few_rows || pool.size() == 1 ? pool.size() : 8 * pool.size();
+  const int64_t wanted = blocks(pieces, layout.n_batches);
   const bool cuts_rows = layout.n_rows > layout.n_columns;
   const int64_t height = cuts_rows ? piece_of(layout.n_rows, kGemmRows, wanted) : layout.n_rows;
   const int64_t width = cuts_rows ? layout.n_columns : piece_of(layout.n_columns, kGemmColumns, wanted);
@@ -252,7 +267,7 @@ void run_apart(const Layout& layout, bool few_rows, ThreadPool& pool) {
                         const Part part{layout, static_cast<size_t>(t / across / down),
                                         row,    std::min(height, layout.n_rows - row),
                                         column, std::min(width, layout.n_columns - column)};
-                        few_rows ? part.run_few_rows() : part.run(0, layout.n_inner);
+                        part.run(0, layout.n_inner);
                       }
                     });
 }
@@ -367,10 +382,9 @@ class Along {
 
 void run_laid_out(const MatrixProduct& product, ThreadPool& pool) {
   const Layout layout(product);
-  const bool few_rows = layout.n_rows <= kFewRows && layout.is_readable();
-  if (!few_rows && Along::suits(layout, pool)) return Along(layout, pool).run();
-  if (few_rows || layout.n_batches >= pool.size() || layout.n_rows <= layout.row_block())
-    run_apart(layout, few_rows, pool);
+  if (Along::suits(layout, pool)) return Along(layout, pool).run();
+  if (layout.few_rows || layout.n_batches >= pool.size() || layout.n_rows <= layout.row_block())
+    run_apart(layout, pool);
   else
     run_together(layout, pool);
 }

@@ -155,9 +155,9 @@ class Walk {
     return offsets;
   }
 
-  /// Calls visit(offsets, n) for runs of at most kRun elements that cover the elements [begin, end).
+  /// Calls visit(offsets, n) for runs of at most `most` elements that cover the elements [begin, end).
   template <class Visit>
-  void runs(int64_t begin, int64_t end, Visit visit) const {
+  void runs(int64_t begin, int64_t end, Visit visit, int64_t most = kRun) const {
     std::array<int64_t, kMaxRank> index{};
     int64_t rest = begin;
     for (int a = shape_.rank() - 1; a >= 0; --a) {
@@ -171,7 +171,7 @@ class Walk {
     };
     for (const int last = shape_.rank() - 1; begin < end;) {
       const int64_t inside = last < 0 ? 0 : index[static_cast<size_t>(last)];
-      const int64_t n = std::min({kRun, width() - inside, end - begin});
+      const int64_t n = std::min({most, width() - inside, end - begin});
       visit(std::as_const(at), n);
       begin += n;
       if (last < 0 || advance(last, n) < shape_[last]) continue;

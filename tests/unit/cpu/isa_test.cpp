@@ -425,7 +425,7 @@ TEST_P(IsaTest, PackLanesTransposes) {
     const float* lanes[8];
     for (int64_t l = 0; l < 8; ++l) lanes[l] = x.data() + l * k;
     std::vector<float> panel(static_cast<size_t>(k * width), -1.0f);
-    loops.pack_lanes(lanes, k, width, panel.data());
+    loops.pack_lanes(lanes, k, width, 0, panel.data());
     for (int64_t p = 0; p < k; ++p)
       for (int64_t l = 0; l < width; ++l)
         EXPECT_EQ(panel[static_cast<size_t>(p * width + l)],

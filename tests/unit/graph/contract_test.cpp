@@ -90,6 +90,23 @@ TEST(Contract, TheOrderOfManyFactorsTakesTheFewestMultiplications) {
     EXPECT_LE(n->op == Op::contract ? n->shape().elements() : 0, 6) << n->path();
 }
 
+TEST(Contract, TheOrderOfManyFactorsPrefersMatrixProducts) {
+  // x[i, j, k] a[j, r] b[k, r]: multiplied with one of the others first, it leaves sums for each r apart.
+  const auto node = einsum("ijk,jr,kr->ir", {data({7, 5, 6}), data({5, 3}), data({6, 3})});
+  EXPECT_EQ(node->shape(), (Shape{7, 3}));
+  std::vector<Shape> shapes = {node->inputs[0]->shape(), node->inputs[1]->shape()};
+  EXPECT_NE(std::find(shapes.begin(), shapes.end(), Shape({5, 6, 3})), shapes.end());
+}
+
+TEST(Contract, ProductsOfManyFactorsKeepTheAxisThatLiesTogetherLast) {
+  const auto node = einsum("ijk,jl,km->ilm", {data({7, 5, 6}), data({5, 2}), data({6, 3})});
+  const NodeRef roots[] = {node};
+  for (const Node* n : trace(roots).values)
+    if (n->op == Op::contract && n != node.get()) {
+      EXPECT_EQ(n->shape(), (Shape{7, 2, 6}));
+    }
+}
+
 TEST(Contract, PartsOfAnAxisAreViews) {
   const auto x = data({6, 4});
   // x[2, d], x[i + 1, d] with i in 0..3, and blocks of 2 rows: x[2 * p + r, d]

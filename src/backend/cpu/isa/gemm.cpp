@@ -95,17 +95,18 @@ using Block = F32[kLanes];
 /// Rows become columns.
 TL_INLINE void transpose(Block& x) {
   Block pairs, fours;
-  for (int i = 0; i < 8; i += 2) {
-    pairs[i] = F32(RawF32(__builtin_shufflevector(x[i].v, x[i + 1].v, 0, 8, 2, 10, 4, 12, 6, 14)));
-    pairs[i + 1] = F32(RawF32(__builtin_shufflevector(x[i].v, x[i + 1].v, 1, 9, 3, 11, 5, 13, 7, 15)));
+  TL_UNROLLED(int i = 0; i < 8; i += 2) {
+    pairs[i] = F32(RawF32(__builtin_shufflevector(x[i].v, x[i + 1].v, 0, 8, 1, 9, 4, 12, 5, 13)));
+    pairs[i + 1] = F32(RawF32(__builtin_shufflevector(x[i].v, x[i + 1].v, 2, 10, 3, 11, 6, 14, 7, 15)));
   }
-  for (int i = 0; i < 8; i += 4)
-    for (int j = 0; j < 2; ++j) {
+  TL_UNROLLED(int i = 0; i < 8; i += 4) {
+    TL_UNROLLED(int j = 0; j < 2; ++j) {
       const RawF32 a = pairs[i + j].v, b = pairs[i + j + 2].v;
-      fours[i + j] = F32(RawF32(__builtin_shufflevector(a, b, 0, 1, 8, 9, 4, 5, 12, 13)));
-      fours[i + j + 2] = F32(RawF32(__builtin_shufflevector(a, b, 2, 3, 10, 11, 6, 7, 14, 15)));
+      fours[i + 2 * j] = F32(RawF32(__builtin_shufflevector(a, b, 0, 1, 8, 9, 4, 5, 12, 13)));
+      fours[i + 2 * j + 1] = F32(RawF32(__builtin_shufflevector(a, b, 2, 3, 10, 11, 6, 7, 14, 15)));
     }
-  for (int i = 0; i < 4; ++i) {
+  }
+  TL_UNROLLED(int i = 0; i < 4; ++i) {
     const RawF32 a = fours[i].v, b = fours[i + 4].v;
     x[i] = F32(RawF32(__builtin_shufflevector(a, b, 0, 1, 2, 3, 8, 9, 10, 11)));
     x[i + 4] = F32(RawF32(__builtin_shufflevector(a, b, 4, 5, 6, 7, 12, 13, 14, 15)));
@@ -113,13 +114,14 @@ TL_INLINE void transpose(Block& x) {
 }
 
 /// panel[p * width + l] = lanes[l][p] for l in 0..8, p in 0..k
-void pack_lanes(const float* const* lanes, int64_t k, int64_t width, float* panel) {
+void pack_lanes(const float* const* lanes, int64_t k, int64_t width, int64_t ahead, float* panel) {
   int64_t p = 0;
   for (; p + kLanes <= k; p += kLanes) {
     Block block;
-    for (int l = 0; l < kLanes; ++l) block[l] = load(lanes[l] + p);
+    if (p % 16 == 0) TL_UNROLLED(int l = 0; l < kLanes; ++l) __builtin_prefetch(lanes[l] + p + ahead);
+    TL_UNROLLED(int l = 0; l < kLanes; ++l) block[l] = load(lanes[l] + p);
     transpose(block);
-    for (int l = 0; l < kLanes; ++l) store(panel + (p + l) * width, block[l]);
+    TL_UNROLLED(int l = 0; l < kLanes; ++l) store(panel + (p + l) * width, block[l]);
   }
   for (; p < k; ++p)
     for (int l = 0; l < kLanes; ++l) panel[p * width + l] = lanes[l][p];
@@ -129,7 +131,7 @@ float dot(const float* a, const float* b, int64_t n) {
   F32 part[4] = {F32(0.0f), F32(0.0f), F32(0.0f), F32(0.0f)};
   int64_t i = 0;
   for (; i + 32 <= n; i += 32)
-    for (int j = 0; j < 4; ++j) part[j] = fma(load(a + i + 8 * j), load(b + i + 8 * j), part[j]);
+    TL_UNROLLED(int j = 0; j < 4; ++j) part[j] = fma(load(a + i + 8 * j), load(b + i + 8 * j), part[j]);
   for (; i + 8 <= n; i += 8) part[0] = fma(load(a + i), load(b + i), part[0]);
   if (i < n) part[0] = fma(load_tail(a + i, n - i), load_tail(b + i, n - i), part[0]);
   return sum((part[0] + part[1]) + (part[2] + part[3]));
