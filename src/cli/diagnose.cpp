@@ -60,6 +60,10 @@ void add_diagnose(CLI::App& app) {
   command->add_flag("--markdown", options->markdown, "Print a report in Markdown")->excludes("--json");
   command->add_option("--html", options->html, "Also write the report as one page with plots")
       ->option_text("FILE");
+  command
+      ->add_option("--bundle", options->what.bundle,
+                   "Also write the failing operation by itself: its inputs, both results, and a program")
+      ->option_text("DIR");
   add_model_options(*command, options->what.model);
   command->footer(
       "The program is held against the installed program of the model's architecture in float64, and with\n"

@@ -24,6 +24,7 @@ struct DiagnoseOptions {
   PromptOptions prompt;
   std::string reference;   ///< another engine's trace
   std::string depths;      ///< "0,1,2,10,22"
+  std::string bundle;      ///< a folder for the failing operation by itself; "": none
   bool precision = false;  ///< also what precision costs
 };
 
@@ -70,8 +71,10 @@ struct Diagnosis {
   std::vector<inspect::WeightAudit> weights;  ///< those with faults
   size_t n_weights = 0;
   std::vector<inspect::Invariant> invariants;
-  inspect::Fault fault;                          ///< record is -1 where none was found
-  size_t judged = 0;                             ///< values
+  inspect::Fault fault;  ///< record is -1 where none was found
+  std::vector<inspect::FurtherFault>
+      all_faults;     ///< that one, and what is wrong after it and not because of it
+  size_t judged = 0;  ///< values
   std::vector<inspect::OperationAudit> kernels;  ///< those with faults, of the run as it was asked for
   std::vector<LayerRow> layers;
   std::vector<OperationCell> operations;

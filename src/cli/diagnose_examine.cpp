@@ -10,8 +10,10 @@
 #include "cli/input.h"
 #include "cli/output.h"
 #include "cli/progress.h"
+#include "inspect/bundle.h"
 #include "inspect/structure.h"
 #include "inspect/trace_file.h"
+#include "inspect/values.h"
 
 namespace tl::cli {
 
@@ -124,13 +126,25 @@ void look_at_kernels(const ModelOptions& options, const std::vector<int32_t>& id
     if (!o.faults.empty()) d.kernels.push_back(o);
 }
 
+/// Says so where ids are others because a half type cannot hold them.
+std::string narrowing(const std::vector<int32_t>& a, const std::vector<int32_t>& b) {
+  for (const DType type : {DType::f16, DType::bf16})
+    if (std::equal(a.begin(), a.end(), b.begin(), b.end(),
+                   [&](int32_t x, int32_t y) { return inspect::rounded(type, x) == y; }))
+      return fmt::format(
+          ". Every one is what {} makes of the right one: token-ids-{}, keep ids in an integer type",
+          name(type), name(type));
+  return {};
+}
+
 /// "token 0 is 504 in the prompt and 1 in the run"; "" where both are equal.
 std::string difference_of(const std::vector<int32_t>& a, const std::string& a_name,
                           const std::vector<int32_t>& b, const std::string& b_name) {
   const size_t n = std::min(a.size(), b.size());
   size_t i = 0;
   while (i < n && a[i] == b[i]) ++i;
-  if (i < n) return fmt::format("token {} is {} in {} and {} in {}", i, a[i], a_name, b[i], b_name);
+  if (i < n)
+    return fmt::format("token {} is {} in {} and {} in {}{}", i, a[i], a_name, b[i], b_name, narrowing(a, b));
   if (a.size() == b.size()) return {};
   return fmt::format("{} tokens are in {} and {} in {}", a.size(), a_name, b.size(), b_name);
 }
@@ -154,7 +168,7 @@ class Examination {
       observed_ = record_main(opened_up(model_), options_.args, engine_->n_vocab());
     }
     choose_tokens();
-    if (!d_.inputs.empty()) return std::move(d_);
+    if (!d_.inputs.empty() && !runs_main_) return std::move(d_);
     run_both(runs_main_ || reference_ ? Feed::at_once : Feed::in_steps);
     d_.invariants = inspect::check_invariants(observed_.recording, engine_->file());
     if (!runs_main_)
@@ -170,6 +184,8 @@ class Examination {
       judge();
     }
     if (d_.fault.record < 0 && !runs_main_) look_at_kernels(model_, ids_, d_);
+    if (!options_.bundle.empty() && d_.fault.record < 0)
+      say("no bundle was written: no operation of the program is wrong by itself");
     if (options_.precision) look_at_precision();
     return std::move(d_);
   }
@@ -210,8 +226,11 @@ class Examination {
     d_.info.tokens = ids_;
     if (reference_ && !reference_->info.tokens.empty())
       d_.inputs = difference_of(ids_, whose, reference_->info.tokens, options_.reference);
-    if (runs_main_ && d_.inputs.empty())
+    if (!runs_main_) return;
+    if (d_.inputs.empty())
       d_.inputs = difference_of(ids_, whose, observed_.recording.info.tokens, "the program's run");
+    if (!d_.inputs.empty()) reference_.reset();
+    ids_ = observed_.recording.info.tokens;  // what it made of those can be judged all the same
   }
 
   void run_both(Feed feed) {
@@ -230,6 +249,9 @@ class Examination {
                            pool_);
     d_.judged = replay.judged().size();
     d_.fault = inspect::first_fault(replay);
+    if (d_.fault.record >= 0 && !options_.bundle.empty())
+      inspect::write_bundle(options_.bundle, replay, observed_.recording, d_.fault);
+    if (d_.fault.record >= 0) d_.all_faults = inspect::further_faults(replay, d_.fault);
     d_.layers = layer_rows(c, oracle_.recording, observed_.recording);
     d_.operations = operation_cells(c, oracle_.recording);
     d_.depths = inspect::by_depth(replay, depths(options_.depths, n_layers()));

@@ -50,6 +50,21 @@ std::string verdict_of_fault(const Fault& f) {
       best.name, best.sentence, where(f), f.error, f.explained, best.residual, best.remedy);
 }
 
+/// "Further faults: unwritten-elements (rms_norm, first in layer 0, 61 places)."
+std::string also(const std::vector<inspect::FurtherFault>& all) {
+  std::string text;
+  if (!all.empty() && all[0].places > 1 && !all[0].fault.candidates.empty())
+    text += fmt::format(" The same is wrong in {} places.", all[0].places);
+  for (size_t i = 1; i < all.size(); ++i) {
+    const Fault& f = all[i].fault;
+    text += fmt::format("{}{} ({}{}, {} place{}): {}",
+                        i == 1 ? " Not because of it, these are wrong too: " : "; ", name_of(f), f.operation,
+                        f.layer < 0 ? "" : fmt::format(" of layer {} first", f.layer), all[i].places,
+                        all[i].places == 1 ? "" : "s", f.candidates.front().sentence);
+  }
+  return all.size() > 1 ? text + "." : text;
+}
+
 /// What the trace that is the reference says of a fault of the program.
 std::string reference_on_fault(const ReferenceCheck& r) {
   if (r.departure.record < 0)
@@ -237,24 +252,18 @@ bool Diagnosis::is_healthy() const {
   return first_failure(invariants).empty();
 }
 
-std::string verdict(const Diagnosis& d) {
-  if (!d.weights.empty())
-    return fmt::format(
-        "FAULT FOUND: the weight {} is broken: {}. What it is multiplied with cannot come out right; "
-        "get the file again, or convert it again.",
-        d.weights[0].name, d.weights[0].faults[0]);
-  if (!d.inputs.empty())
-    return fmt::format(
-        "FAULT FOUND: different inputs: {}. Nothing else was compared. Is a BOS missing or too much, or does "
-        "the tokenizer split the text in another way?",
-        d.inputs);
+namespace {
+
+/// What came of comparing values.
+std::string verdict_of_values(const Diagnosis& d) {
   if (d.reference_has_the_fault())
     return fmt::format(
         "HEALTHY by the reference: the program does what {} ({}) does. Both depart from TensorLogic's own "
         "program of this architecture, by what it calls {}: {}.",
         d.reference->info.tool, d.reference->path, name_of(d.fault), d.fault.candidates.front().sentence);
   if (d.fault.record >= 0)
-    return verdict_of_fault(d.fault) + (d.reference ? reference_on_fault(*d.reference) : "");
+    return verdict_of_fault(d.fault) + also(d.all_faults) +
+           (d.reference ? reference_on_fault(*d.reference) : "");
   if (d.reference_departs()) return verdict_of_departure(*d.reference);
   if (!d.kernels.empty())
     return fmt::format("FAULT FOUND: the program is right, and a kernel is not: {} ({}): {}.",
@@ -270,6 +279,23 @@ std::string verdict(const Diagnosis& d) {
     text += fmt::format(" The {} values that {} ({}) has too are within rounding of it.",
                         d.reference->compared, d.reference->info.tool, d.reference->path);
   return text;
+}
+
+}  // namespace
+
+std::string verdict(const Diagnosis& d) {
+  if (!d.weights.empty())
+    return fmt::format(
+        "FAULT FOUND: the weight {} is broken: {}. What it is multiplied with cannot come out right; "
+        "get the file again, or convert it again.",
+        d.weights[0].name, d.weights[0].faults[0]);
+  if (d.inputs.empty()) return verdict_of_values(d);
+  const std::string text = fmt::format("FAULT FOUND: different inputs: {}. ", d.inputs);
+  if (d.judged > 0) return text + "On the tokens that the program read: " + verdict_of_values(d);
+  return text +
+         "Nothing else was compared. Is a BOS missing or too much, or does the tokenizer split the text in "
+         "another "
+         "way?";
 }
 
 void print_report(const Diagnosis& d) {
@@ -301,6 +327,11 @@ void print_json_report(const Diagnosis& d) {
   j["fault"] = d.fault.record < 0 ? ordered_json() : to_json(d.fault);
   if (!d.inputs.empty()) j["inputs"] = d.inputs;
   if (d.reference) j["reference"] = to_json(*d.reference);
+  j["further_faults"] = ordered_json::array();
+  for (size_t i = 1; i < d.all_faults.size(); ++i) {
+    j["further_faults"].push_back(to_json(d.all_faults[i].fault));
+    j["further_faults"].back()["places"] = d.all_faults[i].places;
+  }
   j["checks"] = ordered_json::array();
   for (const Invariant& i : d.invariants)
     j["checks"].push_back(

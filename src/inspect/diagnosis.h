@@ -23,7 +23,20 @@ struct Fault {
   std::vector<Candidate> candidates;  ///< the best first; empty: none of the known faults
 };
 
+/// A fault that was found after the first one: where it is wrong for the first time, and in how many values
+/// of its kind.
+struct FurtherFault {
+  Fault fault;
+  int places = 1;
+};
+
 /// Judges value by value until one is wrong; record is -1 where none is.
 Fault first_fault(Replay& replay);
+
+/// Judges the values after `first` too. Each is computed from what the observed run fed it, so that what
+/// follows from the first fault does not count; a known fault is given once, with the number of its places,
+/// those of the first included. Values that no known fault explains are left out: they may be bent by the
+/// first.
+std::vector<FurtherFault> further_faults(Replay& replay, const Fault& first);
 
 }  // namespace tl::inspect

@@ -82,15 +82,15 @@ Plant parse_plant(const std::string& text) {
     char* end = nullptr;
     const std::string layer = text.substr(at + 1);
     const long value = std::strtol(layer.c_str(), &end, 10);
-    if (layer.empty() || *end != '\0' || value < 0 || value > 1 << 20)
-      throw UsageError(fmt::format("--plant {}: after @ stands a layer, counted from 0", text));
-    plant.layer = static_cast<int>(value);
+    if (layer != "all" && (layer.empty() || *end != '\0' || value < 0 || value > 1 << 20))
+      throw UsageError(fmt::format("--plant {}: after @ stands a layer, counted from 0, or 'all'", text));
+    plant.layer = layer == "all" ? Plant::kEveryLayer : static_cast<int>(value);
   }
-  if (known->in_layers && plant.layer < 0)
+  if (known->in_layers && at == std::string::npos)
     throw UsageError(fmt::format("--plant {0}: say in which layer: {0}@0", plant.fault));
-  if (!known->in_layers && plant.layer >= 0)
-    throw UsageError(
-        fmt::format("--plant {}: this fault belongs to no layer; leave out @{}", plant.fault, plant.layer));
+  if (!known->in_layers && at != std::string::npos)
+    throw UsageError(fmt::format("--plant {}: this fault belongs to no layer; leave out {}", plant.fault,
+                                 text.substr(at)));
   return plant;
 }
 
@@ -175,6 +175,15 @@ Planter::Planter(std::vector<Plant> plants) {
   for (Plant& plant : plants) plants_.push_back({std::move(plant)});
 }
 
+namespace {
+
+/// The plant for a place in a layer: a plant of every layer is one of that layer.
+Plant in_layer_of(const Plant& plant, int layer) {
+  return plant.layer == Plant::kEveryLayer ? Plant{plant.fault, layer} : plant;
+}
+
+}  // namespace
+
 void Planter::rewrite(std::span<const NodeRef> roots) {
   const Anatomy anatomy(roots);
   std::vector<NodeRef> fresh;
@@ -185,7 +194,8 @@ void Planter::rewrite(std::span<const NodeRef> roots) {
     fresh.push_back(node);
   }
   for (Planted& p : plants_)
-    for (const NodeRef& node : fresh) p.used |= plant_in_graph(p.plant, node, anatomy);
+    for (const NodeRef& node : fresh)
+      p.used |= plant_in_graph(in_layer_of(p.plant, anatomy.part(node.get()).layer), node, anatomy);
   const Anatomy planted(roots);
   for (const NodeRef& node : planted.nodes()) seen_[node.get()] = node;
   std::erase_if(seen_, [](const auto& entry) { return entry.second.expired(); });
@@ -196,7 +206,8 @@ const Kernel* Planter::kernel(const graph::Step& step, const graph::Trace& trace
     for (const int input : step.inputs) {
       const Node& node = *trace.values[static_cast<size_t>(input)];
       if (!node.is_weight) continue;
-      if (const Kernel* wrong = planted_kernel(p.plant, step.op, node.label)) {
+      const Part part = node.label.starts_with("blk.") ? Part{"", std::atoi(node.label.c_str() + 4)} : Part{};
+      if (const Kernel* wrong = planted_kernel(in_layer_of(p.plant, part.layer), step.op, node.label)) {
         p.used = true;
         return wrong;
       }
@@ -207,7 +218,9 @@ const Kernel* Planter::kernel(const graph::Step& step, const graph::Trace& trace
 std::vector<std::string> Planter::unused() const {
   std::vector<std::string> names;
   for (const Planted& p : plants_)
-    if (!p.used)
+    if (!p.used && p.plant.layer == Plant::kEveryLayer)
+      names.push_back(p.plant.fault + "@all");
+    else if (!p.used)
       names.push_back(p.plant.layer < 0 ? p.plant.fault : fmt::format("{}@{}", p.plant.fault, p.plant.layer));
   return names;
 }

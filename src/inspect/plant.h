@@ -18,6 +18,7 @@ namespace tl::inspect {
 
 /// A fault and the layer that gets it; faults of the whole model have none.
 struct Plant {
+  static constexpr int kEveryLayer = -2;
   std::string fault;
   int layer = -1;
 };
@@ -30,7 +31,8 @@ struct PlantableFault {
 /// All that can be planted.
 std::span<const PlantableFault> plantable_faults();
 
-/// "rope-pairing@5", or "final-norm-missing". Throws UsageError naming the known faults.
+/// "rope-pairing@5", "rope-pairing@all" for every layer, or "final-norm-missing". Throws UsageError naming
+/// the known faults.
 Plant parse_plant(const std::string& text);
 
 /// What a node of a transformer is for, and in which layer: {"attn_q.rope", 5}.

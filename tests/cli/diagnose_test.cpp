@@ -211,6 +211,37 @@ TEST(DiagnoseMain, ItsLogitsAreJudged) {
   EXPECT_HAS(other.out, "different inputs: token 0 is 17 in the prompt and 1 in the program's run");
 }
 
+TEST(DiagnoseMain, EveryFaultOfTheCaseIsNamed) {
+  const Output r = run_tl({"diagnose", TL_SOURCE_DIR "/examples/case/collapse.tl", tiny_model(),
+                           "Hello there, wide world", "--model", tiny_model(), "-p",
+                           "Hello there, wide world", "--plant", "float16-accumulation@all"});
+  EXPECT_EQ(r.exit_code, 3) << r.err;
+  EXPECT_HAS(r.out, "FAULT FOUND: unwritten-elements");
+  EXPECT_HAS(r.out, "The same is wrong in 5 places.");
+  EXPECT_HAS(r.out, "these are wrong too: float16-accumulation (linear of layer 0 first, 2 places)");
+}
+
+TEST(DiagnoseMain, IdsThatAHalfTypeCannotHold) {
+  const TempFolder folder;
+  const std::string model = folder / "wide.gguf";
+  ASSERT_EQ(run_tl({"synth", model, "--layers", "1", "--hidden", "64", "--ffn", "96", "--heads", "4",
+                    "--kv-heads", "2", "--vocab", "5000", "--type", "q8_0"})
+                .exit_code,
+            0);
+  std::string text(kMain);
+  const std::string ids = "let ids = [1, 17, 300, 42, 5, 99, 100, 7, 8]";
+  text.replace(text.find(ids), ids.size(), "let ids = ([1, 17, 4099, 42] as float16) as int64");
+  const std::string program = write_file(folder / "main.tl", text);
+  const Output r = run_tl({"diagnose", program, model, "--model", model, "--tokens", "1,17,4099,42"});
+  EXPECT_EQ(r.exit_code, 3) << r.err;
+  EXPECT_TRUE(
+      r.out.starts_with("FAULT FOUND: different inputs: token 2 is 4099 in the prompt and 4100 in the "
+                        "program's run. Every one is what float16 makes of the right one: "
+                        "token-ids-float16, keep ids in an integer type."))
+      << r.out;
+  EXPECT_HAS(r.out, "On the tokens that the program read: HEALTHY");
+}
+
 TEST(DiagnoseMain, SaysWhatIsMissing) {
   const TempFolder folder;
   const auto message = [&](const std::string& text) {
@@ -258,6 +289,39 @@ TEST(DiagnoseMarkdown, TheReportWithItsTablesFilledIn) {
   EXPECT_EQ(r.out.find("## Precision"), std::string::npos);
   EXPECT_HAS(diagnosed({"--markdown", "--precision"}).out, "## Precision");
   EXPECT_HAS(diagnosed({"--markdown", "--json"}).err, "--json");
+}
+
+/// The number after a text in what reproduce.tl prints.
+double number_after(const std::string& text, const std::string& what) {
+  const size_t at = text.find(what);
+  EXPECT_NE(at, std::string::npos) << text;
+  return at == std::string::npos ? -1 : std::atof(text.c_str() + at + what.size());
+}
+
+TEST(DiagnoseBundle, RunsTheFailingOperationByItself) {
+  for (const std::string plant :
+       {"rope-pairing@1", "rms-eps@0", "kv-head-modulo@1", "mask-missing@0", "attention-scale@1",
+        "weight-transposed@0", "silu-replaced@1", "residual-doubled@0", "qk-permuted@1"}) {
+    const TempFolder folder;
+    const std::string bundle = folder / "bundle";
+    EXPECT_EQ(diagnosed({"--plant", plant, "--bundle", bundle}).exit_code, 3) << plant;
+    const Output r =
+        run_tl({"run", "--activations", "float32", bundle + "/reproduce.tl", bundle + "/case.gguf"});
+    EXPECT_EQ(r.exit_code, 0) << plant << r.err;
+    EXPECT_GT(number_after(r.out, "observed from expected: "), 1e-4) << plant << "\n" << r.out;
+    EXPECT_LT(number_after(r.out, "run again, from observed: "), 1e-5) << plant << "\n" << r.out;
+  }
+}
+
+TEST(DiagnoseBundle, AKernelsFaultIsNotInItsProgram) {
+  const TempFolder folder;
+  const std::string bundle = folder / "bundle";
+  EXPECT_EQ(diagnosed({"--plant", "float16-accumulation@1", "--bundle", bundle}).exit_code, 3);
+  const Output r = run_tl({"run", bundle + "/reproduce.tl", bundle + "/case.gguf"});
+  EXPECT_GT(number_after(r.out, "run again, from observed: "), 1e-4) << r.out << r.err;
+  const Output none = diagnosed({"--bundle", folder / "none"});
+  EXPECT_HAS(none.err, "no bundle was written: no operation of the program is wrong by itself");
+  EXPECT_EQ(diagnosed({"--plant", "rms-eps@0", "--bundle", "/proc/bundle"}).exit_code, 1);
 }
 
 TEST(Plant, ChangesTheRunAndSaysWhereItHasNoPlace) {
