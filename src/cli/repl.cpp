@@ -17,6 +17,8 @@
 #include "cli/line_editor.h"
 #include "cli/output.h"
 #include "cli/session.h"
+#include "cli/trace_table.h"
+#include "inspect/recording.h"
 #include "lang/analysis.h"
 #include "lang/completion.h"
 #include "lang/workspace.h"
@@ -44,7 +46,8 @@ std::string history_file() {
 /// Reads texts, obeys commands, runs the rest and prints what comes out.
 class Repl {
  public:
-  explicit Repl(RuntimeHost& host) : workspace_(standard_library(), host, {{host.options().programs_dir}}) {}
+  explicit Repl(RuntimeHost& host)
+      : host_(host), workspace_(standard_library(), host, {{host.options().programs_dir}}) {}
 
   /// The number of texts and commands that failed.
   int run() {
@@ -84,7 +87,7 @@ class Repl {
     const char* help;
     void (Repl::*run)(const std::string& argument);
   };
-  static const std::array<Command, 6> kCommands;
+  static const std::array<Command, 7> kCommands;
 
   void complain(const std::string& text) {
     std::fflush(stdout);
@@ -191,11 +194,33 @@ class Repl {
   void time(const std::string& text) {
     const std::set<graph::NodeRef> before = tensors();
     const auto start = std::chrono::steady_clock::now();
+    compute(text, before);
+    const std::chrono::duration<double> seconds = std::chrono::steady_clock::now() - start;
+    fmt::print("{:.6f} s\n", seconds.count());
+  }
+
+  void compute(const std::string& text, const std::set<graph::NodeRef>& before) {
     show(run(kName, text));
     for (const graph::NodeRef& node : tensors())
       if (!before.contains(node)) workspace_.interpreter().evaluate(node);
-    const std::chrono::duration<double> seconds = std::chrono::steady_clock::now() - start;
-    fmt::print("{:.6f} s\n", seconds.count());
+  }
+
+  void trace(const std::string& text) {
+    const std::set<graph::NodeRef> before = tensors();
+    Session& session = host_.session();
+    inspect::Recorder recorder(session.pool(), {});
+    session.set_observer(&recorder);
+    try {
+      compute(text, before);
+    } catch (...) {
+      session.set_observer(nullptr);
+      throw;
+    }
+    session.set_observer(nullptr);
+    std::vector<const inspect::Record*> records;
+    for (const inspect::Record& r : recorder.records())
+      if (!r.is_leaf()) records.push_back(&r);
+    print_records(records);
   }
 
   void load(const std::string& path) {
@@ -252,6 +277,7 @@ class Repl {
     return names;
   }
 
+  RuntimeHost& host_;
   lang::Workspace workspace_;
   std::string pending_;  ///< lines of a text that is not complete
   int n_errors_ = 0;
@@ -259,11 +285,13 @@ class Repl {
   bool stopped_ = false;  ///< whether an interruption concerns a running program
 };
 
-const std::array<Repl::Command, 6> Repl::kCommands = {{
+const std::array<Repl::Command, 7> Repl::kCommands = {{
     {":help", "", "show this", &Repl::help},
     {":type", "EXPR", "the type of a value; of a function its signature", &Repl::type},
     {":doc", "NAME", "what a function does", &Repl::doc},
     {":time", "EXPR", "how long it takes to compute, after its value; also of assignments", &Repl::time},
+    {":trace", "EXPR", "every value that computing it makes, after its value; also of assignments",
+     &Repl::trace},
     {":load", "FILE", "take in a program: its functions and globals, without running its main", &Repl::load},
     {":quit", "", "end (Ctrl-D does too)", &Repl::quit},
 }};

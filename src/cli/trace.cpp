@@ -10,6 +10,7 @@
 #include "cli/json.h"
 #include "cli/output.h"
 #include "cli/subject.h"
+#include "cli/trace_table.h"
 #include "inspect/perturb.h"
 #include "inspect/trace_file.h"
 
@@ -32,25 +33,6 @@ bool is_shown(const Record& r, const TraceOptions& options) {
   if (options.show.empty()) return !r.is_leaf() && r.name.find('#') == std::string::npos;
   return std::any_of(options.show.begin(), options.show.end(),
                      [&](const std::string& pattern) { return inspect::matches(pattern, r.name); });
-}
-
-void print_table(const std::vector<const Record*>& records) {
-  size_t width = 4, shape_width = 5;
-  for (const Record* r : records) {
-    width = std::max(width, r->name.size());
-    shape_width = std::max(shape_width, to_string(r->shape).size());
-  }
-  fmt::print("{:{}}  {:12}  {:{}}  {:>11}  {:>11}  {:>11}  {:>11}  {:>11}  {:>4}  {:>4}  {:>7}\n", "name",
-             width, "op", "shape", shape_width, "min", "max", "mean", "std", "rms", "nan", "inf", "float16");
-  for (const Record* r : records) {
-    fmt::print("{:{}}  {:12}  {:{}}", r->name, width, r->op, to_string(r->shape), shape_width);
-    if (r->statistics) {
-      const TensorStatistics& s = *r->statistics;
-      fmt::print("  {:>11.5g}  {:>11.5g}  {:>11.4g}  {:>11.4g}  {:>11.4g}  {:>4}  {:>4}  {:>6.2f}%", s.min,
-                 s.max, s.mean, s.std, s.rms(), s.nan, s.inf, 100 * s.f16_share());
-    }
-    fmt::print("\n");
-  }
 }
 
 ordered_json to_json(const Record& r) {
@@ -83,7 +65,7 @@ void print_report(const inspect::RunInfo& info, const std::vector<Record>& recor
   std::vector<const Record*> shown;
   for (const Record& r : records)
     if (is_shown(r, options)) shown.push_back(&r);
-  if (!options.json) return print_table(shown);
+  if (!options.json) return print_records(shown);
   ordered_json j = {
       {"program", info.program}, {"model", info.model}, {"device", info.device}, {"tokens", info.tokens}};
   j["values"] = ordered_json::array();

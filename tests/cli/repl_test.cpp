@@ -107,9 +107,21 @@ TEST(Repl, CommandsTellTypesDocumentationAndTime) {
   for (const char* text :
        {":time y = gather(zeros(2), 0, [5])\n", ":time let l = [1, [gather(zeros(2), 0, [5])]]\n"})
     EXPECT_NE(repl(text).err.find("[gather] index 5 is out of range"), std::string::npos) << text;
-  for (const char* name : {":help", ":type EXPR", ":doc NAME", ":time EXPR", ":load FILE", ":quit"})
+  for (const char* name :
+       {":help", ":type EXPR", ":doc NAME", ":time EXPR", ":trace EXPR", ":load FILE", ":quit"})
     EXPECT_NE(shown(":help\n").find(name), std::string::npos) << name;
   EXPECT_EQ(shown(":quit\n1\n"), "");
+}
+
+TEST(Repl, ATraceShowsEveryValue) {
+  const std::string traced = shown("let x = [1.0, 2.0, 3.0]\n:trace let y = softmax(x * 2)\n1 + 1\n");
+  for (const char* part : {"name", "rms", "y ", "softmax       [3]", "#mul", "mul           [3]"})
+    EXPECT_NE(traced.find(part), std::string::npos) << part << "\n" << traced;
+  EXPECT_TRUE(traced.ends_with("%\n2\n")) << "what follows is not traced:\n" << traced;
+  // A failing line ends its trace, too.
+  const auto failed = repl(":trace gather(zeros(2), 0, [5])\n1 + 1\n");
+  EXPECT_NE(failed.err.find("out of range"), std::string::npos) << failed.err;
+  EXPECT_EQ(failed.out, "2\n");
 }
 
 TEST(Repl, FilesAreLoadedAndImported) {
