@@ -1,5 +1,7 @@
 // Memory plan: values whose lives do not overlap share a buffer. Decided by structure alone; how large a
 // buffer must be is known when a run's shapes are.
+#include <deque>
+
 #include "graph/plan.h"
 
 namespace tl::graph {
@@ -29,7 +31,9 @@ void assign_buffers(Plan& plan, const Trace& trace) {
   for (const int root : trace.roots) for_chain(root, [&](size_t value) { escapes[value] = true; });
 
   plan.slot.assign(n, -1);
-  std::vector<int> free_slots;
+  // The slot that has been free for longest goes first: a backend may then run a step together with the next
+  // ones, since these do not write where it reads.
+  std::deque<int> free_slots;
   std::vector<std::vector<int>> dying(plan.steps.size());
   for (size_t v = 0; v < n; ++v)
     if (plan.last_use[v] >= 0) dying[static_cast<size_t>(plan.last_use[v])].push_back(static_cast<int>(v));
@@ -39,8 +43,8 @@ void assign_buffers(Plan& plan, const Trace& trace) {
       if (free_slots.empty()) {
         plan.slot[out] = plan.n_slots++;
       } else {
-        plan.slot[out] = free_slots.back();
-        free_slots.pop_back();
+        plan.slot[out] = free_slots.front();
+        free_slots.pop_front();
       }
     }
     for (const int v : dying[s])

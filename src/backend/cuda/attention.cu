@@ -3,7 +3,11 @@
 // A warp takes one query of one head. It walks the keys in tiles of kTile that start at multiples of kTile;
 // what it computes of a tile (largest score, sum of weights, weighted values) is merged tile after tile.
 // Where there are few queries, warps take tiles and a second kernel merges them in the same order: neither
-// the number of queries nor the way they are computed changes a bit.
+// the number of queries nor the way they are computed changes a bit. Only where activations are rounded
+// anyway, many queries go to the tensor cores.
+#include <optional>
+
+#include "backend/cuda/flash_attention.cuh"
 #include "backend/cuda/kernels.h"
 #include "backend/cuda/refusals.h"
 #include "backend/cuda/strided.cuh"
@@ -112,13 +116,14 @@ struct PackedLayout {
     const T* value =
         static_cast<const T*>(a.v.data) + first * a.v.position_stride + kv * a.v.head_stride + lane;
     float totals[kWide] = {};
-#pragma unroll 4
+#pragma unroll 16
     for (int j = 0; j < keys; ++j) {
       const float w = weight(j);
-      if (w == 0) continue;  // what a mask excludes takes no part, whatever it is
 #pragma unroll
-      for (int t = 0; t < kWide; ++t)
-        totals[t] = fmaf(w, static_cast<float>(value[j * a.v.position_stride + 32 * t]), totals[t]);
+      for (int t = 0; t < kWide; ++t) {
+        const auto x = static_cast<float>(value[j * a.v.position_stride + 32 * t]);
+        totals[t] = w == 0 ? totals[t] : fmaf(w, x, totals[t]);  // what a mask excludes takes no part
+      }
     }
 #pragma unroll
     for (int t = 0; t < kWide; ++t) values[32 * t + lane] = totals[t];
@@ -133,12 +138,12 @@ __device__ Running one_tile(const Attention& a, int64_t i, int64_t head, int64_t
   const int64_t kv = head / a.group, first = tile * kTile;
   const int keys = static_cast<int>(min(static_cast<int64_t>(kTile), a.seen(i) - first));
   float scores[kTile / 32] = {-INFINITY, -INFINITY};  // of keys lane and lane + 32
-#pragma unroll 4
+#pragma unroll 8
   for (int step = 0; step < kTile / 4; ++step) {
-    if (4 * step >= keys) break;
     const int64_t j = first + 4 * step + group;
     const bool visible = a.sees(i, j);
-    float dot = visible ? Layout::dot(a, j, kv, in_group, query) : 0.0f;
+    float dot = Layout::dot(a, min(j, first + keys - 1), kv, in_group, query);
+    if (!visible) dot = 0;
     for (int distance = kGroup / 2; distance > 0; distance /= 2) dot += __shfl_xor_sync(~0u, dot, distance);
     const float score = visible ? static_cast<float>(a.scale) * dot : -INFINITY;
     // Key 4 * step + g belongs to lane (4 * step + g) % 32.
@@ -168,14 +173,15 @@ __device__ void merge(Running& all, const Running& tile, float& scale_old, float
   all.most = most;
 }
 
-__device__ void finish(const Attention& a, int64_t i, int64_t head, const Running& all, const float* values) {
-  const int lane = static_cast<int>(threadIdx.x % 32);
-  if (all.sum == 0 && lane == 0 && a.refused != nullptr)
+/// Writes the dimensions d0, d0 + 1 … of a result, one a lane.
+__device__ void finish(const Attention& a, int64_t i, int64_t head, const Running& all, int64_t d0,
+                       float value) {
+  const int64_t d = d0 + threadIdx.x % 32;
+  if (all.sum == 0 && d == 0 && a.refused != nullptr)
     atomicMin(a.refused, static_cast<unsigned long long>(i));
-  const float factor = 1.0f / all.sum;
-  for (int64_t d = lane; d < a.v.dim; d += 32)
+  if (d < a.v.dim)
     a.result[i * a.out.position_stride + head * a.out.head_stride + d * a.out.dim_stride] =
-        values[d] * factor;
+        value * (1.0f / all.sum);
 }
 
 /// What a warp keeps: its query and two vectors of values, from a multiple of 16 bytes on.
@@ -196,6 +202,8 @@ __device__ float* load_query(const Attention& a, int64_t i, int64_t head) {
 /// A warp a (query, head): all tiles.
 template <class Layout>
 __global__ void whole_kernel(Attention a) {
+  let_next_begin();
+  await_predecessors();
   const int64_t row = static_cast<int64_t>(blockIdx.x) * (blockDim.x / 32) + threadIdx.x / 32;
   if (row >= a.q.n * a.q.heads) return;
   const int64_t i = row / a.q.heads, head = row % a.q.heads;
@@ -211,41 +219,65 @@ __global__ void whole_kernel(Attention a) {
     for (int64_t d = lane; d < a.v.dim; d += 32)
       values[d] = fresh ? of_tile[d] * scale_new : values[d] * scale_old + of_tile[d] * scale_new;
   }
-  finish(a, i, head, all, values);
+  for (int64_t d0 = 0; d0 < a.v.dim; d0 += 32)
+    finish(a, i, head, all, d0, values[min(d0 + lane, a.v.dim - 1)]);
 }
 
-/// A warp a (query, head, tile): its state and values to `parts`.
+/// Merges the tiles of a (query, head) in order: as whole_kernel() does, 32 dimensions at a time.
+__device__ void merge_tiles(const Attention& a, int64_t row, const float* parts) {
+  constexpr int kAhead = 4;
+  const int64_t rows = a.q.n * a.q.heads, width = a.v.dim + 2, tiles = (*a.keys + kTile - 1) / kTile;
+  const int lane = static_cast<int>(threadIdx.x % 32);
+  for (int64_t d0 = 0; d0 < a.v.dim; d0 += 32) {
+    const int64_t d = min(d0 + lane, a.v.dim - 1);
+    Running all;
+    float value = 0;
+    for (int64_t first = 0; first < tiles; first += kAhead) {
+      Running states[kAhead];
+      float values[kAhead];
+#pragma unroll
+      for (int t = 0; t < kAhead; ++t) {
+        const float* part = parts + (min(first + t, tiles - 1) * rows + row) * width;
+        states[t] = {__ldcg(part), __ldcg(part + 1)};
+        values[t] = __ldcg(part + 2 + d);
+      }
+#pragma unroll
+      for (int t = 0; t < kAhead; ++t) {
+        if (first + t >= tiles || states[t].sum == 0) continue;
+        float scale_old, scale_new;
+        const bool fresh = all.sum == 0;
+        merge(all, states[t], scale_old, scale_new);
+        value = fresh ? values[t] * scale_new : value * scale_old + values[t] * scale_new;
+      }
+    }
+    finish(a, row / a.q.heads, row % a.q.heads, all, d0, value);
+  }
+}
+
+/// A warp a (query, head, tile): its state and values to `parts`. The last warp of a (query, head) to come
+/// merges them; `tickets` counts the others, and is all zeros before and after.
 template <class Layout>
-__global__ void tile_kernel(Attention a, int64_t tiles, float* parts) {
+__global__ void tile_kernel(Attention a, int64_t tiles, float* parts, unsigned* tickets) {
+  let_next_begin();
+  await_predecessors();
   const int64_t rows = a.q.n * a.q.heads;
   const int64_t unit = static_cast<int64_t>(blockIdx.x) * (blockDim.x / 32) + threadIdx.x / 32;
   if (unit >= rows * tiles) return;
   const int64_t row = unit % rows, tile = unit / rows, i = row / a.q.heads, head = row % a.q.heads;
+  const bool first_lane = threadIdx.x % 32 == 0;
   float* part = parts + unit * (a.v.dim + 2);
   Running state;
   if (tile * kTile < a.seen(i)) state = one_tile<Layout>(a, i, head, tile, load_query(a, i, head), part + 2);
-  if (threadIdx.x % 32 == 0) part[0] = state.most, part[1] = state.sum;
-}
-
-/// A warp a (query, head): merges its tiles in order.
-__global__ void merge_kernel(Attention a, const float* parts) {
-  const int64_t rows = a.q.n * a.q.heads;
-  const int64_t row = static_cast<int64_t>(blockIdx.x) * (blockDim.x / 32) + threadIdx.x / 32;
-  if (row >= rows) return;
-  const int lane = static_cast<int>(threadIdx.x % 32);
-  float* values = shared_memory + threadIdx.x / 32 * a.v.dim;
-  Running all;
-  for (int64_t tile = 0; tile * kTile < *a.keys; ++tile) {
-    const float* part = parts + (tile * rows + row) * (a.v.dim + 2);
-    const Running state{part[0], part[1]};
-    if (state.sum == 0) continue;
-    float scale_old, scale_new;
-    const bool fresh = all.sum == 0;
-    merge(all, state, scale_old, scale_new);
-    for (int64_t d = lane; d < a.v.dim; d += 32)
-      values[d] = fresh ? part[2 + d] * scale_new : values[d] * scale_old + part[2 + d] * scale_new;
-  }
-  finish(a, row / a.q.heads, row % a.q.heads, all, values);
+  if (first_lane) part[0] = state.most, part[1] = state.sum;
+  __threadfence();
+  __syncwarp();
+  unsigned before = 0;
+  if (first_lane) before = atomicAdd(tickets + row, 1u);
+  before = __shfl_sync(~0u, before, 0);
+  if (before + 1 != tiles) return;
+  __threadfence();
+  if (first_lane) tickets[row] = 0;
+  merge_tiles(a, row, parts);
 }
 
 /// Warps a block of which each needs `floats` of shared memory.
@@ -259,13 +291,13 @@ int warps_for(int64_t floats) {
 template <class... Params, class... Args>
 void launch_warps(void (*kernel)(Params...), int64_t warps, int64_t floats, Args&&... args) {
   const int per_block = warps_for(floats);
-  launch(kernel, blocks_for(warps, per_block), static_cast<unsigned>(32 * per_block),
-         static_cast<size_t>(per_block * floats) * sizeof(float), std::forward<Args>(args)...);
+  launch_early(kernel, blocks_for(warps, per_block), static_cast<unsigned>(32 * per_block),
+               static_cast<size_t>(per_block * floats) * sizeof(float), std::forward<Args>(args)...);
 }
 
 struct Kernels {
   void (*whole)(Attention);
-  void (*tile)(Attention, int64_t, float*);
+  void (*tile)(Attention, int64_t, float*, unsigned*);
 };
 
 template <class Layout>
@@ -287,6 +319,47 @@ Kernels kernels_for(const Ordered& k, const Ordered& v) {
     if (f16 && k.dim == 128) return kernels_of<PackedLayout<__half, 4>>();
   }
   return kernels_of<AnyLayout>();
+}
+
+/// The same for flash_attention(), if it takes such tensors.
+std::optional<FlashAttention> as_flash(const Attention& a, int64_t keys, int64_t pos) {
+  const auto packed = [](const Ordered& t) {
+    return t.dtype == DType::f32 && t.dim_stride == 1 && t.position_stride % 4 == 0 &&
+           t.head_stride % 4 == 0 && reinterpret_cast<uintptr_t>(t.data) % 16 == 0;
+  };
+  if (!packed(a.q) || !packed(a.k) || !packed(a.v) || a.k.dim != a.v.dim || !has_flash_attention(a.k.dim))
+    return std::nullopt;
+  const auto side = [](const Ordered& t) {
+    return FlashAttention::Side{static_cast<const float*>(t.data), t.position_stride, t.head_stride};
+  };
+  Launches& launches = Device::get().launches();
+  return FlashAttention{side(a.q),
+                        side(a.k),
+                        side(a.v),
+                        a.result,
+                        a.out.position_stride,
+                        a.out.head_stride,
+                        a.out.dim_stride,
+                        a.q.n,
+                        a.q.heads,
+                        a.group,
+                        a.k.dim,
+                        a.scale,
+                        a.causal,
+                        launches.number(keys),
+                        launches.number(pos)};
+}
+
+/// A counter for each of kFewQueries, all zeros.
+unsigned* tickets() {
+  static unsigned* const counters = [] {
+    constexpr size_t kBytes = kFewQueries * sizeof(unsigned);
+    unsigned* memory = nullptr;
+    check(cudaMalloc(&memory, kBytes), "memory");
+    check(cudaMemsetAsync(memory, 0, kBytes, Device::get().stream()), "setting memory");
+    return memory;
+  }();
+  return counters;
 }
 
 }  // namespace
@@ -311,6 +384,8 @@ void attention(const KernelArgs& args) {
   a.scale = args.params.floats[0];
   a.causal = attrs.causal;
   if (masked) a.refused = Device::get().verdict();
+  if (a.q.n >= kFlashQueries && !masked && args.activations == Activations::q8)
+    if (const auto flash = as_flash(a, keys, pos)) return flash_attention(*flash);
   const Kernels kernels = kernels_for(a.k, a.v);
   const auto of_this_step = [&] {
     a.keys = Device::get().launches().number(keys);
@@ -324,8 +399,7 @@ void attention(const KernelArgs& args) {
     // The same launch while the context grows: tiles that are not there yet end at once.
     const int64_t room = (tiles + kTileRoom - 1) / kTileRoom * kTileRoom;
     const Scratch parts(static_cast<size_t>(rows * room * (a.v.dim + 2)) * sizeof(float));
-    launch_warps(kernels.tile, rows * room, floats, of_this_step(), room, parts.as<float>());
-    launch_warps(merge_kernel, rows, a.v.dim, of_this_step(), parts.as<float>());
+    launch_warps(kernels.tile, rows * room, floats, of_this_step(), room, parts.as<float>(), tickets());
   }
   if (!masked) return;
   const unsigned long long refused = Device::get().read_verdict();

@@ -1,5 +1,6 @@
 // Elementwise operations of two inputs.
 #include "backend/cuda/elementwise.cuh"
+#include "backend/cuda/row_operation.cuh"
 
 namespace tl::cuda {
 
@@ -72,7 +73,26 @@ void compare(const KernelArgs& args) {
   as_number(promote(args.in[0].dtype(), args.in[1].dtype()), [&]<class T>(T) { run_binary<op, T>(args); });
 }
 
+/// The operands of a binary operation on floats, if they are lines of them.
+template <class T>
+RowOperation row_binary(const LaunchList& list, const LaunchList::Launch& launch) {
+  const Arguments a(list, launch);
+  const auto& over = a.get<Walk<3>>(0);
+  const auto& out = a.get<Target>(1);
+  const Source &left = a.get<Source>(2), &right = a.get<Source>(3);
+  const bool lines = over.rank == 1 && over.strides[0][0] == 1 && over.strides[1][0] == 1 &&
+                     over.strides[2][0] == 1 && left.data != nullptr && right.data != nullptr;
+  if (!lines || out.dtype != DType::f32 || left.dtype != DType::f32 || right.dtype != DType::f32) return {};
+  return T{over.elements, static_cast<float*>(out.data), static_cast<const float*>(left.data),
+           static_cast<const float*>(right.data)};
+}
+
 }  // namespace
+
+void tell_binary(RowMeanings& meanings) {
+  meanings[reinterpret_cast<const void*>(binary_kernel<Op::add, float>)] = row_binary<RowSum>;
+  meanings[reinterpret_cast<const void*>(binary_kernel<Op::swiglu, float>)] = row_binary<RowGate>;
+}
 
 void add_binary(KernelTable& table) {
   const auto add = [&](Op op, void (*run)(const KernelArgs&)) {

@@ -1,6 +1,7 @@
 #include "backend/cuda/blocks.cuh"
 
 #include "backend/cuda/q8.cuh"
+#include "backend/cuda/row_operation.cuh"
 #include "backend/cuda/strided.cuh"
 
 namespace tl::cuda {
@@ -18,19 +19,24 @@ __global__ void round_kernel(int64_t blocks, const float* x, int8_t* quants, flo
   const int64_t warps = static_cast<int64_t>(gridDim.x) * (blockDim.x / 32);
   for (int64_t b = (static_cast<int64_t>(blockIdx.x) * blockDim.x + threadIdx.x) / 32; b < blocks;
        b += warps) {
-    const float value = x[b * 32 + lane];
-    const bool finite = __all_sync(~0u, isfinite(value));
-    const float scale = warp_max(fabsf(value)) / 127.0f;
-    const int q = finite && scale > 0 ? static_cast<int>(rintf(value / scale)) : 0;
-    int sum = q;
-    for (int distance = 8; distance > 0; distance /= 2) sum += __shfl_xor_sync(~0u, sum, distance);
-    quants[b * 32 + lane] = static_cast<int8_t>(q);
-    if (lane % 16 == 0) sums[b * 2 + lane / 16] = sum;
-    if (lane == 0) scales[b] = finite ? scale : NAN;
+    const RoundedLane rounded(x[b * 32 + lane]);
+    quants[b * 32 + lane] = static_cast<int8_t>(rounded.quant);
+    if (lane % 16 == 0) sums[b * 2 + lane / 16] = rounded.sum;
+    if (lane == 0) scales[b] = rounded.scale;
   }
 }
 
+RowOperation row_rounding(const LaunchList& list, const LaunchList::Launch& launch) {
+  const Arguments a(list, launch);
+  return RowRounding{a.get<int64_t>(0) * 32, a.get<const float*>(1), a.get<int8_t*>(2), a.get<float*>(3),
+                     a.get<int*>(4)};
+}
+
 }  // namespace
+
+void tell_roundings(RowMeanings& meanings) {
+  meanings[reinterpret_cast<const void*>(round_kernel)] = row_rounding;
+}
 
 Blocks blocks_of(const Tensor& t) {
   const Format format = format_of(t.dtype());

@@ -43,8 +43,8 @@ struct Format {
 
 /// Q4_0: qs, d. Q4_1: qs, (d, m). Q5_0: qs, d, qh. Q5_1: qs, (d, m), qh. Q8_0: qs, d. Q2_K: qs, (d, dmin),
 /// scales. Q3_K: qs, d, scales, hmask. Q4_K: qs, (d, dmin, scales). Q5_K: qs, (d, dmin, scales), qh. Q6_K:
-/// ql, d, qh, scales. Other types are one field.
-inline Format format_of(DType dtype) {
+/// ql, d, qh, scales.
+constexpr Format quantised_format(DType dtype) {
   switch (dtype) {
     case DType::q4_0:
       return {2, {{2, 16}, {0, 2}}};
@@ -67,8 +67,13 @@ inline Format format_of(DType dtype) {
     case DType::q6_k:
       return {4, {{0, 128}, {208, 2}, {128, 64}, {192, 16}}};
     default:
-      return {1, {{0, static_cast<int>(info(dtype).block_bytes)}}};
+      return {};
   }
+}
+/// Other types are one field.
+inline Format format_of(DType dtype) {
+  return is_quantised(dtype) ? quantised_format(dtype)
+                             : Format{1, {{0, static_cast<int>(info(dtype).block_bytes)}}};
 }
 
 /// The blocks as they lie in the tensor's memory.

@@ -1,5 +1,6 @@
 // Tensors made from numbers alone, and rotary positions.
 #include "backend/cuda/kernels.h"
+#include "backend/cuda/row_operation.cuh"
 #include "backend/cuda/strided.cuh"
 #include "ops/random.h"
 
@@ -46,16 +47,8 @@ void fill_random(const KernelArgs& args) {
          write<float>(args.out));
 }
 
-struct Rope {
-  int64_t rows, heads, positions, head_dim, half;
-  Number first;
-  Wide<bool> neox;
-  double base, scale;
-};
-
-/// A thread for each pair, and for each dimension that is not rotated. Angles are formed and reduced in
-/// double: at position 1e6 a float angle would be wrong in its second decimal.
-__global__ void rope_kernel(Rope r, float* out, const float* x, const float* factors, int64_t factor_step) {
+/// A thread for each pair, and for each dimension that is not rotated.
+__global__ void rope_kernel(Rope r, float* out, const float* x) {
   const int64_t width = r.head_dim - r.half;
   TL_EACH(i, r.rows * width) {
     const int64_t row = i / width, d = i % width;
@@ -65,19 +58,26 @@ __global__ void rope_kernel(Rope r, float* out, const float* x, const float* fac
       to[d + r.half] = from[d + r.half];
       continue;
     }
-    double frequency = r.scale * pow(r.base, -static_cast<double>(d) / static_cast<double>(r.half));
-    if (factors != nullptr) frequency /= static_cast<double>(factors[d * factor_step]);
-    double sine, cosine;
-    sincos(static_cast<double>(*r.first + row / r.heads % r.positions) * frequency, &sine, &cosine);
-    const auto s = static_cast<float>(sine), c = static_cast<float>(cosine);
-    const int64_t left = r.neox ? d : 2 * d, right = r.neox ? d + r.half : 2 * d + 1;
+    const Turn turn(r, *r.first + row / r.heads % r.positions, d);
+    const int64_t left = r.left(d), right = r.right(d);
     const float a = from[left], b = from[right];
-    to[left] = a * c - b * s;
-    to[right] = a * s + b * c;
+    to[left] = turn.left(a, b);
+    to[right] = turn.right(a, b);
   }
 }
 
+RowOperation row_rotation(const LaunchList& list, const LaunchList::Launch& launch) {
+  const Arguments a(list, launch);
+  const Rope& rope = a.get<Rope>(0);
+  if (rope.positions != 1 || rope.rows != rope.heads) return {};
+  return RowRotation{rope, a.get<float*>(1), a.get<const float*>(2)};
+}
+
 }  // namespace
+
+void tell_rotations(RowMeanings& meanings) {
+  meanings[reinterpret_cast<const void*>(rope_kernel)] = row_rotation;
+}
 
 void iota(const KernelArgs& args) {
   const int64_t n = args.out.elements();
@@ -112,9 +112,10 @@ void rope(const KernelArgs& args) {
                Device::get().launches().number(args.params.ints[0]),
                args.attr<RopeAttrs>().style == RopeStyle::neox,
                args.params.floats[0],
-               args.params.floats[1]};
-  launch(rope_kernel, blocks_for(r.rows * (head_dim - r.half)), kThreads, 0, r, to, from, factors,
-         factors != nullptr ? args.in[1].strides()[0] : 0);
+               args.params.floats[1],
+               factors,
+               factors != nullptr ? args.in[1].strides()[0] : 0};
+  launch(rope_kernel, blocks_for(r.rows * (head_dim - r.half)), kThreads, 0, r, to, from);
 }
 
 }  // namespace tl::cuda

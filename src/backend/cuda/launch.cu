@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "backend/cuda/device.h"
+#include "backend/cuda/row_fusion.h"
 
 namespace tl::cuda {
 
@@ -13,11 +14,70 @@ constexpr size_t kWorthReplaying = 8;  ///< launches
 
 }  // namespace
 
-/// A run of launches as it was, and the graph that repeats it once it came twice.
+// ---- A list
+
+unsigned char* LaunchList::room(size_t bytes) {
+  constexpr size_t kAlign = alignof(std::max_align_t);
+  const size_t at = (bytes_.size() + kAlign - 1) / kAlign * kAlign;
+  bytes_.resize(at + bytes);  // the gaps are zeros
+  places_.push_back(at);
+  sizes_.push_back(bytes);
+  launches_.back().end_argument = places_.size();
+  return bytes_.data() + at;
+}
+
+void LaunchList::add(const LaunchList& from, const Launch& launch) {
+  launches_.push_back(launch);
+  launches_.back().first_argument = launches_.back().end_argument = places_.size();
+  for (size_t i = launch.first_argument; i < launch.end_argument; ++i)
+    std::memcpy(room(from.sizes_[i]), from.bytes_.data() + from.places_[i], from.sizes_[i]);
+}
+
+bool LaunchList::operator==(const LaunchList& other) const {
+  if (launches_.size() != other.launches_.size() || bytes_ != other.bytes_ || places_ != other.places_)
+    return false;
+  return std::equal(
+      launches_.begin(), launches_.end(), other.launches_.begin(), [](const Launch& a, const Launch& b) {
+        return a.kernel == b.kernel && a.grid.x == b.grid.x && a.grid.y == b.grid.y && a.grid.z == b.grid.z &&
+               a.threads == b.threads && a.shared == b.shared && a.end_argument == b.end_argument;
+      });
+}
+
+void LaunchList::clear() {
+  launches_.clear();
+  places_.clear();
+  sizes_.clear();
+  bytes_.clear();
+}
+
+void LaunchList::start(cudaStream_t stream) const {
+  const bool can_overlap = Device::get().properties().major >= 9;
+  // What came before the list may have been written by kernels that overlap: its first launch waits.
+  std::vector<void*> arguments;
+  for (const Launch& launch : launches_) {
+    arguments.clear();
+    for (size_t i = launch.first_argument; i < launch.end_argument; ++i)
+      arguments.push_back(const_cast<unsigned char*>(bytes_.data()) + places_[i]);
+    cudaLaunchAttribute early{};
+    early.id = cudaLaunchAttributeProgrammaticStreamSerialization;
+    early.val.programmaticStreamSerializationAllowed = 1;
+    cudaLaunchConfig_t config{};
+    config.gridDim = launch.grid;
+    config.blockDim = dim3(launch.threads);
+    config.dynamicSmemBytes = launch.shared;
+    config.stream = stream;
+    config.attrs = &early;
+    config.numAttrs = can_overlap && launch.follows == Follows::overlaps && &launch != &launches_.front();
+    check(cudaLaunchKernelExC(&config, launch.kernel, arguments.data()), "starting a kernel");
+  }
+}
+
+// ---- What was asked for
+
+/// A run of launches as it was noted down, what is started for it, and the graph that repeats that once it
+/// came twice.
 struct Launches::Replay {
-  std::vector<Launch> launches;
-  std::vector<size_t> places;
-  std::vector<unsigned char> bytes;
+  LaunchList noted, joined;
   cudaGraphExec_t graph = nullptr;
 
   Replay() = default;
@@ -36,23 +96,9 @@ Launches::Launches(cudaStream_t stream) : stream_(stream) {
 
 Launches::~Launches() = default;
 
-void Launches::begin(const void* kernel, dim3 grid, unsigned threads, size_t shared) {
-  launches_.push_back({kernel, grid, threads, shared, places_.size(), places_.size()});
-}
-
 Number Launches::number(int64_t value) {
   numbers_.push_back(value);
   return device_numbers_ + numbers_.size() - 1;
-}
-
-bool Launches::same_as(const Replay& replay) const {
-  if (replay.launches.size() != launches_.size() || replay.bytes != bytes_ || replay.places != places_)
-    return false;
-  return std::equal(
-      launches_.begin(), launches_.end(), replay.launches.begin(), [](const Launch& a, const Launch& b) {
-        return a.kernel == b.kernel && a.grid.x == b.grid.x && a.grid.y == b.grid.y && a.grid.z == b.grid.z &&
-               a.threads == b.threads && a.shared == b.shared && a.end_argument == b.end_argument;
-      });
 }
 
 void Launches::upload_numbers() {
@@ -65,52 +111,40 @@ void Launches::upload_numbers() {
   check(cudaEventRecord(numbers_read_, stream_), "copying to the device");
 }
 
-void Launches::start_one_by_one() {
-  std::vector<void*> arguments;
-  for (const Launch& launch : launches_) {
-    arguments.clear();
-    for (size_t i = launch.first_argument; i < launch.end_argument; ++i)
-      arguments.push_back(bytes_.data() + places_[i]);
-    check(cudaLaunchKernel(launch.kernel, launch.grid, dim3(launch.threads), arguments.data(), launch.shared,
-                           stream_),
-          "starting a kernel");
+void Launches::repeat(Replay& replay) {
+  if (replay.graph == nullptr) {
+    cudaGraph_t graph = nullptr;
+    check(cudaStreamBeginCapture(stream_, cudaStreamCaptureModeRelaxed), "noting a graph");
+    replay.joined.start(stream_);
+    check(cudaStreamEndCapture(stream_, &graph), "noting a graph");
+    check(cudaGraphInstantiate(&replay.graph, graph, 0), "making a graph");
+    check(cudaGraphDestroy(graph), "making a graph");
   }
+  check(cudaGraphLaunch(replay.graph, stream_), "starting a graph");
 }
 
 void Launches::start() {
-  if (launches_.empty()) {
+  if (noted_.launches().empty()) {
     numbers_.clear();
     return;
   }
   upload_numbers();
   const auto known =
-      std::find_if(replays_.begin(), replays_.end(), [&](const auto& r) { return same_as(*r); });
-  if (launches_.size() < kWorthReplaying) {
-    start_one_by_one();
+      std::find_if(replays_.begin(), replays_.end(), [&](const auto& r) { return r->noted == noted_; });
+  if (noted_.launches().size() < kWorthReplaying) {
+    noted_.start(stream_);
   } else if (known == replays_.end()) {
-    start_one_by_one();
     if (replays_.size() == kMostReplays) replays_.pop_back();
     replays_.insert(replays_.begin(), std::make_unique<Replay>());
     Replay& replay = *replays_.front();
-    replay.launches.swap(launches_);
-    replay.places.swap(places_);
-    replay.bytes.swap(bytes_);
+    replay.joined = with_joined_rows(noted_);
+    std::swap(replay.noted, noted_);
+    replay.joined.start(stream_);
   } else {
     std::rotate(replays_.begin(), known, known + 1);
-    Replay& replay = *replays_.front();
-    if (replay.graph == nullptr) {
-      cudaGraph_t graph = nullptr;
-      check(cudaStreamBeginCapture(stream_, cudaStreamCaptureModeRelaxed), "noting a graph");
-      start_one_by_one();
-      check(cudaStreamEndCapture(stream_, &graph), "noting a graph");
-      check(cudaGraphInstantiate(&replay.graph, graph, 0), "making a graph");
-      check(cudaGraphDestroy(graph), "making a graph");
-    }
-    check(cudaGraphLaunch(replay.graph, stream_), "starting a graph");
+    repeat(*replays_.front());
   }
-  launches_.clear();
-  places_.clear();
-  bytes_.clear();
+  noted_.clear();
   numbers_.clear();
 }
 

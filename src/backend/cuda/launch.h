@@ -1,5 +1,6 @@
-// Launching kernels: they are noted down, and started together when somebody waits for a result. A run of
-// launches that comes again (each token's does) is replayed as one CUDA graph.
+// Launching kernels: they are noted down, and started together when somebody waits for a result. Launches
+// that one kernel can do together are joined (row_fusion.h); a run of launches that comes again (each
+// token's does) is replayed as one CUDA graph.
 #pragma once
 
 #include <cuda_runtime.h>
@@ -29,18 +30,67 @@ class Wide {
   int64_t value_ = 0;
 };
 
+/// How a launch follows the one before it.
+enum class Follows : uint8_t {
+  plainly,   ///< starts when that has ended
+  overlaps,  ///< may start early: the kernel waits before it reads what others write (await_predecessors())
+};
+
+/// Launches in order, with their arguments.
+class LaunchList {
+ public:
+  struct Launch {
+    const void* kernel;
+    dim3 grid;
+    unsigned threads;
+    size_t shared, first_argument, end_argument;
+    Follows follows;
+  };
+
+  /// Notes a launch of kernel(args...) down.
+  template <class... Params, class... Args>
+  void add(Follows follows, void (*kernel)(Params...), dim3 grid, unsigned threads, size_t shared,
+           Args&&... args) {
+    launches_.push_back({reinterpret_cast<const void*>(kernel), grid, threads, shared, places_.size(),
+                         places_.size(), follows});
+    (argument(static_cast<Params>(args)), ...);
+  }
+  /// Notes a launch of another list down.
+  void add(const LaunchList& from, const Launch& launch);
+  const std::vector<Launch>& launches() const { return launches_; }
+  /// Where argument `i` of a launch lies.
+  const void* argument_of(const Launch& launch, size_t i) const {
+    return bytes_.data() + places_[launch.first_argument + i];
+  }
+  bool operator==(const LaunchList& other) const;
+  void clear();
+  /// Starts all of it, in order.
+  void start(cudaStream_t stream) const;
+
+ private:
+  template <class T>
+  void argument(const T& value) {
+    std::memcpy(room(sizeof(T)), &value, sizeof(T));
+  }
+  unsigned char* room(size_t bytes);
+
+  std::vector<Launch> launches_;
+  std::vector<size_t> places_;  ///< of arguments in bytes_
+  std::vector<size_t> sizes_;
+  std::vector<unsigned char> bytes_;
+};
+
 /// The launches that were asked for and not started yet.
 class Launches {
  public:
   explicit Launches(cudaStream_t stream);
   ~Launches();
 
-  /// Notes a launch of kernel(args...) down.
   template <class... Params, class... Args>
-  void add(void (*kernel)(Params...), dim3 grid, unsigned threads, size_t shared, Args&&... args) {
-    begin(reinterpret_cast<const void*>(kernel), grid, threads, shared);
-    (argument(static_cast<Params>(args)), ...);
-    if (launches_.size() >= kMostLaunches || numbers_.size() >= kMostNumbers - 64) start();
+  void add(Follows follows, void (*kernel)(Params...), dim3 grid, unsigned threads, size_t shared,
+           Args&&... args) {
+    noted_.add(follows, kernel, grid, threads, shared, std::forward<Args>(args)...);
+    if (noted_.launches().size() >= kMostLaunches || numbers_.size() >= kMostNumbers - 64) start();
   }
   /// A number for the next launch, and for no other; nothing may be copied between the two.
   Number number(int64_t value);
@@ -48,33 +98,14 @@ class Launches {
   void start();
 
  private:
-  struct Launch {
-    const void* kernel;
-    dim3 grid;
-    unsigned threads;
-    size_t shared, first_argument, end_argument;
-  };
   struct Replay;
   static constexpr size_t kMostLaunches = 4096, kMostNumbers = 4096;
 
-  void begin(const void* kernel, dim3 grid, unsigned threads, size_t shared);
-  template <class T>
-  void argument(const T& value) {
-    constexpr size_t kAlign = alignof(std::max_align_t);
-    const size_t at = (bytes_.size() + kAlign - 1) / kAlign * kAlign;
-    bytes_.resize(at + sizeof(T));  // the gaps are zeros
-    std::memcpy(bytes_.data() + at, &value, sizeof(T));
-    places_.push_back(at);
-    launches_.back().end_argument = places_.size();
-  }
-  void start_one_by_one();
   void upload_numbers();
-  bool same_as(const Replay& replay) const;
+  void repeat(Replay& replay);
 
   cudaStream_t stream_;
-  std::vector<Launch> launches_;
-  std::vector<size_t> places_;  ///< of arguments in bytes_
-  std::vector<unsigned char> bytes_;
+  LaunchList noted_;
   std::vector<int64_t> numbers_;
   int64_t* device_numbers_ = nullptr;
   int64_t* pinned_numbers_ = nullptr;

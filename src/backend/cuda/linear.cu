@@ -7,6 +7,7 @@
 #include "backend/cuda/kernels.h"
 #include "backend/cuda/q8.cuh"
 #include "backend/cuda/refusals.h"
+#include "backend/cuda/row_operation.cuh"
 #include "backend/cuda/strided.cuh"
 #include "backend/cuda/tensor_product.cuh"
 
@@ -21,6 +22,7 @@ struct Product {
   int64_t m, n, k;
   const float* bias;
   float* out;
+  Wide<bool> constant;  ///< nobody writes to the weights
 
   __device__ void set(int64_t row, int64_t column, float value) const {
     out[row * n + column] = bias == nullptr ? value : value + bias[column];
@@ -45,25 +47,21 @@ __global__ void float_kernel(Product p, Blocks w, int64_t stride, const float* x
   }
 }
 
-/// The same for plain types whose rows lie at multiples of four elements: four at a time.
+/// The same for plain types whose rows lie at multiples of 16 bytes: 16 at a time.
 template <class T, int columns>
 __global__ void packed_float_kernel(Product p, const T* w, int64_t stride, const float* x, int64_t first) {
   const int lane = static_cast<int>(threadIdx.x % 32);
   const int64_t j = static_cast<int64_t>(blockIdx.x) * kWarps + threadIdx.x / 32;
   if (j >= p.n) return;
+  const auto* row = reinterpret_cast<const uint4*>(w + j * stride);
   float sums[columns] = {};
 #pragma unroll 4
-  for (int64_t i = 4 * lane; i < p.k; i += 128) {
-    const float4 weight = load4(w + j * stride + i);
+  for (int64_t i = lane; i < p.k / kPacked<T>; i += 32) {
+    const uint4 weights = row[i];
 #pragma unroll
-    for (int c = 0; c < columns; ++c) {
-      if (columns > 1 && first + c >= p.m) continue;
-      const float4 values = load4(x + (first + c) * p.k + i);
-      sums[c] = fmaf(weight.x, values.x, sums[c]);
-      sums[c] = fmaf(weight.y, values.y, sums[c]);
-      sums[c] = fmaf(weight.z, values.z, sums[c]);
-      sums[c] = fmaf(weight.w, values.w, sums[c]);
-    }
+    for (int c = 0; c < columns; ++c)
+      if (columns == 1 || first + c < p.m)
+        add_packed<T>(sums[c], weights, x + (first + c) * p.k + i * kPacked<T>);
   }
 #pragma unroll
   for (int c = 0; c < columns; ++c) {
@@ -82,10 +80,13 @@ void packed_float_linear(const Product& p, const Blocks& w, int64_t stride, cons
 }
 
 void float_linear(const Product& p, const Blocks& w, int64_t stride, const float* x) {
-  const bool packed = p.k % 4 == 0 && stride % 4 == 0 && reinterpret_cast<uintptr_t>(w.data[0]) % 16 == 0 &&
+  const int64_t in_16_bytes = std::max<int64_t>(1, 16 / info(w.dtype).block_bytes);
+  const bool packed = p.k > 0 && p.k % in_16_bytes == 0 && stride % in_16_bytes == 0 &&
+                      reinterpret_cast<uintptr_t>(w.data[0]) % 16 == 0 &&
                       reinterpret_cast<uintptr_t>(x) % 16 == 0;
   if (packed && w.dtype == DType::f32) return packed_float_linear<float>(p, w, stride, x);
   if (packed && w.dtype == DType::f16) return packed_float_linear<__half>(p, w, stride, x);
+  if (packed && w.dtype == DType::bf16) return packed_float_linear<__nv_bfloat16>(p, w, stride, x);
   const unsigned blocks = blocks_for(p.n, kWarps);
   for (int64_t first = 0; first < p.m; first += kColumns) {
     if (p.m == 1)
@@ -184,6 +185,27 @@ __global__ void embedding_kernel(int64_t n, int64_t width, int64_t rows, int64_t
   }
 }
 
+RowOperation row_product(const LaunchList& list, const LaunchList::Launch& launch) {
+  const Arguments a(list, launch);
+  const auto& p = a.get<Product>(0);
+  if (!p.constant) return {};
+  return RowProduct{p.n, p.k, p.bias, p.out, a.get<Blocks>(1), p.k, a.get<Q8Rows>(2).quants};
+}
+
+template <DType plain>
+RowOperation row_float_product(const LaunchList& list, const LaunchList::Launch& launch) {
+  const Arguments a(list, launch);
+  const auto& p = a.get<Product>(0);
+  if (!p.constant) return {};
+  return RowProduct{p.n,
+                    p.k,
+                    p.bias,
+                    p.out,
+                    {plain, {a.get<const uint8_t*>(1)}, {}},
+                    a.get<int64_t>(2),
+                    a.get<const float*>(3)};
+}
+
 /// Throws Error for an id outside the table.
 void check_ids(const Tensor& ids, const Shape& table) {
   for (int64_t i = 0; i < ids.elements(); ++i)
@@ -192,6 +214,27 @@ void check_ids(const Tensor& ids, const Shape& table) {
 
 }  // namespace
 
+void tell_products(RowMeanings& meanings) {
+#define TL_FORMAT(format)                                                   \
+  meanings[reinterpret_cast<const void*>(q8_kernel<DType::format, 1, 1>)] = \
+      meanings[reinterpret_cast<const void*>(q8_kernel<DType::format, 2, 1>)] = row_product;
+  TL_FORMAT(q4_0)
+  TL_FORMAT(q4_1)
+  TL_FORMAT(q5_0)
+  TL_FORMAT(q5_1)
+  TL_FORMAT(q8_0)
+  TL_FORMAT(q2_k)
+  TL_FORMAT(q3_k)
+  TL_FORMAT(q4_k)
+  TL_FORMAT(q5_k)
+  TL_FORMAT(q6_k)
+#undef TL_FORMAT
+  meanings[reinterpret_cast<const void*>(packed_float_kernel<float, 1>)] = row_float_product<DType::f32>;
+  meanings[reinterpret_cast<const void*>(packed_float_kernel<__half, 1>)] = row_float_product<DType::f16>;
+  meanings[reinterpret_cast<const void*>(packed_float_kernel<__nv_bfloat16, 1>)] =
+      row_float_product<DType::bf16>;
+}
+
 void linear(const KernelArgs& args) {
   const Tensor& x = args.in[0];
   const Tensor w = with_whole_rows(args.in[1]);
@@ -199,7 +242,7 @@ void linear(const KernelArgs& args) {
   if (args.out.elements() == 0) return;
   const float* from = read<float>(x);
   const float* bias = args.in.size() > 2 ? read<float>(args.in[2]) : nullptr;
-  const Product p{args.out.elements() / n, n, k, bias, write<float>(args.out)};
+  const Product p{args.out.elements() / n, n, k, bias, write<float>(args.out), w.storage()->constant};
   const Q8Linear q8 = q8_linear_for(w.dtype());
   if (q8 == nullptr || k == 0 || args.activations == Activations::float32)
     return float_linear(p, blocks_of(w), w.strides()[0], from);

@@ -1,23 +1,12 @@
 // Operations that normalise lines of elements: a block for each line.
 #include "backend/cuda/kernels.h"
 #include "backend/cuda/refusals.h"
+#include "backend/cuda/row_operation.cuh"
 #include "backend/cuda/strided.cuh"
 
 namespace tl::cuda {
 
 namespace {
-
-/// The sum of all threads' values, for all of them.
-__device__ float block_sum(float value) {
-  __shared__ float parts[kThreads / 32];
-  value = warp_sum(value);
-  if (threadIdx.x % 32 == 0) parts[threadIdx.x / 32] = value;
-  __syncthreads();
-  value = parts[0];
-  for (int w = 1; w < kThreads / 32; ++w) value += parts[w];
-  __syncthreads();
-  return value;
-}
 
 /// The largest of all threads' values; NaN is ignored, since it reaches the result through the sum.
 __device__ float block_max(float value) {
@@ -37,6 +26,9 @@ struct Lines {
   int64_t n, out_step, x_step, mask_step;
 };
 
+/// What softmax refuses.
+constexpr unsigned long long kNothingKept = 0, kAllInfinite = 1;
+
 template <bool logarithm>
 __global__ void softmax_kernel(Lines lines, float* out, const float* x, const uint8_t* mask,
                                unsigned long long* refused) {
@@ -52,8 +44,14 @@ __global__ void softmax_kernel(Lines lines, float* out, const float* x, const ui
     }
     most = block_max(most);
     if (mask != nullptr && block_max(kept) == 0) {
-      if (threadIdx.x == 0) atomicMin(refused, 0ull);
+      if (threadIdx.x == 0) atomicMin(refused, kNothingKept);
       continue;
+    }
+    if (!logarithm && most == -INFINITY) {
+      float other = 0;  // NaN is no maximum, but not infinite either
+      for (int64_t i = threadIdx.x; i < lines.n; i += kThreads)
+        if (keeps(i) && value(i) != -INFINITY) other = 1;
+      if (block_max(other) == 0 && threadIdx.x == 0) atomicMin(refused, kAllInfinite);
     }
     float total = 0;
     for (int64_t i = threadIdx.x; i < lines.n; i += kThreads)
@@ -81,10 +79,7 @@ Lines lines_of(const KernelArgs& args, const Shape& mask_strides) {
 
 __global__ void rms_norm_kernel(int64_t n, float* out, const float* x, const float* w, double eps) {
   const float* line = x + blockIdx.x * n;
-  float squares = 0;
-  for (int64_t i = threadIdx.x; i < n; i += kThreads) squares += line[i] * line[i];
-  squares = block_sum(squares);
-  const auto r = static_cast<float>(1 / sqrt(static_cast<double>(squares) / static_cast<double>(n) + eps));
+  const float r = rms_factor(line, n, eps);
   for (int64_t i = threadIdx.x; i < n; i += kThreads)
     out[blockIdx.x * n + i] = w == nullptr ? line[i] * r : line[i] * r * w[i];
 }
@@ -113,7 +108,18 @@ const float* vector_input(const KernelArgs& args, size_t i) {
   return args.in.size() > i ? read<float>(args.in[i]) : nullptr;
 }
 
+RowOperation row_norm(const LaunchList& list, const LaunchList::Launch& launch) {
+  if (launch.grid.x != 1) return {};
+  const Arguments a(list, launch);
+  return RowNorm{a.get<int64_t>(0), a.get<float*>(1), a.get<const float*>(2), a.get<const float*>(3),
+                 a.get<double>(4)};
+}
+
 }  // namespace
+
+void tell_norms(RowMeanings& meanings) {
+  meanings[reinterpret_cast<const void*>(rms_norm_kernel)] = row_norm;
+}
 
 void softmax(const KernelArgs& args) {
   const Tensor& x = args.in[0];
@@ -123,9 +129,10 @@ void softmax(const KernelArgs& args) {
   const float* from = read<float>(x);
   const uint8_t* mask = masked ? read<uint8_t>(args.in[1]) : nullptr;
   launch(softmax_kernel<false>, blocks_for(lines.starts.elements, 1), kThreads, 0, lines,
-         write<float>(args.out), from, mask, masked ? Device::get().verdict() : nullptr);
-  if (masked && Device::get().read_verdict() != Device::kNothing)
-    refuse_empty_line(args.attr<AxisAttrs>().axis, x.shape());
+         write<float>(args.out), from, mask, Device::get().verdict());
+  const unsigned long long refused = Device::get().read_verdict();
+  if (refused == kNothingKept) refuse_empty_line(args.attr<AxisAttrs>().axis, x.shape());
+  if (refused == kAllInfinite) refuse_infinite_line(args.attr<AxisAttrs>().axis, x.shape());
 }
 
 void log_softmax(const KernelArgs& args) {

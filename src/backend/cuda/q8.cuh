@@ -2,6 +2,7 @@
 #pragma once
 
 #include "backend/cuda/blocks.cuh"
+#include "backend/cuda/strided.cuh"
 
 namespace tl::cuda {
 
@@ -9,6 +10,31 @@ namespace tl::cuda {
 struct Part {
   int q[4];
   float a, b;
+};
+
+/// Its product with sixteen activations scale * q, of which `quants_sum` is the sum of q.
+__device__ inline float dot16(const int4& q, float scale, int quants_sum, const Part& w) {
+  int sum = __dp4a(w.q[0], q.x, 0);
+  sum = __dp4a(w.q[1], q.y, sum);
+  sum = __dp4a(w.q[2], q.z, sum);
+  sum = __dp4a(w.q[3], q.w, sum);
+  return scale * fmaf(w.a, static_cast<float>(sum), w.b * static_cast<float>(quants_sum));
+}
+
+/// What a warp makes of 32 activations, one a lane: a block that holds NaN or infinity has the scale NaN, so
+/// that all it meets becomes NaN.
+struct RoundedLane {
+  int quant, sum;  ///< the sum is that of the lane's half of the warp
+  float scale;
+
+  __device__ explicit RoundedLane(float value) {
+    const bool finite = __all_sync(~0u, isfinite(value));
+    const float step = warp_max(fabsf(value)) / 127.0f;
+    quant = finite && step > 0 ? static_cast<int>(rintf(value / step)) : 0;
+    sum = quant;
+    for (int distance = 8; distance > 0; distance /= 2) sum += __shfl_xor_sync(~0u, sum, distance);
+    scale = finite ? step : NAN;
+  }
 };
 
 /// Rows of activations d * q: quants, a scale for each 32 of them, and the sum of each 16 quants.
@@ -20,14 +46,8 @@ struct Q8Rows {
 
   /// The product of a part with the activations from element `at` (a multiple of 16) of a row on.
   __device__ float dot(int64_t row, int64_t at, const Part& w) const {
-    const int4 q = *reinterpret_cast<const int4*>(quants + row * k + at);
-    int sum = __dp4a(w.q[0], q.x, 0);
-    sum = __dp4a(w.q[1], q.y, sum);
-    sum = __dp4a(w.q[2], q.z, sum);
-    sum = __dp4a(w.q[3], q.w, sum);
     const int64_t of_row = row * k + at;
-    return scales[of_row / 32] *
-           fmaf(w.a, static_cast<float>(sum), w.b * static_cast<float>(sums[of_row / 16]));
+    return dot16(*reinterpret_cast<const int4*>(quants + of_row), scales[of_row / 32], sums[of_row / 16], w);
   }
 };
 
@@ -35,8 +55,7 @@ struct Q8Rows {
 class Q8Memory {
  public:
   Q8Memory(int64_t m, int64_t k);
-  /// Rounds rows of x. A block that holds NaN or infinity has the scale NaN, so that all it meets becomes
-  /// NaN.
+  /// Rounds rows of x.
   void round(const float* x) const;
   Q8Rows rows() const { return {quants_.as<int8_t>(), scales_.as<float>(), sums_.as<int>(), k_}; }
 
@@ -76,7 +95,8 @@ struct Nibbles {
   unsigned high = 0;
   float a, b;
 
-  __device__ Nibbles(const Blocks& w, int64_t block) : qs(load16(w.field(0, block))) {
+  template <class W>
+  __device__ Nibbles(const W& w, int64_t block) : qs(load16(w.field(0, block))) {
     if (has_fifth) high = *reinterpret_cast<const unsigned*>(w.field(2, block));
     if (has_min) {
       const float2 scale = two_halves(w.field(1, block));
@@ -114,7 +134,8 @@ struct SuperNibbles {
   const uint8_t* header;
   int quarter, half;
 
-  __device__ SuperNibbles(const Blocks& w, int64_t chunk) {
+  template <class W>
+  __device__ SuperNibbles(const W& w, int64_t chunk) {
     const int64_t block = chunk / 8;
     quarter = static_cast<int>(chunk % 8) / 2, half = static_cast<int>(chunk % 2);
     qs = load16(w.field(0, block) + (chunk % 8) * 16);
@@ -143,7 +164,8 @@ struct Quarters {
   const uint8_t *scales, *d;
   int half, part_of;
 
-  __device__ Quarters(const Blocks& w, int64_t chunk) {
+  template <class W>
+  __device__ Quarters(const W& w, int64_t chunk) {
     const int64_t block = chunk / 4;
     half = static_cast<int>(chunk % 4) / 2, part_of = static_cast<int>(chunk % 2);
     qs = load16(w.field(0, block) + (chunk % 4) * 16);
@@ -212,7 +234,8 @@ struct ChunksOf<DType::q8_0> {
   static constexpr int kBlock = 32, kElements = 32, kPerBlock = 1, kParts = 2;
   uint4 qs[2];
   float d;
-  __device__ ChunksOf(const Blocks& w, int64_t block)
+  template <class W>
+  __device__ ChunksOf(const W& w, int64_t block)
       : qs{detail::load16(w.field(0, block)), detail::load16(w.field(0, block) + 16)},
         d(detail::one_half(w.field(1, block))) {}
   __device__ int place(int i) const { return 16 * i; }
@@ -233,7 +256,8 @@ struct ChunksOf<DType::q6_k> {
   const uint8_t* scales;
   int half, quarter;
 
-  __device__ ChunksOf(const Blocks& w, int64_t chunk) {
+  template <class W>
+  __device__ ChunksOf(const W& w, int64_t chunk) {
     const int64_t block = chunk / 8;
     half = static_cast<int>(chunk % 8) / 4, quarter = static_cast<int>(chunk % 4);
     low = detail::load16(w.field(0, block) + (chunk % 8) * 16);

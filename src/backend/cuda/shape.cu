@@ -2,6 +2,7 @@
 #include "backend/cuda/blocks.cuh"
 #include "backend/cuda/kernels.h"
 #include "backend/cuda/refusals.h"
+#include "backend/cuda/row_operation.cuh"
 #include "backend/cuda/strided.cuh"
 
 namespace tl::cuda {
@@ -126,7 +127,22 @@ __global__ void scatter_kernel(Walk<3> lines, int64_t n, int64_t index_step, int
   }
 }
 
+RowOperation row_append(const LaunchList& list, const LaunchList::Launch& launch) {
+  const Arguments a(list, launch);
+  const auto& over = a.get<Walk<2>>(0);
+  const auto& from = a.get<Source>(2);
+  const bool lines =
+      over.rank == 1 && over.strides[0][0] == 1 && over.strides[1][0] == 1 && from.data != nullptr;
+  if (!lines || from.dtype != DType::f32) return {};
+  return RowAppend{over.elements, a.get<Target>(1), static_cast<const float*>(from.data), a.get<Number>(3),
+                   a.get<int64_t>(4)};
+}
+
 }  // namespace
+
+void tell_appends(RowMeanings& meanings) {
+  meanings[reinterpret_cast<const void*>(append_kernel)] = row_append;
+}
 
 void copy_elements(const Tensor& to, const Tensor& from) {
   const auto over = walk(to.shape(), to, from);

@@ -17,7 +17,26 @@ constexpr int kThreads = 256;
 /// Has kernel(args...) run, after all that was asked for before.
 template <class... Params, class... Args>
 void launch(void (*kernel)(Params...), dim3 grid, unsigned threads, size_t shared, Args&&... args) {
-  Device::get().launches().add(kernel, grid, threads, shared, std::forward<Args>(args)...);
+  Device::get().launches().add(Follows::plainly, kernel, grid, threads, shared, std::forward<Args>(args)...);
+}
+/// The same for a kernel that calls await_predecessors() before it reads what others wrote, and before it
+/// writes.
+template <class... Params, class... Args>
+void launch_early(void (*kernel)(Params...), dim3 grid, unsigned threads, size_t shared, Args&&... args) {
+  Device::get().launches().add(Follows::overlaps, kernel, grid, threads, shared, std::forward<Args>(args)...);
+}
+
+/// Waits until everything has ended that was asked for before this kernel.
+__device__ inline void await_predecessors() {
+#if __CUDA_ARCH__ >= 900
+  asm volatile("griddepcontrol.wait;" ::: "memory");
+#endif
+}
+/// Lets the next kernel begin, as far as await_predecessors().
+__device__ inline void let_next_begin() {
+#if __CUDA_ARCH__ >= 900
+  asm volatile("griddepcontrol.launch_dependents;" ::: "memory");
+#endif
 }
 
 /// Blocks for a kernel whose threads stride over n items.
@@ -60,6 +79,24 @@ __device__ inline float4 load4(const __half* p) {
   const float2 low = __half22float2(*reinterpret_cast<const __half2*>(&bits.x)),
                high = __half22float2(*reinterpret_cast<const __half2*>(&bits.y));
   return {low.x, low.y, high.x, high.y};
+}
+
+/// Numbers of type T in 16 bytes.
+template <class T>
+constexpr int kPacked = 16 / sizeof(T);
+
+/// sum + the products of the numbers in 16 bytes with as many of x, one after another.
+template <class T>
+__device__ void add_packed(float& sum, const uint4& bits, const float* x) {
+  const T* numbers = reinterpret_cast<const T*>(&bits);
+#pragma unroll
+  for (int i = 0; i < kPacked<T>; i += 4) {
+    const float4 four = load4(x + i);
+    sum = fmaf(static_cast<float>(numbers[i]), four.x, sum);
+    sum = fmaf(static_cast<float>(numbers[i + 1]), four.y, sum);
+    sum = fmaf(static_cast<float>(numbers[i + 2]), four.z, sum);
+    sum = fmaf(static_cast<float>(numbers[i + 3]), four.w, sum);
+  }
 }
 
 /// Rounds floats to the nearest value of the type; integers wrap around; bool is whether the value is not 0.
@@ -220,6 +257,33 @@ __device__ inline float warp_max(float value) {
   for (int distance = 16; distance > 0; distance /= 2)
     value = fmaxf(value, __shfl_xor_sync(~0u, value, distance));
   return value;
+}
+/// The sum of the values of all kThreads threads of a block, for all of them.
+__device__ inline float block_sum(float value) {
+  __shared__ float parts[kThreads / 32];
+  value = warp_sum(value);
+  if (threadIdx.x % 32 == 0) parts[threadIdx.x / 32] = value;
+  __syncthreads();
+  value = parts[0];
+  for (int w = 1; w < kThreads / 32; ++w) value += parts[w];
+  __syncthreads();
+  return value;
+}
+
+/// What a block of kThreads threads multiplies a line by to normalise it.
+__device__ inline float rms_factor(const float* line, int64_t n, double eps) {
+  float squares = 0;
+  if (n % 4 == 0 && reinterpret_cast<uintptr_t>(line) % 16 == 0) {
+#pragma unroll 4
+    for (int64_t i = threadIdx.x; i < n / 4; i += kThreads) {
+      const float4 x = load4(line + 4 * i);
+      squares += x.x * x.x + x.y * x.y + (x.z * x.z + x.w * x.w);
+    }
+  } else {
+    for (int64_t i = threadIdx.x; i < n; i += kThreads) squares += line[i] * line[i];
+  }
+  squares = block_sum(squares);
+  return static_cast<float>(1 / sqrt(static_cast<double>(squares) / static_cast<double>(n) + eps));
 }
 
 }  // namespace tl::cuda

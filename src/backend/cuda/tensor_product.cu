@@ -4,6 +4,7 @@
 
 #include "backend/cuda/q8.cuh"
 #include "backend/cuda/strided.cuh"
+#include "backend/cuda/tensor_core.cuh"
 
 namespace tl::cuda {
 
@@ -86,45 +87,6 @@ struct Product {
   int64_t m, n, k;
 };
 
-__device__ inline void copy_async(void* to, const void* from, bool there) {
-#if __CUDA_ARCH__ >= 800
-  const auto address = static_cast<unsigned>(__cvta_generic_to_shared(to));
-  asm volatile("cp.async.cg.shared.global [%0], [%1], 16, %2;\n" ::"r"(address), "l"(from),
-               "r"(there ? 16 : 0));
-#endif
-}
-__device__ inline void commit_copies() {
-#if __CUDA_ARCH__ >= 800
-  asm volatile("cp.async.commit_group;\n");
-#endif
-}
-__device__ inline void wait_for_copies() {
-#if __CUDA_ARCH__ >= 800
-  asm volatile("cp.async.wait_group %0;\n" ::"n"(kStages - 2));
-#endif
-}
-
-/// Four 8 x 8 matrices of halves from shared memory; each lane names the address of one row.
-__device__ inline void load_matrices(unsigned (&r)[4], const __half* row) {
-#if __CUDA_ARCH__ >= 800
-  const auto address = static_cast<unsigned>(__cvta_generic_to_shared(row));
-  asm volatile("ldmatrix.sync.aligned.m8n8.x4.shared.b16 {%0, %1, %2, %3}, [%4];\n"
-               : "=r"(r[0]), "=r"(r[1]), "=r"(r[2]), "=r"(r[3])
-               : "r"(address));
-#endif
-}
-
-/// c += a[16, 16] * b[16, 8].
-__device__ inline void multiply_add(float (&c)[4], const unsigned (&a)[4], unsigned b0, unsigned b1) {
-#if __CUDA_ARCH__ >= 800
-  asm volatile(
-      "mma.sync.aligned.m16n8k16.row.col.f32.f16.f16.f32 {%0, %1, %2, %3}, {%4, %5, %6, %7}, {%8, %9}, "
-      "{%0, %1, %2, %3};\n"
-      : "+f"(c[0]), "+f"(c[1]), "+f"(c[2]), "+f"(c[3])
-      : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b0), "r"(b1));
-#endif
-}
-
 /// Copies kRows rows of a stage, 16 bytes a thread at a time; rows past the end become zeros.
 template <int kRows, int kBlockThreads>
 __device__ inline void load_rows(__half* to, const __half* from, int64_t first, int64_t rows, int64_t k,
@@ -159,7 +121,7 @@ __global__ void __launch_bounds__(kWarpsM* kWarpsN * 32) product_kernel(Product 
 
   float sums[kTilesM][kTilesN][4] = {};
   for (int64_t s = 0; s < steps; ++s) {
-    wait_for_copies();
+    wait_for_copies<kStages - 2>();
     __syncthreads();
     fetch(s + kStages - 1);
     const __half *x = stage(s), *w = x + kM * kPitch;
