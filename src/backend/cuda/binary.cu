@@ -44,6 +44,30 @@ __global__ void checked_kernel(Walk<3> over, Target out, Source a, Source b, uns
   }
 }
 
+/// What models compute on long lines of floats.
+template <Op op>
+constexpr bool kHasLines = op == Op::add || op == Op::mul || op == Op::swiglu;
+
+/// Lines of floats, four at a time.
+template <Op op>
+__global__ void line_kernel(int64_t n, float* out, const float* a, const float* b) {
+  const auto apply = [](float x, float y) { return plain(Functor<op>::apply(Real32(x), Real32(y))); };
+  TL_EACH(i, n / 4) {
+    const float4 x = load4(a + 4 * i), y = load4(b + 4 * i);
+    reinterpret_cast<float4*>(out)[i] = {apply(x.x, y.x), apply(x.y, y.y), apply(x.z, y.z), apply(x.w, y.w)};
+  }
+}
+
+/// Whether all of them are lines of floats that can be read four at a time.
+bool are_lines(const Walk<3>& over, const Target& out, const Source& a, const Source& b) {
+  if (over.rank != 1 || over.elements % 4 != 0 || out.dtype != DType::f32) return false;
+  const auto is_line = [&](int i, const void* data, DType dtype) {
+    return over.strides[i][0] == 1 && data != nullptr && dtype == DType::f32 &&
+           reinterpret_cast<uintptr_t>(data) % 16 == 0;
+  };
+  return is_line(0, out.data, out.dtype) && is_line(1, a.data, a.dtype) && is_line(2, b.data, b.dtype);
+}
+
 template <Op op, class T>
 void run_binary(const KernelArgs& args) {
   const auto over = walk(args.out.shape(), args.out, args.in[0], args.in[1]);
@@ -54,9 +78,15 @@ void run_binary(const KernelArgs& args) {
     launch(checked_kernel<op>, blocks, kThreads, 0, over, target_of(args.out), a, b, Device::get().verdict());
     if (Device::get().read_verdict() == Device::kNothing) return;
     (void)Functor<op>::apply(int64_t{1}, int64_t{op == Op::pow ? -1 : 0});  // says what is wrong
-  } else {
-    launch(binary_kernel<op, T>, blocks, kThreads, 0, over, target_of(args.out), a, b);
+    return;
   }
+  const Target out = target_of(args.out);
+  if constexpr (kHasLines<op> && std::is_same_v<T, float>)
+    if (are_lines(over, out, a, b))
+      return launch(line_kernel<op>, blocks_for(over.elements / 4), kThreads, 0, over.elements,
+                    static_cast<float*>(out.data), static_cast<const float*>(a.data),
+                    static_cast<const float*>(b.data));
+  launch(binary_kernel<op, T>, blocks, kThreads, 0, over, out, a, b);
 }
 
 template <Op op>
@@ -73,25 +103,17 @@ void compare(const KernelArgs& args) {
   as_number(promote(args.in[0].dtype(), args.in[1].dtype()), [&]<class T>(T) { run_binary<op, T>(args); });
 }
 
-/// The operands of a binary operation on floats, if they are lines of them.
 template <class T>
-RowOperation row_binary(const LaunchList& list, const LaunchList::Launch& launch) {
+RowOperation row_lines(const LaunchList& list, const LaunchList::Launch& launch) {
   const Arguments a(list, launch);
-  const auto& over = a.get<Walk<3>>(0);
-  const auto& out = a.get<Target>(1);
-  const Source &left = a.get<Source>(2), &right = a.get<Source>(3);
-  const bool lines = over.rank == 1 && over.strides[0][0] == 1 && over.strides[1][0] == 1 &&
-                     over.strides[2][0] == 1 && left.data != nullptr && right.data != nullptr;
-  if (!lines || out.dtype != DType::f32 || left.dtype != DType::f32 || right.dtype != DType::f32) return {};
-  return T{over.elements, static_cast<float*>(out.data), static_cast<const float*>(left.data),
-           static_cast<const float*>(right.data)};
+  return T{a.get<int64_t>(0), a.get<float*>(1), a.get<const float*>(2), a.get<const float*>(3)};
 }
 
 }  // namespace
 
 void tell_binary(RowMeanings& meanings) {
-  meanings[reinterpret_cast<const void*>(binary_kernel<Op::add, float>)] = row_binary<RowSum>;
-  meanings[reinterpret_cast<const void*>(binary_kernel<Op::swiglu, float>)] = row_binary<RowGate>;
+  meanings[reinterpret_cast<const void*>(line_kernel<Op::add>)] = row_lines<RowSum>;
+  meanings[reinterpret_cast<const void*>(line_kernel<Op::swiglu>)] = row_lines<RowGate>;
 }
 
 void add_binary(KernelTable& table) {

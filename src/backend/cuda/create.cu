@@ -47,22 +47,27 @@ void fill_random(const KernelArgs& args) {
          write<float>(args.out));
 }
 
-/// A thread for each pair, and for each dimension that is not rotated.
+constexpr int kSmall = 64;        ///< threads of a block, where there are few
+constexpr int64_t kTogether = 8;  ///< heads that a thread rotates by the same angle
+
+/// A thread for each pair of some heads, and for each dimension of theirs that is not rotated.
 __global__ void rope_kernel(Rope r, float* out, const float* x) {
-  const int64_t width = r.head_dim - r.half;
-  TL_EACH(i, r.rows * width) {
-    const int64_t row = i / width, d = i % width;
-    const float* from = x + row * r.head_dim;
-    float* to = out + row * r.head_dim;
-    if (d >= r.half) {
-      to[d + r.half] = from[d + r.half];
-      continue;
-    }
-    const Turn turn(r, *r.first + row / r.heads % r.positions, d);
+  const int64_t width = r.head_dim - r.half, groups = (r.heads + kTogether - 1) / kTogether;
+  TL_EACH(i, r.rows / r.heads * groups * width) {
+    const int64_t d = i % width, place = i / width / groups, first = i / width % groups * kTogether;
+    const Turn turn = d < r.half ? Turn(r, *r.first + place % r.positions, d) : Turn();
     const int64_t left = r.left(d), right = r.right(d);
-    const float a = from[left], b = from[right];
-    to[left] = turn.left(a, b);
-    to[right] = turn.right(a, b);
+    for (int64_t head = first; head < min(first + kTogether, r.heads); ++head) {
+      const float* from = x + (place * r.heads + head) * r.head_dim;
+      float* to = out + (place * r.heads + head) * r.head_dim;
+      if (d >= r.half) {
+        to[d + r.half] = from[d + r.half];
+        continue;
+      }
+      const float a = from[left], b = from[right];
+      to[left] = turn.left(a, b);
+      to[right] = turn.right(a, b);
+    }
   }
 }
 
@@ -115,7 +120,9 @@ void rope(const KernelArgs& args) {
                args.params.floats[1],
                factors,
                factors != nullptr ? args.in[1].strides()[0] : 0};
-  launch(rope_kernel, blocks_for(r.rows * (head_dim - r.half)), kThreads, 0, r, to, from);
+  launch(rope_kernel,
+         blocks_for(r.rows / r.heads * ((r.heads + kTogether - 1) / kTogether) * (head_dim - r.half), kSmall),
+         kSmall, 0, r, to, from);
 }
 
 }  // namespace tl::cuda

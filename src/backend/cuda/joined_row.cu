@@ -11,16 +11,23 @@ constexpr int kWarps = kThreads / 32;
 
 extern __shared__ __align__(16) unsigned char shared_row[];
 
-/// Fields of blocks whose sizes the format says.
-template <DType format>
-struct Fields {
-  const uint8_t* data[kMaxFields];
+/// Of rounded activations: quants first, then the sum of each 16, then the scale of each 32.
+__device__ int* shared_sums(int k) { return reinterpret_cast<int*>(shared_row + k); }
+__device__ float* shared_scales(int k) { return reinterpret_cast<float*>(shared_row + k + k / 4); }
 
-  __device__ const uint8_t* field(int f, int64_t block) const {
-    return data[f] + static_cast<int>(block) * bytes(f);
-  }
-  static constexpr int bytes(int f) { return quantised_format(format).fields[f].bytes; }
+/// A piece of a row of weights and the sum that its product goes to.
+template <class Piece>
+struct Addend {
+  const Piece& piece;
+  float& sum;
 };
+template <class Piece>
+Addend(const Piece&, float&) -> Addend<Piece>;
+
+template <class First, class... Rest>
+__device__ const First& first_of(const First& first, const Rest&...) {
+  return first;
+}
 
 /// Quantised weights and rounded activations.
 template <DType format>
@@ -31,25 +38,33 @@ struct Rounded {
   /// Half the pieces that a lane has under way at once.
   static constexpr int kAhead = Piece::kElements > 32 || format == DType::q8_0 ? 1 : 2;
 
-  static __device__ int pieces(const JoinedRow& r) { return static_cast<int>(r.k) / Piece::kElements; }
-  static __device__ Row row(const JoinedRow& r, const JoinedRow::Part& part, int64_t row) {
-    const int64_t block = row * (r.k / Piece::kBlock);
-    Row result{};
-#pragma unroll
-    for (int f = 0; f < quantised_format(format).n_fields; ++f)
-      result.data[f] = part.w.data[f] + block * Row::bytes(f);
-    return result;
+  static __device__ int pieces(const JoinedRow& r) { return r.k / Piece::kElements; }
+  static __device__ Row row(const JoinedRow& r, const JoinedRow::Part& part, int row) {
+    return Row::from(part.data, static_cast<int64_t>(row) * (r.k / Piece::kBlock));
   }
   static __device__ Piece load(const Row& row, int piece) { return Piece(row, piece); }
-  static __device__ void multiply(const JoinedRow& r, int c, const Piece& piece, float& sum) {
-    const auto k = static_cast<int>(r.k);
+  /// Adds the products of a piece of each of some rows with the same activations.
+  template <class... Pieces>
+  static __device__ void multiply(const JoinedRow& r, int c, Pieces... pieces) {
+    const int k = r.k;
     const auto* quants = reinterpret_cast<const int4*>(shared_row);
-    const auto* scales = reinterpret_cast<const float*>(shared_row + k);
-    const auto* sums = reinterpret_cast<const int*>(shared_row + k + k / 8);
+    const int* sums = shared_sums(k);
+    const float* scales = shared_scales(k);
+    if constexpr (Piece::kBlock == 32) {
+      const int4 q0 = quants[2 * c], q1 = quants[2 * c + 1];
+      const float scale = scales[c];
+      const int2 both = reinterpret_cast<const int2*>(sums)[c];
+      ((pieces.sum += dot32(q0, q1, scale, both.x + both.y, pieces.piece.part(0), pieces.piece.part(1))),
+       ...);
+      return;
+    }
 #pragma unroll
     for (int i = 0; i < Piece::kParts; ++i) {
-      const int at = c / Piece::kPerBlock * Piece::kBlock + piece.place(i);
-      sum += dot16(quants[at / 16], scales[at / 32], sums[at / 16], piece.part(i));
+      const int at = c / Piece::kPerBlock * Piece::kBlock + first_of(pieces...).piece.place(i);
+      const int4 q = quants[at / 16];
+      const float scale = scales[at / 32];
+      const int sum = sums[at / 16];
+      ((pieces.sum += dot16(q, scale, sum, pieces.piece.part(i))), ...);
     }
   }
 };
@@ -62,58 +77,65 @@ struct Plain {
   using Piece = uint4;
   using Row = const uint4*;
 
-  static __device__ int pieces(const JoinedRow& r) { return static_cast<int>(r.k) / kPacked<T>; }
-  static __device__ Row row(const JoinedRow&, const JoinedRow::Part& part, int64_t row) {
-    return reinterpret_cast<Row>(reinterpret_cast<const T*>(part.w.data[0]) + row * part.stride);
+  static __device__ int pieces(const JoinedRow& r) { return r.k / kPacked<T>; }
+  static __device__ Row row(const JoinedRow&, const JoinedRow::Part& part, int row) {
+    return reinterpret_cast<Row>(reinterpret_cast<const T*>(part.data[0]) + row * part.stride);
   }
   static __device__ Piece load(Row row, int piece) { return row[piece]; }
-  static __device__ void multiply(const JoinedRow&, int c, const Piece& piece, float& sum) {
-    add_packed<T>(sum, piece, reinterpret_cast<const float*>(shared_row) + c * kPacked<T>);
+  template <class... Pieces>
+  static __device__ void multiply(const JoinedRow&, int c, Pieces... pieces) {
+    const float* x = reinterpret_cast<const float*>(shared_row) + c * kPacked<T>;
+    (add_packed<T>(pieces.sum, pieces.piece, x), ...);
   }
 };
 
-/// Calls body with part `index`: parts are looked at by constant numbers, which is what parameters are fast
-/// at.
+/// Calls body(number) with `index` as a constant, which is what parameters are fast at.
 template <class Body>
-__device__ void with_part(const JoinedRow& r, int index, Body body) {
-#pragma unroll
-  for (int p = 0; p < JoinedRow::kMostParts; ++p)
-    if (p == index) body(r.parts[p]);
+__device__ void with_part(int index, Body body) {
+  static_assert(JoinedRow::kMostParts == 3);
+  if (index == 0)
+    body(std::integral_constant<int, 0>());
+  else if (index == 1)
+    body(std::integral_constant<int, 1>());
+  else
+    body(std::integral_constant<int, 2>());
 }
 
 /// What a warp computes at a time: two rows of a part, the same row of gate and up, or one row.
 struct Unit {
   int part = 0;
-  int64_t row_a, row_b;
+  int row_a, row_b;
   int pair = -1;  ///< of the head, where the rows are rotated
 
-  __device__ Unit(const JoinedRow& r, int64_t unit) : row_a(unit), row_b(unit) {
+  __device__ Unit(const JoinedRow& r, int unit) : row_a(unit), row_b(unit) {
     if (r.gated) return;
-#pragma unroll
-    for (int p = 0; p + 1 < JoinedRow::kMostParts; ++p)
-      if (part == p && p + 1 < r.n_parts && unit >= r.parts[p].units) unit -= r.parts[p].units, ++part;
-    with_part(r, part, [&](const JoinedRow::Part& p) { find_rows(r, p, unit); });
+    if (r.n_parts > 1 && unit >= r.parts[0].units) {
+      unit -= r.parts[0].units, ++part;
+      if (r.n_parts > 2 && unit >= r.parts[1].units) unit -= r.parts[1].units, ++part;
+    }
+    row_a = row_b = unit;
+    if (r.single) return;
+    with_part(part, [&](auto p) {
+      row_a = 2 * unit, row_b = min(2 * unit + 1, r.parts[p].n - 1);
+      if (r.places[p].position != nullptr) find_pair(r.rope, unit);
+    });
   }
 
  private:
-  __device__ void find_rows(const JoinedRow& r, const JoinedRow::Part& p, int64_t unit) {
-    row_a = row_b = unit;
-    if (r.single) return;
-    row_a = 2 * unit, row_b = min(2 * unit + 1, p.n - 1);
-    if (!p.rotated) return;
-    const auto half_head = static_cast<int>(p.rope.head_dim / 2), head = static_cast<int>(unit) / half_head;
-    const int of_head = static_cast<int>(unit) % half_head;
-    if (of_head >= p.rope.half) return;  // dimensions that are not rotated
+  __device__ void find_pair(const Rope& rope, int unit) {
+    const int head_dim = static_cast<int>(rope.head_dim), head = unit / (head_dim / 2);
+    const int of_head = unit % (head_dim / 2);
+    if (of_head >= rope.half) return;  // dimensions that are not rotated
     pair = of_head;
-    row_a = head * p.rope.head_dim + p.rope.left(pair);
-    row_b = head * p.rope.head_dim + p.rope.right(pair);
+    row_a = head * head_dim + static_cast<int>(rope.left(pair));
+    row_b = head * head_dim + static_cast<int>(rope.right(pair));
   }
 };
 
 __device__ Turn turn_of(const JoinedRow& r, const Unit& unit) {
   Turn turn;
   if (unit.pair >= 0)
-    with_part(r, unit.part, [&](const JoinedRow::Part& p) { turn = Turn(p.rope, *p.rope.first, unit.pair); });
+    with_part(unit.part, [&](auto p) { turn = Turn(r.rope, *r.places[p].position, unit.pair); });
   return turn;
 }
 
@@ -149,14 +171,12 @@ struct RoundedFour {
       most = fmaxf(most, __shfl_xor_sync(~0u, most, distance));
     const unsigned group = 0xffu << (threadIdx.x % 32 / 8 * 8);
     finite = (__ballot_sync(~0u, finite) & group) == group;
-    const float step = most / 127.0f;
-    const auto quant = [&](float value) {
-      return finite && step > 0 ? static_cast<unsigned>(static_cast<int>(rintf(value / step))) & 0xffu : 0u;
-    };
+    const Rounding rounding(most, finite);
+    const auto quant = [&](float value) { return static_cast<unsigned>(rounding.quant(value)) & 0xffu; };
     quants = quant(x.x) | quant(x.y) << 8 | quant(x.z) << 16 | quant(x.w) << 24;
     sum = __dp4a(static_cast<int>(quants), 0x01010101, 0);
     for (int distance = 2; distance > 0; distance /= 2) sum += __shfl_xor_sync(~0u, sum, distance);
-    scale = finite ? step : NAN;
+    scale = rounding.scale;
   }
 };
 
@@ -164,7 +184,7 @@ struct RoundedFour {
 template <bool rounds>
 __device__ void prepare(const JoinedRow& r) {
   const float factor = r.normed ? rms_factor(r.x, r.k, r.eps) : 1.0f;
-  const int k = static_cast<int>(r.k), fours = k / 4;
+  const int k = r.k, fours = k / 4;
   const bool writes = blockIdx.x == 0;
 #pragma unroll 2
   for (int first = static_cast<int>(threadIdx.x) / 32 * 32; first < fours; first += kThreads) {
@@ -183,8 +203,8 @@ __device__ void prepare(const JoinedRow& r) {
       const RoundedFour q(x);
       if (!there) continue;
       reinterpret_cast<unsigned*>(shared_row)[i] = q.quants;
-      if (i % 8 == 0) reinterpret_cast<float*>(shared_row + k)[i / 8] = q.scale;
-      if (i % 4 == 0) reinterpret_cast<int*>(shared_row + k + k / 8)[i / 4] = q.sum;
+      if (i % 8 == 0) shared_scales(k)[i / 8] = q.scale;
+      if (i % 4 == 0) shared_sums(k)[i / 4] = q.sum;
       if (!writes) continue;
       reinterpret_cast<unsigned*>(r.quants)[i] = q.quants;
       if (i % 8 == 0) r.scales[i / 8] = q.scale;
@@ -201,21 +221,21 @@ __device__ void put(float* out, int64_t i, float value) {
 }
 
 /// The product with the bias, written down where somebody reads it.
-__device__ float result_of(const JoinedRow::Part& part, int64_t row, float sum) {
+__device__ float result_of(const JoinedRow::Part& part, int row, float sum) {
   if (part.bias != nullptr) sum += part.bias[row];
   put(part.out, row, sum);
   return sum;
 }
 
 /// What becomes of the sums of two rows of a part.
-__device__ void finish_part(const JoinedRow& r, const JoinedRow::Part& part, const Unit& unit,
-                            const Turn& turn, float a, float b) {
+__device__ void finish_part(const JoinedRow& r, const JoinedRow::Part& part, const JoinedRow::Place& place,
+                            const Unit& unit, const Turn& turn, float a, float b) {
   const bool both = unit.row_a != unit.row_b;
   a = result_of(part, unit.row_a, a);
   if (both) b = result_of(part, unit.row_b, b);
   if (r.addend != nullptr) {
-    r.sum_out[unit.row_a] = r.addend[unit.row_a] + a;
-    if (both) r.sum_out[unit.row_b] = r.addend[unit.row_b] + b;
+    r.result[unit.row_a] = r.addend[unit.row_a] + a;
+    if (both) r.result[unit.row_b] = r.addend[unit.row_b] + b;
     return;
   }
   if (unit.pair >= 0) {
@@ -223,14 +243,14 @@ __device__ void finish_part(const JoinedRow& r, const JoinedRow::Part& part, con
     b = turn.right(a, b);
     a = left;
   }
-  if (part.rotated) {
-    put(part.rotated_out, unit.row_a, a);
-    put(part.rotated_out, unit.row_b, b);
+  if (place.position != nullptr) {
+    put(place.rotated_out, unit.row_a, a);
+    put(place.rotated_out, unit.row_b, b);
   }
-  if (part.appended) {
-    const int64_t at = *part.row * part.row_stride;
-    part.cache.set(at + unit.row_a, a);
-    if (both) part.cache.set(at + unit.row_b, b);
+  if (place.row != nullptr) {
+    const int64_t at = *place.row * place.row_stride;
+    place.cache.set(at + unit.row_a, a);
+    if (both) place.cache.set(at + unit.row_b, b);
   }
 }
 
@@ -238,31 +258,35 @@ __device__ void finish(const JoinedRow& r, const Unit& unit, const Turn& turn, f
   if (r.gated) {
     a = result_of(r.parts[0], unit.row_a, a);
     b = result_of(r.parts[1], unit.row_a, b);
-    r.gated_out[unit.row_a] = plain(Functor<Op::swiglu>::apply(Real32(a), Real32(b)));
+    r.result[unit.row_a] = plain(Functor<Op::swiglu>::apply(Real32(a), Real32(b)));
     return;
   }
-  with_part(r, unit.part, [&](const JoinedRow::Part& p) { finish_part(r, p, unit, turn, a, b); });
+  with_part(unit.part, [&](auto p) { finish_part(r, r.parts[p], r.places[p], unit, turn, a, b); });
 }
 
+/// Blocks that fit a multiprocessor: more than are started, so that the next kernel's can fetch weights
+/// meanwhile.
+constexpr int kResident = 3;
+
 template <class Weights>
-__global__ void __launch_bounds__(kThreads) joined_row_kernel(const __grid_constant__ JoinedRow r) {
+__global__ void __launch_bounds__(kThreads, kResident)
+    joined_row_kernel(const __grid_constant__ JoinedRow r) {
   constexpr int kAhead = Weights::kAhead;
   __shared__ Turn first_turns[kWarps];
   const int lane = static_cast<int>(threadIdx.x % 32), warp = static_cast<int>(threadIdx.x / 32);
   const int pieces = Weights::pieces(r), step = r.single ? 64 * kAhead : 32 * kAhead;
   const int second = r.single ? 32 * kAhead : 0;  // where b's pieces are, from a's
-  const int64_t stride = static_cast<int64_t>(gridDim.x) * kWarps;
-  int64_t at = static_cast<int64_t>(blockIdx.x) * kWarps + warp;
-  int piece = lane;
+  const int first_unit = static_cast<int>(blockIdx.x) * kWarps, stride = static_cast<int>(gridDim.x) * kWarps;
+  int at = first_unit + warp, piece = lane;
   typename Weights::Row row_a{}, row_b{};
   const auto find_rows = [&](const Unit& unit) {
     if (r.gated) {
       row_a = Weights::row(r, r.parts[0], unit.row_a);
       row_b = Weights::row(r, r.parts[1], unit.row_a);
     } else {
-      with_part(r, unit.part, [&](const JoinedRow::Part& p) {
-        row_a = Weights::row(r, p, unit.row_a);
-        row_b = Weights::row(r, p, unit.row_b);
+      with_part(unit.part, [&](auto p) {
+        row_a = Weights::row(r, r.parts[p], unit.row_a);
+        row_b = Weights::row(r, r.parts[p], unit.row_b);
       });
     }
   };
@@ -270,12 +294,11 @@ __global__ void __launch_bounds__(kThreads) joined_row_kernel(const __grid_const
   Unit unit(r, min(at, r.units - 1));
   find_rows(unit);
   Stage<Weights> stage(row_a, row_b, piece, piece + second, pieces);
-  if (r.normed && r.norm_weight != nullptr)
-    for (int64_t i = 32 * threadIdx.x; i < r.k; i += 32 * kThreads)
-      asm volatile("prefetch.global.L2 [%0];" ::"l"(r.norm_weight + i));
   let_next_begin();
-  if (const int64_t mine = static_cast<int64_t>(blockIdx.x) * kWarps + threadIdx.x;
-      threadIdx.x < kWarps && mine < r.units)
+  if (r.normed && r.norm_weight != nullptr)
+    for (int i = 32 * static_cast<int>(threadIdx.x); i < r.k; i += 32 * kThreads)
+      asm volatile("prefetch.global.L2 [%0];" ::"l"(r.norm_weight + i));
+  if (const int mine = first_unit + static_cast<int>(threadIdx.x); threadIdx.x < kWarps && mine < r.units)
     first_turns[threadIdx.x] = turn_of(r, Unit(r, mine));
   await_predecessors();
   prepare<Weights::kRounds>(r);
@@ -283,35 +306,39 @@ __global__ void __launch_bounds__(kThreads) joined_row_kernel(const __grid_const
   Turn turn = first_turns[warp];
   float sum_a = 0, sum_b = 0;
   for (;;) {
-    const int next_piece = piece + step;
-    const bool ends = next_piece - lane >= pieces, goes_on = !ends || at + stride < r.units;
-    const Unit next_unit = ends && goes_on ? Unit(r, at + stride) : unit;
-    if (ends && goes_on) find_rows(next_unit);
-    const int from = ends ? lane : next_piece;
-    Stage<Weights> next = stage;
-    if (goes_on) next = Stage<Weights>(row_a, row_b, from, from + second, pieces);
+    if (r.single) {
 #pragma unroll
-    for (int i = 0; i < kAhead; ++i)
-      if (piece + 32 * i < pieces) Weights::multiply(r, piece + 32 * i, stage.a[i], sum_a);
-    float sums_b = r.single ? sum_a : sum_b;
+      for (int i = 0; i < kAhead; ++i)
+        if (piece + 32 * i < pieces) Weights::multiply(r, piece + 32 * i, Addend(stage.a[i], sum_a));
 #pragma unroll
-    for (int i = 0; i < kAhead; ++i)
-      if (piece + second + 32 * i < pieces) Weights::multiply(r, piece + second + 32 * i, stage.b[i], sums_b);
-    if (r.single)
-      sum_a = sums_b;
-    else
-      sum_b = sums_b;
-    if (ends) {
-      sum_a = warp_sum(sum_a), sum_b = warp_sum(sum_b);
-      if (lane == 0) finish(r, unit, turn, sum_a, sum_b);
-      if (!goes_on) return;
-      sum_a = sum_b = 0;
-      at += stride;
-      unit = next_unit;
-      if (lane == 0) turn = turn_of(r, unit);
+      for (int i = 0; i < kAhead; ++i)
+        if (piece + second + 32 * i < pieces)
+          Weights::multiply(r, piece + second + 32 * i, Addend(stage.b[i], sum_a));
+    } else {
+#pragma unroll
+      for (int i = 0; i < kAhead; ++i)
+        if (piece + 32 * i < pieces)
+          Weights::multiply(r, piece + 32 * i, Addend(stage.a[i], sum_a), Addend(stage.b[i], sum_b));
     }
-    piece = from;
-    stage = next;
+    piece += step;
+    if (piece - lane >= pieces) {
+      const float a = warp_sum(sum_a), b = warp_sum(sum_b);
+      const Unit done = unit;
+      const Turn done_turn = turn;
+      at += stride;
+      const bool goes_on = at < r.units;
+      if (goes_on) {
+        unit = Unit(r, at);
+        find_rows(unit);
+        piece = lane, sum_a = sum_b = 0;
+        stage = Stage<Weights>(row_a, row_b, piece, piece + second, pieces);
+      }
+      if (lane == 0) finish(r, done, done_turn, a, b);
+      if (!goes_on) return;
+      if (lane == 0) turn = turn_of(r, unit);
+    } else {
+      stage = Stage<Weights>(row_a, row_b, piece, piece + second, pieces);
+    }
   }
 }
 
@@ -345,7 +372,7 @@ Kernel kernel_for(DType weights, bool rounded) {
   }
 }
 
-/// What the row takes: floats, or quants, a scale for each 32 and a sum for each 16.
+/// What the row takes.
 size_t shared_bytes(int64_t k, bool rounded) {
   const auto n = static_cast<size_t>(k);
   return rounded ? n + n / 8 + n / 4 : n * sizeof(float);
@@ -364,15 +391,15 @@ void add_joined_row(LaunchList& list, JoinedRow row) {
   const bool rounded = row.quants != nullptr;
   const int64_t processors = Device::get().properties().multiProcessorCount;
   auto* const last = row.parts + row.n_parts;
-  const bool any_turns =
-      std::any_of(&row.parts[0], last, [](const JoinedRow::Part& p) { return bool(p.rotated); });
+  const bool any_turns = std::any_of(row.places, row.places + row.n_parts,
+                                     [](const JoinedRow::Place& p) { return p.position != nullptr; });
   // A row a warp where pairs would leave the GPU half empty.
   row.single = !row.gated && !any_turns && row.units < 3 * kWarps * processors / 2;
   if (row.single) {
     row.units = 0;
     for (auto* part = &row.parts[0]; part != last; ++part) row.units += part->units = part->n;
   }
-  const Kernel kernel = kernel_for(row.parts[0].w.dtype, rounded);
+  const Kernel kernel = kernel_for(row.weights, rounded);
   const size_t shared = shared_bytes(row.k, rounded);
   check(cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize,
                              static_cast<int>(most_shared())),
@@ -380,7 +407,7 @@ void add_joined_row(LaunchList& list, JoinedRow row) {
   int resident = 1;
   check(cudaOccupancyMaxActiveBlocksPerMultiprocessor(&resident, kernel, kThreads, shared),
         "asking what fits a multiprocessor");
-  const int64_t room = std::max(resident, 1) * processors;
+  const int64_t room = std::max((resident + 1) / 2, 1) * processors;
   const auto blocks = static_cast<unsigned>(std::min<int64_t>((row.units + kWarps - 1) / kWarps, room));
   list.add(Follows::overlaps, kernel, dim3(blocks), kThreads, shared, row);
 }

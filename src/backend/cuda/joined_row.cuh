@@ -11,39 +11,43 @@
 
 namespace tl::cuda {
 
+/// Kept short, with what is read first in front: parameters come from memory that no cache holds any more.
 struct JoinedRow {
   static constexpr int kMostParts = 3;
 
-  /// A product and what follows it. Results that nobody reads outside have a null for where to write them.
-  struct Part {
-    Blocks w;
-    int64_t stride, n, units;
-    const float* bias;
-    float* out;
-    Wide<bool> rotated, appended;
-    Rope rope;
-    float* rotated_out;
-    Target cache;
-    Number row;
-    int64_t row_stride;
-  };
-
-  int64_t k;
-  const float* x;
-  Wide<bool> normed;
-  const float* norm_weight;
+  const float *x, *norm_weight;  ///< norm_weight may be null
+  int k, units, n_parts;         ///< a unit is two rows of the weights, or one where `single`
+  bool normed, gated;            ///< gated: result = silu(part 0) * part 1
+  bool single;                   ///< add_joined_row() decides
   double eps;
-  float* normed_out;
+  // Results that nobody reads outside have a null for where to write them.
+  const float* addend;  ///< result = addend + part 0; or null
+  float *result, *normed_out;
   int8_t* quants;  ///< null: the activations stay floats
   float* scales;
   int* sums;
+
+  /// A product.
+  struct Part {
+    const uint8_t* data[kMaxFields];
+    float* out;
+    const float* bias;
+    int n, units;
+    int64_t stride;
+  };
   Part parts[kMostParts];
-  int64_t n_parts, units;  ///< a unit is two rows of the weights, or one
-  Wide<bool> single;       ///< one; add_joined_row() decides
-  Wide<bool> gated;        ///< out = silu(part 0) * part 1
-  float* gated_out;
-  const float* addend;  ///< of part 0, or null
-  float* sum_out;
+
+  /// What follows it.
+  struct Place {
+    Number position;  ///< null: not rotated
+    float* rotated_out;
+    Target cache;  ///< null: not appended
+    Number row;
+    int64_t row_stride;
+  };
+  Place places[kMostParts];
+  Rope rope;  ///< of all that are rotated; `first` is each one's position
+  DType weights;
 };
 
 /// Has joined rows computed: adds the launch to the list. Whether there is a kernel for such weights and

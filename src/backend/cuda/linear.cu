@@ -79,11 +79,15 @@ void packed_float_linear(const Product& p, const Blocks& w, int64_t stride, cons
     launch(packed_float_kernel<T, kColumns>, blocks, kThreads, 0, p, weights, stride, x, first);
 }
 
-void float_linear(const Product& p, const Blocks& w, int64_t stride, const float* x) {
+/// Whether rows of plain weights are whole pieces of 16 bytes.
+bool reads_packed(const Blocks& w, int64_t stride, int64_t k) {
   const int64_t in_16_bytes = std::max<int64_t>(1, 16 / info(w.dtype).block_bytes);
-  const bool packed = p.k > 0 && p.k % in_16_bytes == 0 && stride % in_16_bytes == 0 &&
-                      reinterpret_cast<uintptr_t>(w.data[0]) % 16 == 0 &&
-                      reinterpret_cast<uintptr_t>(x) % 16 == 0;
+  return k > 0 && k % in_16_bytes == 0 && stride % in_16_bytes == 0 &&
+         reinterpret_cast<uintptr_t>(w.data[0]) % 16 == 0;
+}
+
+void float_linear(const Product& p, const Blocks& w, int64_t stride, const float* x) {
+  const bool packed = reads_packed(w, stride, p.k) && reinterpret_cast<uintptr_t>(x) % 16 == 0;
   if (packed && w.dtype == DType::f32) return packed_float_linear<float>(p, w, stride, x);
   if (packed && w.dtype == DType::f16) return packed_float_linear<__half>(p, w, stride, x);
   if (packed && w.dtype == DType::bf16) return packed_float_linear<__nv_bfloat16>(p, w, stride, x);
@@ -110,6 +114,14 @@ __global__ void q8_kernel(Product p, Blocks w, Q8Rows x, int64_t first) {
 #pragma unroll
     for (int r = 0; r < rows; ++r) {
       const Chunks chunk(w, min(j + r, p.n - 1) * chunks + c);
+      if constexpr (Chunks::kBlock == 32) {
+        const Part first_half = chunk.part(0), second_half = chunk.part(1);
+#pragma unroll
+        for (int i = 0; i < columns; ++i)
+          if (columns == 1 || first + i < p.m)
+            sums[r][i] += x.dot(first + i, 32 * c, first_half, second_half);
+        continue;
+      }
 #pragma unroll
       for (int part = 0; part < Chunks::kParts; ++part) {
         const Part weights = chunk.part(part);
@@ -243,12 +255,14 @@ void linear(const KernelArgs& args) {
   const float* from = read<float>(x);
   const float* bias = args.in.size() > 2 ? read<float>(args.in[2]) : nullptr;
   const Product p{args.out.elements() / n, n, k, bias, write<float>(args.out), w.storage()->constant};
+  const bool tensors = p.m >= kTensorRows && args.activations == Activations::q8 && has_tensor_product();
+  if (tensors && w.dtype() == DType::f16 && reads_packed(blocks_of(w), w.strides()[0], k))
+    return tensor_product(from, {blocks_of(w), w.strides()[0]}, bias, p.out, p.m, n, k);
   const Q8Linear q8 = q8_linear_for(w.dtype());
   if (q8 == nullptr || k == 0 || args.activations == Activations::float32)
     return float_linear(p, blocks_of(w), w.strides()[0], from);
   const std::shared_ptr<const Planes> planes = planes_of(w);
-  if (p.m >= kTensorRows && has_tensor_product())
-    return tensor_product(from, planes->blocks(), bias, p.out, p.m, n, k);
+  if (tensors) return tensor_product(from, {planes->blocks(), k}, bias, p.out, p.m, n, k);
   q8(p, planes->blocks(), rounded(from, p.m, k)->rows());
 }
 

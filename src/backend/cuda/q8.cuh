@@ -21,6 +21,31 @@ __device__ inline float dot16(const int4& q, float scale, int quants_sum, const 
   return scale * fmaf(w.a, static_cast<float>(sum), w.b * static_cast<float>(quants_sum));
 }
 
+/// The same for 32 of each that share scales.
+__device__ inline float dot32(const int4& q0, const int4& q1, float scale, int quants_sum, const Part& w0,
+                              const Part& w1) {
+  int sum = __dp4a(w0.q[0], q0.x, 0);
+  sum = __dp4a(w0.q[1], q0.y, sum);
+  sum = __dp4a(w0.q[2], q0.z, sum);
+  sum = __dp4a(w0.q[3], q0.w, sum);
+  sum = __dp4a(w1.q[0], q1.x, sum);
+  sum = __dp4a(w1.q[1], q1.y, sum);
+  sum = __dp4a(w1.q[2], q1.z, sum);
+  sum = __dp4a(w1.q[3], q1.w, sum);
+  return scale * fmaf(w0.a, static_cast<float>(sum), w0.b * static_cast<float>(quants_sum));
+}
+
+/// How 32 activations are rounded, by their largest magnitude: quants are x * inverse.
+struct Rounding {
+  float scale, inverse;
+  __device__ Rounding(float most, bool finite) {
+    const bool representable = most > 1e-36f;  // below, 127 / most overflows: the block counts as 0
+    scale = finite ? representable ? most / 127.0f : 0.0f : NAN;
+    inverse = finite && representable ? 127.0f / most : 0.0f;
+  }
+  __device__ int quant(float x) const { return inverse != 0 ? static_cast<int>(rintf(x * inverse)) : 0; }
+};
+
 /// What a warp makes of 32 activations, one a lane: a block that holds NaN or infinity has the scale NaN, so
 /// that all it meets becomes NaN.
 struct RoundedLane {
@@ -29,11 +54,11 @@ struct RoundedLane {
 
   __device__ explicit RoundedLane(float value) {
     const bool finite = __all_sync(~0u, isfinite(value));
-    const float step = warp_max(fabsf(value)) / 127.0f;
-    quant = finite && step > 0 ? static_cast<int>(rintf(value / step)) : 0;
+    const Rounding rounding(warp_max(fabsf(value)), finite);
+    quant = rounding.quant(value);
+    scale = rounding.scale;
     sum = quant;
     for (int distance = 8; distance > 0; distance /= 2) sum += __shfl_xor_sync(~0u, sum, distance);
-    scale = finite ? step : NAN;
   }
 };
 
@@ -48,6 +73,13 @@ struct Q8Rows {
   __device__ float dot(int64_t row, int64_t at, const Part& w) const {
     const int64_t of_row = row * k + at;
     return dot16(*reinterpret_cast<const int4*>(quants + of_row), scales[of_row / 32], sums[of_row / 16], w);
+  }
+  /// The same with 32 activations from a multiple of 32 on.
+  __device__ float dot(int64_t row, int64_t at, const Part& w0, const Part& w1) const {
+    const int64_t of_row = row * k + at;
+    const auto* q = reinterpret_cast<const int4*>(quants + of_row);
+    const int2 both = *reinterpret_cast<const int2*>(sums + of_row / 16);
+    return dot32(q[0], q[1], scales[of_row / 32], both.x + both.y, w0, w1);
   }
 };
 
@@ -64,6 +96,24 @@ class Q8Memory {
   Scratch quants_, scales_, sums_;
 };
 
+/// Blocks whose fields' sizes the format says.
+template <DType format>
+struct Fields {
+  const uint8_t* data[kMaxFields];
+
+  static constexpr int bytes(int f) { return quantised_format(format).fields[f].bytes; }
+  __device__ const uint8_t* field(int f, int64_t block) const {
+    return data[f] + static_cast<int>(block) * bytes(f);
+  }
+  /// From block `first` of some planes on.
+  static __device__ Fields from(const uint8_t* const (&planes)[kMaxFields], int64_t first) {
+    Fields result{};
+#pragma unroll
+    for (int f = 0; f < quantised_format(format).n_fields; ++f) result.data[f] = planes[f] + first * bytes(f);
+    return result;
+  }
+};
+
 /// How a format's blocks fall into pieces that a thread reads at once. kElements of a block's kBlock make one
 /// chunk, as kParts parts; part(i) starts at element place(i) of the block.
 template <DType format>
@@ -76,6 +126,14 @@ __device__ inline float2 two_halves(const uint8_t* p) {
 }
 __device__ inline float one_half(const uint8_t* p) {
   return __half2float(*reinterpret_cast<const __half*>(p));
+}
+// Scales stay as they were read until a part is asked for: what is done to them would wait for the memory.
+__device__ inline unsigned short half_bits(const uint8_t* p) {
+  return *reinterpret_cast<const unsigned short*>(p);
+}
+__device__ inline float of_bits(unsigned short bits) { return __half2float(__ushort_as_half(bits)); }
+__device__ inline float2 of_bits(unsigned bits) {
+  return __half22float2(*reinterpret_cast<const __half2*>(&bits));
 }
 __device__ inline uint4 load16(const uint8_t* p) { return *reinterpret_cast<const uint4*>(p); }
 __device__ inline unsigned word(const uint4& v, int i) {
@@ -91,24 +149,26 @@ __device__ inline unsigned fifth_bits(unsigned bits) {
 template <bool has_min, bool has_fifth>
 struct Nibbles {
   static constexpr int kBlock = 32, kElements = 32, kPerBlock = 1, kParts = 2;
+  using Scale = std::conditional_t<has_min, unsigned, unsigned short>;
   uint4 qs;
   unsigned high = 0;
-  float a, b;
+  Scale scale;
 
   template <class W>
-  __device__ Nibbles(const W& w, int64_t block) : qs(load16(w.field(0, block))) {
+  __device__ Nibbles(const W& w, int64_t block)
+      : qs(load16(w.field(0, block))), scale(*reinterpret_cast<const Scale*>(w.field(1, block))) {
     if (has_fifth) high = *reinterpret_cast<const unsigned*>(w.field(2, block));
-    if (has_min) {
-      const float2 scale = two_halves(w.field(1, block));
-      a = scale.x, b = scale.y;
-    } else {
-      a = one_half(w.field(1, block));
-      b = (has_fifth ? -16.0f : -8.0f) * a;
-    }
   }
   __device__ int place(int i) const { return 16 * i; }
   __device__ Part part(int i) const {
-    Part p{{}, a, b};
+    Part p{};
+    if constexpr (has_min) {
+      const float2 both = of_bits(scale);
+      p.a = both.x, p.b = both.y;
+    } else {
+      p.a = of_bits(scale);
+      p.b = (has_fifth ? -16.0f : -8.0f) * p.a;
+    }
     for (int k = 0; k < 4; ++k) {
       unsigned q = word(qs, k) >> (4 * i) & 0x0f0f0f0fu;
       if (has_fifth) q |= fifth_bits(high >> (16 * i + 4 * k));
@@ -118,20 +178,22 @@ struct Nibbles {
   }
 };
 
-/// Scale and minimum of sub-block s of Q4_K and Q5_K, from d, dmin and the 12 packed bytes in one piece
-/// of 16.
-__device__ inline float2 scale_min(const uint8_t* header, int s) {
-  const float2 d = two_halves(header);
-  const ScaleMin sm = scale_min_k4(header + 4, s);
-  return {d.x * static_cast<float>(sm.scale), -(d.y * static_cast<float>(sm.min))};
+/// Scale and minimum of sub-block s of Q4_K and Q5_K, from d, dmin and the 12 packed bytes (scale_min_k4()).
+__device__ inline float2 scale_min(const uint4& header, int s) {
+  const float2 d = of_bits(header.x);
+  const int shift = s % 4 * 8;
+  const unsigned first = header.y >> shift & 0xffu, second = header.z >> shift & 0xffu,
+                 third = header.w >> shift & 0xffu;
+  const unsigned scale = s < 4 ? first & 63 : (third & 15) | first >> 6 << 4;
+  const unsigned min = s < 4 ? second & 63 : third >> 4 | second >> 6 << 4;
+  return {d.x * static_cast<float>(scale), -(d.y * static_cast<float>(min))};
 }
 
 /// Q4_K and Q5_K: a chunk is 16 bytes of nibbles, the halves of two sub-blocks.
 template <bool has_fifth>
 struct SuperNibbles {
   static constexpr int kBlock = 256, kElements = 32, kPerBlock = 8, kParts = 2;
-  uint4 qs, high = {};
-  const uint8_t* header;
+  uint4 qs, high = {}, header;
   int quarter, half;
 
   template <class W>
@@ -140,7 +202,7 @@ struct SuperNibbles {
     quarter = static_cast<int>(chunk % 8) / 2, half = static_cast<int>(chunk % 2);
     qs = load16(w.field(0, block) + (chunk % 8) * 16);
     if (has_fifth) high = load16(w.field(2, block) + half * 16);
-    header = w.field(1, block);
+    header = load16(w.field(1, block));
   }
   __device__ int place(int i) const { return 64 * quarter + 32 * i + 16 * half; }
   __device__ Part part(int i) const {
@@ -233,16 +295,16 @@ template <>
 struct ChunksOf<DType::q8_0> {
   static constexpr int kBlock = 32, kElements = 32, kPerBlock = 1, kParts = 2;
   uint4 qs[2];
-  float d;
+  unsigned short scale;
   template <class W>
   __device__ ChunksOf(const W& w, int64_t block)
       : qs{detail::load16(w.field(0, block)), detail::load16(w.field(0, block) + 16)},
-        d(detail::one_half(w.field(1, block))) {}
+        scale(detail::half_bits(w.field(1, block))) {}
   __device__ int place(int i) const { return 16 * i; }
   __device__ Part part(int i) const {
     const uint4 v = qs[i];
     return {{static_cast<int>(v.x), static_cast<int>(v.y), static_cast<int>(v.z), static_cast<int>(v.w)},
-            d,
+            detail::of_bits(scale),
             0.0f};
   }
 };
@@ -252,8 +314,8 @@ template <>
 struct ChunksOf<DType::q6_k> {
   static constexpr int kBlock = 256, kElements = 32, kPerBlock = 8, kParts = 2;
   uint4 low, high;
-  float d;
-  const uint8_t* scales;
+  unsigned short d;
+  uint8_t scales[2];
   int half, quarter;
 
   template <class W>
@@ -262,12 +324,12 @@ struct ChunksOf<DType::q6_k> {
     half = static_cast<int>(chunk % 8) / 4, quarter = static_cast<int>(chunk % 4);
     low = detail::load16(w.field(0, block) + (chunk % 8) * 16);
     high = detail::load16(w.field(2, block) + half * 32 + quarter % 2 * 16);
-    d = detail::one_half(w.field(1, block));
-    scales = w.field(3, block);
+    d = detail::half_bits(w.field(1, block));
+    for (int i = 0; i < 2; ++i) scales[i] = w.field(3, block)[8 * half + 4 * i + quarter];
   }
   __device__ int place(int i) const { return 128 * half + 64 * i + 16 * quarter; }
   __device__ Part part(int i) const {
-    const float a = d * static_cast<float>(static_cast<int8_t>(scales[8 * half + 4 * i + quarter]));
+    const float a = detail::of_bits(d) * static_cast<float>(static_cast<int8_t>(scales[i]));
     Part p{{}, a, -32.0f * a};
     const int shift = (quarter / 2 + 2 * i) * 2;
     for (int k = 0; k < 4; ++k)

@@ -1,6 +1,7 @@
 #include "backend/cuda/row_fusion.h"
 
 #include <algorithm>
+#include <cstring>
 
 #include "backend/cuda/joined_row.cuh"
 
@@ -39,6 +40,8 @@ class Joiner {
 
  private:
   using Part = JoinedRow::Part;
+  using Place = JoinedRow::Place;
+  static constexpr int64_t kMost = 1 << 30;  ///< rows of a weight
 
   bool add(std::monostate) { return false; }
 
@@ -71,14 +74,15 @@ class Joiner {
     if (!begun_ && !rounded) begin(product.k, static_cast<const float*>(product.x));
     if (product.x != input_ || product.k != row_.k || rounded != (row_.quants != nullptr)) return false;
     if (row_.n_parts == JoinedRow::kMostParts || row_.gated || row_.addend != nullptr) return false;
-    if (row_.n_parts > 0 && DType(product.w.dtype) != DType(row_.parts[0].w.dtype)) return false;
-    if (!can_join(product.w.dtype, rounded, product.k)) return false;
+    if (row_.n_parts > 0 && product.w.dtype != row_.weights) return false;
+    if (!can_join(product.w.dtype, rounded, product.k) || product.n > kMost) return false;
+    row_.weights = product.w.dtype;
     Part& part = row_.parts[row_.n_parts++];
-    part.w = product.w;
+    std::copy(product.w.data, product.w.data + kMaxFields, part.data);
     part.stride = product.stride;
-    part.n = product.n;
+    part.n = static_cast<int>(product.n);
     part.bias = product.bias;
-    part.units = (product.n + 1) / 2;
+    part.units = (part.n + 1) / 2;
     row_.units += part.units;
     write(part.out, product.out, product.n);
     result_[row_.n_parts - 1] = product.out;
@@ -86,30 +90,37 @@ class Joiner {
   }
 
   bool add(const RowRotation& rotation) {
-    Part* part = part_with(rotation.x);
-    const Rope& rope = rotation.rope;
-    if (part == nullptr || part->rotated || part->appended || rope.heads * rope.head_dim != part->n ||
-        rope.head_dim % 2 != 0 || !plain_so_far())
-      return false;
-    part->rotated = true;
-    part->rope = rope;
-    write(part->rotated_out, rotation.out, part->n);
-    result_[part - row_.parts] = rotation.out;
+    const int part = part_with(rotation.x);
+    Rope rope = rotation.rope;
+    if (part < 0 || rope.heads * rope.head_dim != row_.parts[part].n || rope.head_dim % 2 != 0) return false;
+    Place& place = row_.places[part];
+    if (place.position != nullptr || place.row != nullptr || !plain_so_far()) return false;
+    place.position = rope.first;
+    // One rotation for all: they may differ in their number of heads and in where their position lies.
+    rope.first = nullptr;
+    rope.rows = rope.heads = 0;
+    if (turns_ && std::memcmp(&rope, &row_.rope, sizeof rope) != 0) return place.position = nullptr, false;
+    turns_ = true;
+    row_.rope = rope;
+    write(place.rotated_out, rotation.out, row_.parts[part].n);
+    result_[part] = rotation.out;
     return true;
   }
 
   bool add(const RowAppend& append) {
-    Part* part = part_with(append.x);
-    if (part == nullptr || part->appended || append.n != part->n || !plain_so_far()) return false;
-    part->appended = true;
-    part->cache = append.to;
-    part->row = append.row;
-    part->row_stride = append.row_stride;
+    const int part = part_with(append.x);
+    if (part < 0 || append.n != row_.parts[part].n || !plain_so_far()) return false;
+    Place& place = row_.places[part];
+    if (place.row != nullptr) return false;
+    appends_ = true;
+    place.cache = append.to;
+    place.row = append.row;
+    place.row_stride = append.row_stride;
     return true;
   }
 
   bool add(const RowGate& gate) {
-    if (row_.n_parts != 2 || !plain_so_far() || any_special() || row_.parts[0].n != row_.parts[1].n ||
+    if (row_.n_parts != 2 || !plain_so_far() || turns_ || appends_ || row_.parts[0].n != row_.parts[1].n ||
         row_.parts[0].n != gate.n || result_[0] == result_[1])
       return false;
     if (result_[0] == gate.up && result_[1] == gate.gate) {
@@ -119,35 +130,31 @@ class Joiner {
     }
     if (result_[0] != gate.gate || result_[1] != gate.up) return false;
     row_.gated = true;
-    row_.units = gate.n;
-    write(row_.gated_out, gate.out, gate.n);
+    row_.units = static_cast<int>(gate.n);
+    write(row_.result, gate.out, gate.n);
     return true;
   }
 
   bool add(const RowSum& sum) {
-    if (row_.n_parts != 1 || !plain_so_far() || any_special() || row_.parts[0].n != sum.n) return false;
+    if (row_.n_parts != 1 || !plain_so_far() || turns_ || appends_ || row_.parts[0].n != sum.n) return false;
     if ((sum.a == result_[0]) == (sum.b == result_[0])) return false;
     row_.addend = sum.a == result_[0] ? sum.b : sum.a;
-    write(row_.sum_out, sum.out, sum.n);
+    write(row_.result, sum.out, sum.n);
     return true;
   }
 
   void begin(int64_t k, const float* x) {
     begun_ = true;
-    row_.k = k;
+    row_.k = static_cast<int>(k);
     row_.x = x;
     input_ = x;
   }
   bool plain_so_far() const { return !row_.gated && row_.addend == nullptr; }
-  bool any_special() const {
-    return std::any_of(row_.parts, row_.parts + row_.n_parts,
-                       [](const Part& p) { return p.rotated || p.appended; });
-  }
-  /// The last product whose result (rotated, where it is) lies there.
-  Part* part_with(const float* result) {
-    for (int64_t i = row_.n_parts; i-- > 0;)
-      if (result_[i] == result) return row_.parts + i;
-    return nullptr;
+  /// The last product whose result (rotated, where it is) lies there, or -1.
+  int part_with(const float* result) const {
+    for (int i = row_.n_parts; i-- > 0;)
+      if (result_[i] == result) return i;
+    return -1;
   }
 
   /// A range of memory that the joined launch writes.
@@ -184,18 +191,20 @@ class Joiner {
       const auto* begin = static_cast<const std::byte*>(memory);
       return begin < w.begin + w.bytes && w.begin < begin + bytes;
     };
-    const bool own_sum = row_.addend == row_.sum_out;  // each element is read where it is written
+    const bool own_sum = row_.addend == row_.result;  // each element is read where it is written
     for (size_t i = 0; i < written_.size(); ++i) {
       const Written& w = written_[i];
-      if (overlaps(w, row_.x, row_.k * 4) || overlaps(w, row_.norm_weight, row_.k * 4)) return true;
-      if (row_.addend != nullptr && !own_sum && overlaps(w, row_.addend, row_.parts[0].n * 4)) return true;
+      if (overlaps(w, row_.x, int64_t{row_.k} * 4) || overlaps(w, row_.norm_weight, int64_t{row_.k} * 4))
+        return true;
+      if (row_.addend != nullptr && !own_sum && overlaps(w, row_.addend, int64_t{row_.parts[0].n} * 4))
+        return true;
       for (size_t j = 0; j < i; ++j)
         if (overlaps(w, written_[j].begin, written_[j].bytes)) return true;
     }
     return false;
   }
 
-  bool begun_ = false;
+  bool begun_ = false, turns_ = false, appends_ = false;
   JoinedRow row_{};
   const void* input_ = nullptr;  ///< what products read
   const float* result_[JoinedRow::kMostParts] = {};

@@ -5,6 +5,7 @@
 #include "backend/cuda/q8.cuh"
 #include "backend/cuda/strided.cuh"
 #include "backend/cuda/tensor_core.cuh"
+#include "backend/cuda/warpgroup_product.cuh"
 
 namespace tl::cuda {
 
@@ -30,6 +31,26 @@ __global__ void narrow_kernel(int64_t k, const float* x, __half* halves, float* 
   const float factor = ldexpf(1.0f, -exponent);
   for (int64_t i = threadIdx.x; i < k; i += kThreads)
     halves[blockIdx.x * k + i] = __float2half_rn(row[i] * factor);
+}
+
+/// Rows of x in float16.
+struct Narrowed {
+  Scratch halves, scales;
+  Narrowed(int64_t m, int64_t k)
+      : halves(static_cast<size_t>(m * k) * sizeof(__half)), scales(static_cast<size_t>(m) * sizeof(float)) {}
+};
+
+/// Products of the same rows share them.
+std::shared_ptr<const Narrowed> narrowed(const float* x, int64_t m, int64_t k) {
+  Remembered& last = remembered();
+  const std::vector<int64_t> how = {m, k, 16};
+  if (last.from != x || last.how != how) {
+    const auto rows = std::make_shared<Narrowed>(m, k);
+    launch(narrow_kernel, static_cast<unsigned>(m), kThreads, 0, k, x, rows->halves.as<__half>(),
+           rows->scales.as<float>());
+    last = {x, static_cast<size_t>(m * k) * sizeof(float), how, rows};
+  }
+  return std::static_pointer_cast<const Narrowed>(last.result);
 }
 
 /// A thread a chunk of a weight's blocks.
@@ -84,17 +105,17 @@ struct Product {
   const __half *x, *w;
   const float *scales, *bias;
   float* out;
-  int64_t m, n, k;
+  int64_t m, n, k, stride;  ///< the stride is that of w's rows
 };
 
 /// Copies kRows rows of a stage, 16 bytes a thread at a time; rows past the end become zeros.
 template <int kRows, int kBlockThreads>
 __device__ inline void load_rows(__half* to, const __half* from, int64_t first, int64_t rows, int64_t k,
-                                 int64_t at) {
+                                 int64_t stride, int64_t at) {
   for (int t = static_cast<int>(threadIdx.x); t < kRows * kDepth / 8; t += kBlockThreads) {
     const int row = t / (kDepth / 8), piece = t % (kDepth / 8) * 8;
     const bool there = first + row < rows && at + piece < k;
-    copy_async(to + row * kPitch + piece, from + (there ? (first + row) * k + at + piece : 0), there);
+    copy_async(to + row * kPitch + piece, from + (there ? (first + row) * stride + at + piece : 0), there);
   }
 }
 
@@ -112,8 +133,8 @@ __global__ void __launch_bounds__(kWarpsM* kWarpsN * 32) product_kernel(Product 
   const int64_t steps = (p.k + kDepth - 1) / kDepth;
   const auto fetch = [&](int64_t s) {
     if (s < steps) {
-      load_rows<kM, kBlockThreads>(stage(s), p.x, first_row, p.m, p.k, s * kDepth);
-      load_rows<kN, kBlockThreads>(stage(s) + kM * kPitch, p.w, first_column, p.n, p.k, s * kDepth);
+      load_rows<kM, kBlockThreads>(stage(s), p.x, first_row, p.m, p.k, p.k, s * kDepth);
+      load_rows<kN, kBlockThreads>(stage(s) + kM * kPitch, p.w, first_column, p.n, p.k, p.stride, s * kDepth);
     }
     commit_copies();
   };
@@ -169,13 +190,22 @@ void run(const Product& p) {
 
 bool has_tensor_product() { return Device::get().properties().major >= 8; }
 
-void tensor_product(const float* x, const Blocks& w, const float* bias, float* out, int64_t m, int64_t n,
-                    int64_t k) {
-  const Scratch weights(static_cast<size_t>(n * k) * sizeof(__half)),
-      halves(static_cast<size_t>(m * k) * sizeof(__half)), scales(static_cast<size_t>(m) * sizeof(float));
-  decode_all(w, n * k, weights.as<__half>());
-  launch(narrow_kernel, static_cast<unsigned>(m), kThreads, 0, k, x, halves.as<__half>(), scales.as<float>());
-  const Product p{halves.as<__half>(), weights.as<__half>(), scales.as<float>(), bias, out, m, n, k};
+void tensor_product(const float* x, const TensorWeights& w, const float* bias, float* out, int64_t m,
+                    int64_t n, int64_t k) {
+  const std::shared_ptr<const Narrowed> rows = narrowed(x, m, k);
+  const auto* halves = rows->halves.as<__half>();
+  const auto* scales = rows->scales.as<float>();
+  if (has_warpgroup_product(w.blocks.dtype, k))
+    return warpgroup_product({halves, scales, bias, out, m, n, k, w.blocks, w.stride});
+  const bool coded = is_quantised(w.blocks.dtype);
+  const Scratch decoded(coded ? static_cast<size_t>(n * k) * sizeof(__half) : 1);
+  if (coded) decode_all(w.blocks, n * k, decoded.as<__half>());
+  const auto* weights = coded ? decoded.as<__half>() : reinterpret_cast<const __half*>(w.blocks.data[0]);
+  if (has_warpgroup_product(DType::f16, k)) {
+    const Blocks plain{DType::f16, {reinterpret_cast<const uint8_t*>(weights)}, {}};
+    return warpgroup_product({halves, scales, bias, out, m, n, k, plain, coded ? k : w.stride});
+  }
+  const Product p{halves, weights, scales, bias, out, m, n, k, coded ? k : w.stride};
   // Sums are the same either way: each element adds its depths in order.
   const int64_t large = (m + 127) / 128 * ((n + 127) / 128);
   if (large >= Device::get().properties().multiProcessorCount)
