@@ -60,9 +60,6 @@ struct Attention {
   __device__ int64_t seen(int64_t i) const {
     return causal ? min(max(i + *pos + 1, int64_t{0}), *keys) : *keys;
   }
-  __device__ bool sees(int64_t i, int64_t j) const {
-    return j < seen(i) && (mask == nullptr || mask[i * mask_query_stride + j * mask_key_stride] != 0);
-  }
 };
 
 /// What was computed of some keys; the weighted values lie in shared or global memory.
@@ -72,9 +69,11 @@ struct Running {
 
 /// How a kernel reads keys and values: element by element, whatever their type and strides are.
 struct AnyLayout {
-  static __device__ float dot(const Attention& a, int64_t j, int64_t kv, int in_group, const float* query) {
+  /// With key first + j.
+  static __device__ float dot(const Attention& a, int64_t first, int j, int64_t kv, int in_group,
+                              const float* query) {
     float sum = 0;
-    for (int64_t d = in_group; d < a.k.dim; d += kGroup) sum = fmaf(query[d], a.k.at(j, kv, d), sum);
+    for (int64_t d = in_group; d < a.k.dim; d += kGroup) sum = fmaf(query[d], a.k.at(first + j, kv, d), sum);
     return sum;
   }
   /// The weighted sum of the values of keys first, first + 1 …; weight(j) is the same in all lanes.
@@ -96,8 +95,10 @@ struct AnyLayout {
 /// Heads of 32 * kWide dimensions that lie in one piece, of type T.
 template <class T, int kWide>
 struct PackedLayout {
-  static __device__ float dot(const Attention& a, int64_t j, int64_t kv, int in_group, const float* query) {
-    const T* key = static_cast<const T*>(a.k.data) + j * a.k.position_stride + kv * a.k.head_stride;
+  static __device__ float dot(const Attention& a, int64_t first, int j, int64_t kv, int in_group,
+                              const float* query) {
+    const T* key = static_cast<const T*>(a.k.data) + first * a.k.position_stride + kv * a.k.head_stride +
+                   j * static_cast<int>(a.k.position_stride);
     float sum = 0;
 #pragma unroll
     for (int t = 0; t < kWide; ++t) {
@@ -121,7 +122,7 @@ struct PackedLayout {
       const float w = weight(j);
 #pragma unroll
       for (int t = 0; t < kWide; ++t) {
-        const auto x = static_cast<float>(value[j * a.v.position_stride + 32 * t]);
+        const auto x = static_cast<float>(value[j * static_cast<int>(a.v.position_stride) + 32 * t]);
         totals[t] = w == 0 ? totals[t] : fmaf(w, x, totals[t]);  // what a mask excludes takes no part
       }
     }
@@ -138,24 +139,29 @@ __device__ Running one_tile(const Attention& a, int64_t i, int64_t head, int64_t
   const int64_t kv = head / a.group, first = tile * kTile;
   const int keys = static_cast<int>(min(static_cast<int64_t>(kTile), a.seen(i) - first));
   float scores[kTile / 32] = {-INFINITY, -INFINITY};  // of keys lane and lane + 32
-#pragma unroll 8
-  for (int step = 0; step < kTile / 4; ++step) {
-    const int64_t j = first + 4 * step + group;
-    const bool visible = a.sees(i, j);
-    float dot = Layout::dot(a, min(j, first + keys - 1), kv, in_group, query);
-    if (!visible) dot = 0;
-    for (int distance = kGroup / 2; distance > 0; distance /= 2) dot += __shfl_xor_sync(~0u, dot, distance);
-    const float score = visible ? static_cast<float>(a.scale) * dot : -INFINITY;
-    // Key 4 * step + g belongs to lane (4 * step + g) % 32.
-    const float mine = __shfl_sync(~0u, score, lane % 4 * kGroup);
-    if (lane / 4 == step % 8) (step < 8 ? scores[0] : scores[1]) = mine;
+  const uint8_t* mask =
+      a.mask == nullptr ? nullptr : a.mask + i * a.mask_query_stride + first * a.mask_key_stride;
+  const auto sees = [&](int j) { return j < keys && (mask == nullptr || mask[j * a.mask_key_stride] != 0); };
+#pragma unroll
+  for (int half = 0; half < kTile / 32; ++half) {
+    if (32 * half >= keys) break;
+#pragma unroll
+    for (int step = 0; step < 8; ++step) {
+      const int j = 32 * half + 4 * step + group;
+      float dot = Layout::dot(a, first, min(j, keys - 1), kv, in_group, query);
+      if (!sees(j)) dot = 0;
+      for (int distance = kGroup / 2; distance > 0; distance /= 2) dot += __shfl_xor_sync(~0u, dot, distance);
+      const float score = sees(j) ? static_cast<float>(a.scale) * dot : -INFINITY;
+      // Key 4 * step + g of a half belongs to lane 4 * step + g.
+      const float mine = __shfl_sync(~0u, score, lane % 4 * kGroup);
+      if (lane / 4 == step) scores[half] = mine;
+    }
   }
   Running tile_state;
   tile_state.most = warp_max(fmaxf(scores[0], scores[1]));
   float weights[2];
   for (int h = 0; h < 2; ++h) {
-    const bool visible = a.sees(i, first + lane + 32 * h);
-    weights[h] = visible ? expf(scores[h] - tile_state.most) : 0.0f;
+    weights[h] = sees(lane + 32 * h) ? expf(scores[h] - tile_state.most) : 0.0f;
   }
   tile_state.sum = warp_sum(weights[0] + weights[1]);
   Layout::weigh(

@@ -180,37 +180,53 @@ struct RoundedFour {
   }
 };
 
+/// Elements 4i … 4i + 3 to shared memory, and where others read them.
+__device__ void put_rounded(const JoinedRow& r, const RoundedFour& q, int i, bool there, bool writes) {
+  if (!there) return;
+  reinterpret_cast<unsigned*>(shared_row)[i] = q.quants;
+  if (i % 8 == 0) shared_scales(r.k)[i / 8] = q.scale;
+  if (i % 4 == 0) shared_sums(r.k)[i / 4] = q.sum;
+  if (!writes) return;
+  reinterpret_cast<unsigned*>(r.quants)[i] = q.quants;
+  if (i % 8 == 0) r.scales[i / 8] = q.scale;
+  if (i % 4 == 0) r.sums[i / 4] = q.sum;
+}
+
 /// The row, normalised and rounded as asked, to shared memory: four elements a thread at a time.
 template <bool rounds>
 __device__ void prepare(const JoinedRow& r) {
   const float factor = r.normed ? rms_factor(r.x, r.k, r.eps) : 1.0f;
-  const int k = r.k, fours = k / 4;
+  const int fours = r.k / 4;
   const bool writes = blockIdx.x == 0;
-#pragma unroll 2
-  for (int first = static_cast<int>(threadIdx.x) / 32 * 32; first < fours; first += kThreads) {
-    const int i = first + static_cast<int>(threadIdx.x) % 32;  // lanes past the end keep the others company
-    const bool there = i < fours;
-    float4 x = there ? load4(r.x + 4 * i) : float4{};
-    if (r.normed) {
-      x.x *= factor, x.y *= factor, x.z *= factor, x.w *= factor;
-      if (r.norm_weight != nullptr && there) {
-        const float4 w = load4(r.norm_weight + 4 * i);
-        x.x *= w.x, x.y *= w.y, x.z *= w.z, x.w *= w.w;
-      }
-      if (writes && there && r.normed_out != nullptr) reinterpret_cast<float4*>(r.normed_out)[i] = x;
+  const int lane = static_cast<int>(threadIdx.x) % 32, first = static_cast<int>(threadIdx.x) - lane;
+  constexpr int kBatch = 3;  // loads under way at once
+  for (int begin = first; begin < fours; begin += kBatch * kThreads) {
+    float4 batch[kBatch], weights[kBatch];
+#pragma unroll
+    for (int b = 0; b < kBatch; ++b) {
+      const int i = begin + b * kThreads + lane;
+      batch[b] = i < fours ? load4(r.x + 4 * i) : float4{};
+      if (r.normed && r.norm_weight != nullptr)
+        weights[b] = i < fours ? load4(r.norm_weight + 4 * i) : float4{};
     }
-    if constexpr (rounds) {
-      const RoundedFour q(x);
-      if (!there) continue;
-      reinterpret_cast<unsigned*>(shared_row)[i] = q.quants;
-      if (i % 8 == 0) shared_scales(k)[i / 8] = q.scale;
-      if (i % 4 == 0) shared_sums(k)[i / 4] = q.sum;
-      if (!writes) continue;
-      reinterpret_cast<unsigned*>(r.quants)[i] = q.quants;
-      if (i % 8 == 0) r.scales[i / 8] = q.scale;
-      if (i % 4 == 0) r.sums[i / 4] = q.sum;
-    } else if (there) {
-      reinterpret_cast<float4*>(shared_row)[i] = x;
+#pragma unroll
+    for (int b = 0; b < kBatch; ++b) {
+      if (begin + b * kThreads >= fours) break;
+      const int i = begin + b * kThreads + lane;  // lanes past the end keep the others company
+      const bool there = i < fours;
+      float4 x = batch[b];
+      if (r.normed) {
+        x.x *= factor, x.y *= factor, x.z *= factor, x.w *= factor;
+        if (r.norm_weight != nullptr) {
+          const float4 w = weights[b];
+          x.x *= w.x, x.y *= w.y, x.z *= w.z, x.w *= w.w;
+        }
+        if (writes && there && r.normed_out != nullptr) reinterpret_cast<float4*>(r.normed_out)[i] = x;
+      }
+      if constexpr (rounds)
+        put_rounded(r, RoundedFour(x), i, there, writes);
+      else if (there)
+        reinterpret_cast<float4*>(shared_row)[i] = x;
     }
   }
   __syncthreads();
@@ -264,13 +280,8 @@ __device__ void finish(const JoinedRow& r, const Unit& unit, const Turn& turn, f
   with_part(unit.part, [&](auto p) { finish_part(r, r.parts[p], r.places[p], unit, turn, a, b); });
 }
 
-/// Blocks that fit a multiprocessor: more than are started, so that the next kernel's can fetch weights
-/// meanwhile.
-constexpr int kResident = 3;
-
 template <class Weights>
-__global__ void __launch_bounds__(kThreads, kResident)
-    joined_row_kernel(const __grid_constant__ JoinedRow r) {
+__global__ void __launch_bounds__(kThreads, 2) joined_row_kernel(const __grid_constant__ JoinedRow r) {
   constexpr int kAhead = Weights::kAhead;
   __shared__ Turn first_turns[kWarps];
   const int lane = static_cast<int>(threadIdx.x % 32), warp = static_cast<int>(threadIdx.x / 32);
@@ -407,7 +418,7 @@ void add_joined_row(LaunchList& list, JoinedRow row) {
   int resident = 1;
   check(cudaOccupancyMaxActiveBlocksPerMultiprocessor(&resident, kernel, kThreads, shared),
         "asking what fits a multiprocessor");
-  const int64_t room = std::max((resident + 1) / 2, 1) * processors;
+  const int64_t room = std::max(resident, 1) * processors;
   const auto blocks = static_cast<unsigned>(std::min<int64_t>((row.units + kWarps - 1) / kWarps, room));
   list.add(Follows::overlaps, kernel, dim3(blocks), kThreads, shared, row);
 }

@@ -127,12 +127,13 @@ __device__ inline float2 two_halves(const uint8_t* p) {
 __device__ inline float one_half(const uint8_t* p) {
   return __half2float(*reinterpret_cast<const __half*>(p));
 }
-// Scales stay as they were read until a part is asked for: what is done to them would wait for the memory.
-__device__ inline unsigned short half_bits(const uint8_t* p) {
-  return *reinterpret_cast<const unsigned short*>(p);
+// Scales stay as they were read, each in a register of its own, until a part is asked for: whatever is done
+// to them waits for the memory.
+__device__ inline unsigned half_bits(const uint8_t* p) { return *reinterpret_cast<const unsigned short*>(p); }
+__device__ inline float half_of(unsigned bits) {
+  return __half2float(__ushort_as_half(static_cast<unsigned short>(bits)));
 }
-__device__ inline float of_bits(unsigned short bits) { return __half2float(__ushort_as_half(bits)); }
-__device__ inline float2 of_bits(unsigned bits) {
+__device__ inline float2 halves_of(unsigned bits) {
   return __half22float2(*reinterpret_cast<const __half2*>(&bits));
 }
 __device__ inline uint4 load16(const uint8_t* p) { return *reinterpret_cast<const uint4*>(p); }
@@ -149,24 +150,23 @@ __device__ inline unsigned fifth_bits(unsigned bits) {
 template <bool has_min, bool has_fifth>
 struct Nibbles {
   static constexpr int kBlock = 32, kElements = 32, kPerBlock = 1, kParts = 2;
-  using Scale = std::conditional_t<has_min, unsigned, unsigned short>;
   uint4 qs;
-  unsigned high = 0;
-  Scale scale;
+  unsigned high = 0, scale;
 
   template <class W>
-  __device__ Nibbles(const W& w, int64_t block)
-      : qs(load16(w.field(0, block))), scale(*reinterpret_cast<const Scale*>(w.field(1, block))) {
+  __device__ Nibbles(const W& w, int64_t block) : qs(load16(w.field(0, block))) {
+    const uint8_t* scales = w.field(1, block);
+    scale = has_min ? *reinterpret_cast<const unsigned*>(scales) : half_bits(scales);
     if (has_fifth) high = *reinterpret_cast<const unsigned*>(w.field(2, block));
   }
   __device__ int place(int i) const { return 16 * i; }
   __device__ Part part(int i) const {
     Part p{};
     if constexpr (has_min) {
-      const float2 both = of_bits(scale);
+      const float2 both = halves_of(scale);
       p.a = both.x, p.b = both.y;
     } else {
-      p.a = of_bits(scale);
+      p.a = half_of(scale);
       p.b = (has_fifth ? -16.0f : -8.0f) * p.a;
     }
     for (int k = 0; k < 4; ++k) {
@@ -180,7 +180,7 @@ struct Nibbles {
 
 /// Scale and minimum of sub-block s of Q4_K and Q5_K, from d, dmin and the 12 packed bytes (scale_min_k4()).
 __device__ inline float2 scale_min(const uint4& header, int s) {
-  const float2 d = of_bits(header.x);
+  const float2 d = halves_of(header.x);
   const int shift = s % 4 * 8;
   const unsigned first = header.y >> shift & 0xffu, second = header.z >> shift & 0xffu,
                  third = header.w >> shift & 0xffu;
@@ -295,7 +295,7 @@ template <>
 struct ChunksOf<DType::q8_0> {
   static constexpr int kBlock = 32, kElements = 32, kPerBlock = 1, kParts = 2;
   uint4 qs[2];
-  unsigned short scale;
+  unsigned scale;
   template <class W>
   __device__ ChunksOf(const W& w, int64_t block)
       : qs{detail::load16(w.field(0, block)), detail::load16(w.field(0, block) + 16)},
@@ -304,7 +304,7 @@ struct ChunksOf<DType::q8_0> {
   __device__ Part part(int i) const {
     const uint4 v = qs[i];
     return {{static_cast<int>(v.x), static_cast<int>(v.y), static_cast<int>(v.z), static_cast<int>(v.w)},
-            detail::of_bits(scale),
+            detail::half_of(scale),
             0.0f};
   }
 };
@@ -314,8 +314,7 @@ template <>
 struct ChunksOf<DType::q6_k> {
   static constexpr int kBlock = 256, kElements = 32, kPerBlock = 8, kParts = 2;
   uint4 low, high;
-  unsigned short d;
-  uint8_t scales[2];
+  unsigned d, scales[2];
   int half, quarter;
 
   template <class W>
@@ -329,7 +328,7 @@ struct ChunksOf<DType::q6_k> {
   }
   __device__ int place(int i) const { return 128 * half + 64 * i + 16 * quarter; }
   __device__ Part part(int i) const {
-    const float a = detail::of_bits(d) * static_cast<float>(static_cast<int8_t>(scales[i]));
+    const float a = detail::half_of(d) * static_cast<float>(static_cast<int8_t>(scales[i]));
     Part p{{}, a, -32.0f * a};
     const int shift = (quarter / 2 + 2 * i) * 2;
     for (int k = 0; k < 4; ++k)
