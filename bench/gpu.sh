@@ -43,6 +43,14 @@ for tool in racecheck initcheck synccheck; do
   sanitize "$tool" 40 "$bin/tl" generate "$work/small.gguf" --tokens 1,5,9 -n 4 --temp 0 --ignore-eos --device cuda
 done
 
+# Tokens fed one by one take joined launches, two by two single ones.
+for batch in 1 2; do
+  run "batch-$batch.txt" 40 "$bin/tl" logits "$work/small.gguf" --tokens 1,5,9,17,33,2,8,100 -b $batch \
+    --out "$work/batch-$batch.npy" --device cuda
+done
+if cmp -s "$work/batch-1.npy" "$work/batch-2.npy"; then result=equal; else result=DIFFERENT; fi
+row "logits one by one, two by two" "$result"
+
 # greedy MODEL DEVICE PROMPT: the tokens that follow. Activations are float32: rounded to 8 bits, a last bit decides a step.
 greedy() { "$bin/tl" generate "$1" -p "$3" -n 64 --temp 0 --activations float32 --device "$2" --json 2>>"$logs/greedy.err"; }
 if [ -n "$given" ]; then

@@ -56,15 +56,15 @@ struct Rounded {
       const int2 both = reinterpret_cast<const int2*>(sums)[c];
       ((pieces.sum += dot32(q0, q1, scale, both.x + both.y, pieces.piece.part(0), pieces.piece.part(1))),
        ...);
-      return;
-    }
+    } else {
 #pragma unroll
-    for (int i = 0; i < Piece::kParts; ++i) {
-      const int at = c / Piece::kPerBlock * Piece::kBlock + first_of(pieces...).piece.place(i);
-      const int4 q = quants[at / 16];
-      const float scale = scales[at / 32];
-      const int sum = sums[at / 16];
-      ((pieces.sum += dot16(q, scale, sum, pieces.piece.part(i))), ...);
+      for (int i = 0; i < Piece::kParts; ++i) {
+        const int at = c / Piece::kPerBlock * Piece::kBlock + first_of(pieces...).piece.place(i);
+        const int4 q = quants[at / 16];
+        const float scale = scales[at / 32];
+        const int sum = sums[at / 16];
+        ((pieces.sum += dot16(q, scale, sum, pieces.piece.part(i))), ...);
+      }
     }
   }
 };

@@ -120,15 +120,15 @@ __global__ void q8_kernel(Product p, Blocks w, Q8Rows x, int64_t first) {
         for (int i = 0; i < columns; ++i)
           if (columns == 1 || first + i < p.m)
             sums[r][i] += x.dot(first + i, 32 * c, first_half, second_half);
-        continue;
-      }
+      } else {
 #pragma unroll
-      for (int part = 0; part < Chunks::kParts; ++part) {
-        const Part weights = chunk.part(part);
-        const int64_t at = c / Chunks::kPerBlock * Chunks::kBlock + chunk.place(part);
+        for (int part = 0; part < Chunks::kParts; ++part) {
+          const Part weights = chunk.part(part);
+          const int64_t at = c / Chunks::kPerBlock * Chunks::kBlock + chunk.place(part);
 #pragma unroll
-        for (int i = 0; i < columns; ++i)
-          if (columns == 1 || first + i < p.m) sums[r][i] += x.dot(first + i, at, weights);
+          for (int i = 0; i < columns; ++i)
+            if (columns == 1 || first + i < p.m) sums[r][i] += x.dot(first + i, at, weights);
+        }
       }
     }
   }
