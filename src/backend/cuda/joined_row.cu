@@ -7,7 +7,7 @@ namespace tl::cuda {
 
 namespace {
 
-constexpr int kWarps = kThreads / 32;
+constexpr int kMostThreads = 512;  ///< of a block; a small one has kThreads
 
 extern __shared__ __align__(16) unsigned char shared_row[];
 
@@ -198,21 +198,22 @@ __device__ void prepare(const JoinedRow& r) {
   const float factor = r.normed ? rms_factor(r.x, r.k, r.eps) : 1.0f;
   const int fours = r.k / 4;
   const bool writes = blockIdx.x == 0;
-  const int lane = static_cast<int>(threadIdx.x) % 32, first = static_cast<int>(threadIdx.x) - lane;
+  const int lane = static_cast<int>(threadIdx.x) % 32, first = static_cast<int>(threadIdx.x) - lane,
+            threads = static_cast<int>(blockDim.x);
   constexpr int kBatch = 3;  // loads under way at once
-  for (int begin = first; begin < fours; begin += kBatch * kThreads) {
+  for (int begin = first; begin < fours; begin += kBatch * threads) {
     float4 batch[kBatch], weights[kBatch];
 #pragma unroll
     for (int b = 0; b < kBatch; ++b) {
-      const int i = begin + b * kThreads + lane;
+      const int i = begin + b * threads + lane;
       batch[b] = i < fours ? load4(r.x + 4 * i) : float4{};
       if (r.normed && r.norm_weight != nullptr)
         weights[b] = i < fours ? load4(r.norm_weight + 4 * i) : float4{};
     }
 #pragma unroll
     for (int b = 0; b < kBatch; ++b) {
-      if (begin + b * kThreads >= fours) break;
-      const int i = begin + b * kThreads + lane;  // lanes past the end keep the others company
+      if (begin + b * threads >= fours) break;
+      const int i = begin + b * threads + lane;  // lanes past the end keep the others company
       const bool there = i < fours;
       float4 x = batch[b];
       if (r.normed) {
@@ -281,13 +282,14 @@ __device__ void finish(const JoinedRow& r, const Unit& unit, const Turn& turn, f
 }
 
 template <class Weights>
-__global__ void __launch_bounds__(kThreads, 2) joined_row_kernel(const __grid_constant__ JoinedRow r) {
+__global__ void __launch_bounds__(kMostThreads, 1) joined_row_kernel(const __grid_constant__ JoinedRow r) {
   constexpr int kAhead = Weights::kAhead;
-  __shared__ Turn first_turns[kWarps];
+  __shared__ Turn first_turns[kMostThreads / 32];
   const int lane = static_cast<int>(threadIdx.x % 32), warp = static_cast<int>(threadIdx.x / 32);
   const int pieces = Weights::pieces(r), step = r.single ? 64 * kAhead : 32 * kAhead;
   const int second = r.single ? 32 * kAhead : 0;  // where b's pieces are, from a's
-  const int first_unit = static_cast<int>(blockIdx.x) * kWarps, stride = static_cast<int>(gridDim.x) * kWarps;
+  const int warps = static_cast<int>(blockDim.x) / 32, first_unit = static_cast<int>(blockIdx.x) * warps,
+            stride = static_cast<int>(gridDim.x) * warps;
   int at = first_unit + warp, piece = lane;
   typename Weights::Row row_a{}, row_b{};
   const auto find_rows = [&](const Unit& unit) {
@@ -307,9 +309,10 @@ __global__ void __launch_bounds__(kThreads, 2) joined_row_kernel(const __grid_co
   Stage<Weights> stage(row_a, row_b, piece, piece + second, pieces);
   let_next_begin();
   if (r.normed && r.norm_weight != nullptr)
-    for (int i = 32 * static_cast<int>(threadIdx.x); i < r.k; i += 32 * kThreads)
+    for (int i = 32 * static_cast<int>(threadIdx.x); i < r.k; i += 32 * static_cast<int>(blockDim.x))
       asm volatile("prefetch.global.L2 [%0];" ::"l"(r.norm_weight + i));
-  if (const int mine = first_unit + static_cast<int>(threadIdx.x); threadIdx.x < kWarps && mine < r.units)
+  if (const int mine = first_unit + static_cast<int>(threadIdx.x);
+      static_cast<int>(threadIdx.x) < warps && mine < r.units)
     first_turns[threadIdx.x] = turn_of(r, Unit(r, mine));
   await_predecessors();
   prepare<Weights::kRounds>(r);
@@ -405,7 +408,7 @@ void add_joined_row(LaunchList& list, JoinedRow row) {
   const bool any_turns = std::any_of(row.places, row.places + row.n_parts,
                                      [](const JoinedRow::Place& p) { return p.position != nullptr; });
   // A row a warp where pairs would leave the GPU half empty.
-  row.single = !row.gated && !any_turns && row.units < 3 * kWarps * processors / 2;
+  row.single = !row.gated && !any_turns && row.units < 12 * processors;
   if (row.single) {
     row.units = 0;
     for (auto* part = &row.parts[0]; part != last; ++part) row.units += part->units = part->n;
@@ -415,12 +418,11 @@ void add_joined_row(LaunchList& list, JoinedRow row) {
   check(cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize,
                              static_cast<int>(most_shared())),
         "asking for shared memory");
-  int resident = 1;
-  check(cudaOccupancyMaxActiveBlocksPerMultiprocessor(&resident, kernel, kThreads, shared),
-        "asking what fits a multiprocessor");
-  const int64_t room = std::max(resident, 1) * processors;
-  const auto blocks = static_cast<unsigned>(std::min<int64_t>((row.units + kWarps - 1) / kWarps, room));
-  list.add(Follows::overlaps, kernel, dim3(blocks), kThreads, shared, row);
+  // Large blocks prepare the row less often, small ones spread few units over more multiprocessors.
+  const unsigned threads = row.units >= kMostThreads / 32 * processors * 3 / 4 ? kMostThreads : kThreads;
+  const int64_t warps = threads / 32, room = 2 * kThreads / threads * processors;
+  const auto blocks = static_cast<unsigned>(std::min<int64_t>((row.units + warps - 1) / warps, room));
+  list.add(Follows::overlaps, kernel, dim3(blocks), threads, shared, row);
 }
 
 }  // namespace tl::cuda

@@ -9,7 +9,7 @@ namespace tl::cuda {
 
 namespace {
 
-constexpr size_t kMostReplays = 8;
+constexpr size_t kMostReplays = 64;
 constexpr size_t kWorthReplaying = 8;  ///< launches
 
 }  // namespace
@@ -91,7 +91,6 @@ struct Launches::Replay {
 Launches::Launches(cudaStream_t stream) : stream_(stream) {
   check(cudaMalloc(&device_numbers_, kMostNumbers * sizeof(int64_t)), "memory");
   check(cudaMallocHost(&pinned_numbers_, kMostNumbers * sizeof(int64_t)), "memory");
-  check(cudaEventCreateWithFlags(&numbers_read_, cudaEventDisableTiming), "making an event");
 }
 
 Launches::~Launches() = default;
@@ -102,13 +101,14 @@ Number Launches::number(int64_t value) {
 }
 
 void Launches::upload_numbers() {
-  if (numbers_.empty()) return;
-  check(cudaEventSynchronize(numbers_read_), "computing");
-  std::copy(numbers_.begin(), numbers_.end(), pinned_numbers_);
-  check(cudaMemcpyAsync(device_numbers_, pinned_numbers_, numbers_.size() * sizeof(int64_t),
+  const size_t n = numbers_.size() - uploaded_;
+  if (n == 0) return;
+  std::copy(numbers_.begin() + static_cast<std::ptrdiff_t>(uploaded_), numbers_.end(),
+            pinned_numbers_ + uploaded_);
+  check(cudaMemcpyAsync(device_numbers_ + uploaded_, pinned_numbers_ + uploaded_, n * sizeof(int64_t),
                         cudaMemcpyHostToDevice, stream_),
         "copying to the device");
-  check(cudaEventRecord(numbers_read_, stream_), "copying to the device");
+  uploaded_ = numbers_.size();
 }
 
 void Launches::repeat(Replay& replay) {
@@ -124,10 +124,7 @@ void Launches::repeat(Replay& replay) {
 }
 
 void Launches::start() {
-  if (noted_.launches().empty()) {
-    numbers_.clear();
-    return;
-  }
+  if (noted_.launches().empty()) return;
   upload_numbers();
   const auto known =
       std::find_if(replays_.begin(), replays_.end(), [&](const auto& r) { return r->noted == noted_; });
@@ -145,7 +142,13 @@ void Launches::start() {
     repeat(*replays_.front());
   }
   noted_.clear();
+}
+
+void Launches::wait() {
+  start();
+  check(cudaStreamSynchronize(stream_), "computing");
   numbers_.clear();
+  uploaded_ = 0;
 }
 
 }  // namespace tl::cuda

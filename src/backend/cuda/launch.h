@@ -80,6 +80,9 @@ class LaunchList {
   std::vector<unsigned char> bytes_;
 };
 
+/// Whether launches of a kernel begin joined ones (row_fusion.h): a good place to end a list.
+bool begins_joined_row(const void* kernel);
+
 /// The launches that were asked for and not started yet.
 class Launches {
  public:
@@ -89,27 +92,32 @@ class Launches {
   template <class... Params, class... Args>
   void add(Follows follows, void (*kernel)(Params...), dim3 grid, unsigned threads, size_t shared,
            Args&&... args) {
+    if (noted_.launches().size() >= kEnough && begins_joined_row(reinterpret_cast<const void*>(kernel)))
+      start();  // the GPU works on these while the host notes the next ones down
     noted_.add(follows, kernel, grid, threads, shared, std::forward<Args>(args)...);
-    if (noted_.launches().size() >= kMostLaunches || numbers_.size() >= kMostNumbers - 64) start();
+    if (noted_.launches().size() >= kMostLaunches) start();
+    if (numbers_.size() >= kMostNumbers - 64) wait();
   }
   /// A number for the next launch, and for no other; nothing may be copied between the two.
   Number number(int64_t value);
   /// Starts what was noted down.
   void start();
+  /// Starts it and waits for everything that was started.
+  void wait();
 
  private:
   struct Replay;
-  static constexpr size_t kMostLaunches = 4096, kMostNumbers = 4096;
+  static constexpr size_t kEnough = 64, kMostLaunches = 4096, kMostNumbers = 4096;
 
   void upload_numbers();
   void repeat(Replay& replay);
 
   cudaStream_t stream_;
   LaunchList noted_;
-  std::vector<int64_t> numbers_;
+  std::vector<int64_t> numbers_;  ///< since everything was waited for last
+  size_t uploaded_ = 0;           ///< how many of them are on the device
   int64_t* device_numbers_ = nullptr;
   int64_t* pinned_numbers_ = nullptr;
-  cudaEvent_t numbers_read_ = nullptr;
   std::vector<std::unique_ptr<Replay>> replays_;  ///< the last used first
 };
 

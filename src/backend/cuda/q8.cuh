@@ -302,7 +302,7 @@ struct ChunksOf<DType::q8_0> {
         scale(detail::half_bits(w.field(1, block))) {}
   __device__ int place(int i) const { return 16 * i; }
   __device__ Part part(int i) const {
-    const uint4 v = qs[i];
+    const uint4 v = i == 0 ? qs[0] : qs[1];
     return {{static_cast<int>(v.x), static_cast<int>(v.y), static_cast<int>(v.z), static_cast<int>(v.w)},
             detail::half_of(scale),
             0.0f};

@@ -258,11 +258,11 @@ __device__ inline float warp_max(float value) {
     value = fmaxf(value, __shfl_xor_sync(~0u, value, distance));
   return value;
 }
-/// The sum of the values of all kThreads threads of a block, for all of them.
+/// The sum of the values of the first kThreads threads of a block, for all of them.
 __device__ inline float block_sum(float value) {
   __shared__ float parts[kThreads / 32];
   value = warp_sum(value);
-  if (threadIdx.x % 32 == 0) parts[threadIdx.x / 32] = value;
+  if (threadIdx.x % 32 == 0 && threadIdx.x < kThreads) parts[threadIdx.x / 32] = value;
   __syncthreads();
   value = parts[0];
   for (int w = 1; w < kThreads / 32; ++w) value += parts[w];
@@ -270,17 +270,18 @@ __device__ inline float block_sum(float value) {
   return value;
 }
 
-/// What a block of kThreads threads multiplies a line by to normalise it.
+/// What a block of kThreads threads or more multiplies a line by to normalise it: the first kThreads add up.
 __device__ inline float rms_factor(const float* line, int64_t n, double eps) {
   float squares = 0;
+  const int64_t mine = threadIdx.x < kThreads ? n : 0;
   if (n % 4 == 0 && reinterpret_cast<uintptr_t>(line) % 16 == 0) {
 #pragma unroll 4
-    for (int64_t i = threadIdx.x; i < n / 4; i += kThreads) {
+    for (int64_t i = threadIdx.x; i < mine / 4; i += kThreads) {
       const float4 x = load4(line + 4 * i);
       squares += x.x * x.x + x.y * x.y + (x.z * x.z + x.w * x.w);
     }
   } else {
-    for (int64_t i = threadIdx.x; i < n; i += kThreads) squares += line[i] * line[i];
+    for (int64_t i = threadIdx.x; i < mine; i += kThreads) squares += line[i] * line[i];
   }
   squares = block_sum(squares);
   return static_cast<float>(1 / sqrt(static_cast<double>(squares) / static_cast<double>(n) + eps));
