@@ -2,7 +2,11 @@
 """Plants every fault of docs/diagnosis.md in the first, the middle and the last layer of a model, lets `tl diagnose` find it,
 and prints a table: what was planted, what was found.
 
-Usage: tools/plant_faults.py TL MODEL RESULTS.jsonl [--prompt TEXT | --tokens IDS] > table.md
+Usage: tools/plant_faults.py TL MODEL RESULTS.jsonl [--prompt TEXT | --tokens IDS] [--faults NAME@LAYER,…] > table.md
+       tools/plant_faults.py TL MODEL RESULTS.jsonl --healthy > table.md
+
+With --healthy nothing is planted: the model is diagnosed with prompts of several lengths, and small models of random weights of
+every type that can be written with some of them.
 
 Each case is written to RESULTS.jsonl when it is done, and not run again: interrupt and start again at will. Exit status 1
 when a fault was missed, misplaced or misnamed, or a healthy run was accused.
@@ -14,10 +18,13 @@ import pathlib
 import re
 import subprocess
 import sys
+import tempfile
 import time
 
 PROMPT = ("The history of numerical computing is a history of errors that were found too late: in the rounding of a sum, "
           "in the order of two loops")
+LENGTHS = [1, 2, 7, 63, 64, 65, 130, 300]
+TYPES = ["q4_0", "q4_1", "q8_0", "q4_k", "q6_k", "f16", "bf16", "f32"]  # those that can be written
 
 
 def faults():
@@ -26,13 +33,51 @@ def faults():
     return [(m[1], bool(m[2])) for m in re.finditer(r"^\| `([a-z0-9-]+)(@LAYER)?` \|", text, re.M)]
 
 
+def healthy_runs(options):
+    """(what it is, model, ids)"""
+    def ids(n, vocabulary):
+        return ",".join(str((i * 7919 + 13) % (vocabulary - 1) + 1) for i in range(n))
+    for length in LENGTHS:
+        yield f"{pathlib.Path(options.model).name}, {length} tokens", options.model, ids(length, 40000)
+    with tempfile.TemporaryDirectory() as folder:
+        for i, dtype in enumerate(TYPES):
+            path = f"{folder}/{dtype}.gguf"
+            subprocess.run([options.tl, "synth", path, "--type", dtype, "--layers", "3", "--hidden", "512", "--ffn", "1024",
+                            "--heads", "8", "--kv-heads", "2", "--vocab", "2000"], check=True, capture_output=True)
+            for length in (LENGTHS[i], LENGTHS[(i + 4) % len(LENGTHS)]):
+                yield f"random {dtype}, {length} tokens", path, ids(length, 2000)
+
+
+def show_healthy(options, known):
+    bad = 0
+    print("| run | verdict | values judged | KL of the logits | seconds |")
+    print("|---|---|---|---|---|")
+    for what, model, ids in healthy_runs(options):
+        if what not in known:
+            known[what] = dict(run(options, None, model, ids), planted=what)
+            keep(options, known[what])
+        r = known[what]
+        bad += not r["healthy"]
+        print(f"| {what} | {'healthy' if r['healthy'] else 'false alarm: ' + r['verdict']} | {r['judged']} "
+              f"| {number(r['divergence'])} | {r['seconds']} |", flush=True)
+    sys.exit(1 if bad else 0)
+
+
+def keep(options, result):
+    with options.results.open("a", encoding="utf-8") as file:
+        file.write(json.dumps(result) + "\n")
+
+
 def layer_count(tl, model):
     text = subprocess.run([tl, "inspect", model], capture_output=True, text=True, check=True).stdout
     return int(re.search(r"block_count\s+(\d+)", text)[1])
 
 
-def cases(layers):
+def cases(layers, wanted):
     yield None
+    if wanted:
+        yield from wanted.split(",")
+        return
     for name, in_layers in faults():
         if not in_layers:
             yield name
@@ -43,9 +88,10 @@ def cases(layers):
             yield f"{name}@{layer}"
 
 
-def run(options, plant):
-    command = [options.tl, "diagnose", options.model, "--json"]
-    command += ["--tokens", options.tokens] if options.tokens else ["-p", options.prompt]
+def run(options, plant, model=None, ids=None):
+    ids = ids or options.tokens
+    command = [options.tl, "diagnose", model or options.model, "--json"]
+    command += ["--tokens", ids] if ids else ["-p", options.prompt]
     if plant:
         command += ["--plant", plant]
     start = time.monotonic()
@@ -55,6 +101,7 @@ def run(options, plant):
     report = json.loads(done.stdout)
     fault = report["fault"] or {}
     return {"planted": plant, "placed": "has no place" not in done.stderr, "healthy": report["healthy"],
+            "verdict": report["verdict"], "judged": report["judged"],
             "named": fault.get("name"), "layer": fault.get("layer"), "operation": fault.get("operation"),
             "error": fault.get("error"), "residual": (fault.get("hypotheses") or [{}])[0].get("residual"),
             "divergence": report["logits"]["divergence"], "seconds": round(time.monotonic() - start, 1)}
@@ -86,6 +133,8 @@ def main():
     parser.add_argument("results", type=pathlib.Path)
     parser.add_argument("--prompt", default=PROMPT)
     parser.add_argument("--tokens", help="ids instead of a prompt: 1,17,300")
+    parser.add_argument("--faults", help="plant these only: rope-pairing@0,final-norm-missing")
+    parser.add_argument("--healthy", action="store_true", help="plant nothing: several lengths and all types of weights")
     options = parser.parse_args()
 
     known = {}
@@ -93,14 +142,15 @@ def main():
         for line in options.results.read_text(encoding="utf-8").splitlines():
             result = json.loads(line)
             known[result["planted"]] = result
+    if options.healthy:
+        show_healthy(options, known)
     bad = 0
     print("| planted | verdict | found | operation | layer | distance | residual | KL of the logits |")
     print("|---|---|---|---|---|---|---|---|")
-    for plant in cases(layer_count(options.tl, options.model)):
+    for plant in cases(layer_count(options.tl, options.model), options.faults):
         if plant not in known:
             known[plant] = run(options, plant)
-            with options.results.open("a", encoding="utf-8") as file:
-                file.write(json.dumps(known[plant]) + "\n")
+            keep(options, known[plant])
         r = known[plant]
         verdict = judged(r)
         bad += verdict not in ("right", "no place in this model")

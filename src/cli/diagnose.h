@@ -57,6 +57,7 @@ struct ReferenceCheck {
   std::string path;
   inspect::RunInfo info;
   size_t compared = 0;  ///< values of the program under test that it has too
+  size_t judged = 0;    ///< those of its own with which operations could be computed; none without elements
   /// The first of them that is farther from the trace than rounding explains; "" where none is.
   std::string name, foreign_name;
   double error = 0, explained = 0;

@@ -290,6 +290,7 @@ class Examination {
     }
     const inspect::Comparison ours = inspect::compare(oracle_.recording, *reference_);
     inspect::Replay replay(oracle_.recording, *reference_, ours, engine_->file(), reference_backend(), pool_);
+    check.judged = replay.judged().size();
     check.departure = inspect::first_fault(replay);
     d_.reference = std::move(check);
   }

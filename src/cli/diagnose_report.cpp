@@ -67,6 +67,10 @@ std::string also(const std::vector<inspect::FurtherFault>& all) {
 
 /// What the trace that is the reference says of a fault of the program.
 std::string reference_on_fault(const ReferenceCheck& r) {
+  if (r.judged == 0)
+    return fmt::format(
+        " {} ({}) holds no elements (tl trace --full '*'), so it says nothing of who is right.", r.info.tool,
+        r.path);
   if (r.departure.record < 0)
     return fmt::format(
         " {} ({}) agrees: all its values are what the right operations give, within its rounding.",

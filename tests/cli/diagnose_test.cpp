@@ -116,6 +116,7 @@ TEST(Diagnose, RefusesWhatDoesNotFit) {
   expect({"diagnose", "x.tl", "--tokens", "1"}, "name the model that it runs with --model");
   expect({"diagnose", tiny_model(), "--tokens", "1", "--depths", "0,3"}, "the model has 2 layers");
   expect({"diagnose", tiny_model(), "--model", "x", "--tokens", "1"}, "--model is for programs");
+  expect({"diagnose", tiny_model(), "x", "--tokens", "1"}, "'x' is too much");
   expect({"logits", tiny_model(), "--tokens", "1", "--plant", "rope-pairin@0"},
          "did you mean 'rope-pairing'?");
   expect({"logits", tiny_model(), "--tokens", "1", "--plant", "rope-pairing"}, "say in which layer");
@@ -183,6 +184,19 @@ TEST(DiagnoseReference, DifferentInputsAreSaidFirst) {
   EXPECT_EQ(r.exit_code, 3) << r.out << r.err;
   EXPECT_TRUE(r.out.starts_with("FAULT FOUND: different inputs: token 0 is 17 in the prompt and 1 in "))
       << r.out;
+}
+
+TEST(DiagnoseReference, TracesThatSayTooLittle) {
+  const TempFolder folder;
+  const std::string other = folder / "other.tlt";
+  ASSERT_EQ(run_tl({"trace", TL_SOURCE_DIR "/examples/attention.tl", "-o", other, "--full", "*"}).exit_code,
+            0);
+  EXPECT_HAS(run_tl({"diagnose", tiny_model(), "--reference", other}).err,
+             "does not say which tokens were fed: give them, --tokens IDS");
+  EXPECT_HAS(diagnosed({"--reference", other}).err, "have no value in common");
+  const std::string sparse = folder / "statistics.tlt";
+  ASSERT_EQ(run_tl({"trace", tiny_model(), "--tokens", kTokens, "-o", sparse}).exit_code, 0);
+  EXPECT_HAS(diagnosed({"--reference", sparse, "--plant", "silu-missing@0"}).out, "holds no elements");
 }
 
 constexpr const char* kMain = R"(import "llama.tl"
