@@ -45,6 +45,9 @@ EQUATIONS = [
     ("convolution of one pixel", "nchw,oc->nohw", dict(n=5, c=67, h=57, w=59, o=129)),
 ]
 
+# How often each computes in its turn, one time after the other. The first wakes its threads and caches, and is not timed.
+CALLS = 4
+
 # Threads of a BLAS go on waiting for work in a loop for a while; the other's turn must not fall into it.
 SETTLE = 0.3
 
@@ -54,7 +57,7 @@ def shapes_of(equation, sizes):
 
 
 def program(equation, sizes):
-    """A program that computes the equation each time it reads a line, and says how long that took."""
+    """A program that computes the equation CALLS times when it reads a line, and says how long each time took."""
     operands, result = equation.split("->")
     operands = operands.split(",")
     access = lambda name, indices: f"{name}[{', '.join(indices)}]" if indices else name
@@ -62,6 +65,7 @@ def program(equation, sizes):
     lines = [
         f"fn equation({', '.join(names)}) {{",
         f"    {access('y', result)} = {' '.join(access(n, o) for n, o in zip(names, operands))}",
+        f"    if {access('y', '0' * len(result))} > 1e30 {{ panic(\"never\") }}  // asks for its value",
         "    return y",
         "}",
         "main {",
@@ -72,10 +76,16 @@ def program(equation, sizes):
         lines.append(f"    if any({name} > 2) {{ panic(\"never\") }}  // computed from here on")
     lines += [
         '    while input("") == "time" {',
-        "        let start = time()",
-        f"        let y = equation({', '.join(names)})",
-        f"        if {access('y', '0' * len(result))} > 1e30 {{ panic(\"never\") }}  // asks for its value",
-        '        print("{}", time() - start)',
+        "        let time0 = time()",
+    ]
+    for call in range(CALLS):
+        lines += [
+            f"        equation({', '.join(names)})",
+            f"        let time{call + 1} = time()",
+        ]
+    # Only now: whoever reads a line takes a core from the threads.
+    lines += [f'        print("{{}}", time{call + 1} - time{call})' for call in range(CALLS)]
+    lines += [
         "    }",
         f"    print(sum(equation({', '.join(names)})))",
         "}",
@@ -106,14 +116,25 @@ class Ours:
         tasks = pathlib.Path(f"/proc/{self.process.pid}/task").glob("*/schedstat")
         return sum(int(task.read_text().split()[0]) for task in tasks) * 1e-9
 
-    def time(self, cpu):
+    def times(self, cpu):
+        """Seconds of each timed call of a turn; of the processor only their mean is known."""
         start = self.cpu_seconds()
-        seconds = self.say("time")
-        return self.cpu_seconds() - start if cpu else seconds
+        self.say("time")
+        seconds = [self.answer() for _ in range(CALLS)]
+        return [(self.cpu_seconds() - start) / CALLS] if cpu else seconds[1:]
+
+    def total(self):
+        """The sum of the result, with which the program ends."""
+        self.say("end")
+        total = self.answer()
+        self.process.wait()
+        return total
 
     def say(self, word):
         self.process.stdin.write(word + "\n")
         self.process.stdin.flush()
+
+    def answer(self):
         answer = self.process.stdout.readline()
         if not answer:
             sys.exit(f"tl ended with {self.process.wait()}")
@@ -129,15 +150,14 @@ def measure(equation, sizes, args, folder):
     theirs_s, ours_s = [], []
     for _ in range(args.rounds):
         time.sleep(SETTLE)
-        result = np.einsum(equation, *operands, optimize=True)  # wakes the threads and the caches
-        start = clock()
-        result = np.einsum(equation, *operands, optimize=True)
-        theirs_s.append(clock() - start)
+        for call in range(CALLS):
+            start = clock()
+            result = np.einsum(equation, *operands, optimize=True)
+            if call > 0:
+                theirs_s.append(clock() - start)
         time.sleep(SETTLE)
-        ours.time(args.cpu)
-        ours_s.append(ours.time(args.cpu))
-    total = ours.say("end")
-    ours.process.wait()
+        ours_s += ours.times(args.cpu)
+    total = ours.total()
     expected = float(result.sum(dtype=np.float64))
     scale = float(np.abs(result).sum(dtype=np.float64)) or 1.0
     if abs(total - expected) > 1e-4 * scale:
@@ -148,7 +168,7 @@ def measure(equation, sizes, args, folder):
 def main():
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--tl", default="build/bin/tl", help="the program to measure (default: %(default)s)")
-    parser.add_argument("--rounds", type=int, default=9, help="how often each is timed (default: %(default)s)")
+    parser.add_argument("--rounds", type=int, default=9, help="how many turns each takes (default: %(default)s)")
     parser.add_argument("--threads", type=int, help="threads for both (default: what each chooses)")
     parser.add_argument("--cpu", action="store_true", help="count processor time")
     parser.add_argument("--only", default="", help="equations whose name or text holds this")

@@ -12,19 +12,19 @@ namespace tl::cpu {
 
 namespace {
 
-constexpr size_t kPage = size_t{2} << 20;
+constexpr size_t kPage = size_t{4} << 10, kLargePage = size_t{2} << 20;
 
-size_t whole_pages(size_t bytes) { return (bytes + kPage - 1) / kPage * kPage; }
+size_t whole(size_t bytes, size_t page) { return (bytes + page - 1) / page * page; }
 
 /// `bytes` is a number of whole pages.
-std::byte* take_pages(size_t bytes, const char* purpose) {
-  void* const data = std::aligned_alloc(kPage, bytes);
+std::byte* take_pages(size_t bytes, size_t page, const char* purpose) {
+  void* const data = std::aligned_alloc(page, bytes);
   if (data == nullptr) throw Error(fmt::format("not enough memory: {} bytes for {}", bytes, purpose));
-  madvise(data, bytes, MADV_HUGEPAGE);  // advice: without it all works, more slowly
+  if (page == kLargePage) madvise(data, bytes, MADV_HUGEPAGE);  // without it all works, more slowly
   return static_cast<std::byte*>(data);
 }
 
-/// What large results gave back, for the next to take.
+/// What results gave back, for the next to take.
 class Kept {
  public:
   /// Never destroyed: results may live longer than any static object.
@@ -35,7 +35,7 @@ class Kept {
 
   /// The smallest block that fits without wasting as much as it serves for, of several the last that came, or
   /// a new one; its size is put in `bytes`.
-  std::byte* take(size_t& bytes) {
+  std::byte* take(size_t& bytes, size_t page) {
     {
       const std::lock_guard lock(mutex_);
       auto best = blocks_.end();
@@ -51,7 +51,7 @@ class Kept {
         return block.data;
       }
     }
-    return take_pages(bytes, "one tensor");
+    return take_pages(bytes, page, "one tensor");
   }
 
   /// Keeps a block; the oldest go where that would be too much.
@@ -79,16 +79,17 @@ class Kept {
 }  // namespace
 
 std::shared_ptr<Storage> large_pages(size_t bytes, const char* purpose) {
-  const size_t size = whole_pages(bytes);
-  std::byte* const data = take_pages(size, purpose);
+  const size_t size = whole(bytes, kLargePage);
+  std::byte* const data = take_pages(size, kLargePage, purpose);
   return Storage::view(
       data, size, std::shared_ptr<const void>(data, [](const void* p) { std::free(const_cast<void*>(p)); }));
 }
 
 std::shared_ptr<Storage> result_memory(size_t bytes) {
-  if (bytes < kLargeResult) return Storage::allocate(bytes);
-  size_t size = whole_pages(bytes);
-  std::byte* const data = Kept::instance().take(size);
+  if (bytes < kKeptResult) return Storage::allocate(bytes);
+  const size_t page = bytes < kLargeResult ? kPage : kLargePage;
+  size_t size = whole(bytes, page);
+  std::byte* const data = Kept::instance().take(size, page);
   auto storage = Storage::view(data, bytes, std::shared_ptr<const void>(data, [data, size](const void*) {
                                  Kept::instance().give(data, size);
                                }));

@@ -12,9 +12,9 @@ namespace tl::cpu {
 /// the error: "weights".
 std::shared_ptr<Storage> large_pages(size_t bytes, const char* purpose);
 
-/// Memory for a result, uninitialised. Large results get large pages, and what they give back is kept for the
-/// next ones, kKept bytes at most.
+/// Memory for a result, uninitialised. What results from kKeptResult bytes on give back is kept for the next
+/// ones, kKept bytes at most; those from kLargeResult on are in large pages.
 std::shared_ptr<Storage> result_memory(size_t bytes);
-constexpr size_t kLargeResult = size_t{4} << 20, kKept = size_t{64} << 20;
+constexpr size_t kKeptResult = size_t{256} << 10, kLargeResult = size_t{4} << 20, kKept = size_t{64} << 20;
 
 }  // namespace tl::cpu
