@@ -125,67 +125,87 @@ class Case {
   std::vector<std::pair<std::string, Tensor>> tensors_;
 };
 
+/// What the failing operation read: put into the case, and as lines of the program.
+struct Inputs {
+  std::vector<std::string> names;  ///< "x0", or a number
+  std::string lines;
+  bool is_whole = true;  ///< every input was kept
+};
+
+Inputs add_inputs(Case& tensors, const Replay& replay, const Recording& observed, const Record& failing) {
+  Inputs in;
+  const bool reads_stored = failing.op == "linear" || failing.op == "embedding";
+  for (const int input : failing.inputs) {
+    const Record& r = observed.records[static_cast<size_t>(input)];
+    if (r.op == "scalar") {
+      in.names.push_back(fmt::format("{}", load_double(r.value, 0)));
+      continue;
+    }
+    in.names.push_back(fmt::format("x{}", in.names.size()));
+    const Tensor value = r.is_weight ? replay.stored_weight(r.name) : r.value;
+    if (!value) {  // the memory of a cache
+      in.is_whole = false;
+      continue;
+    }
+    in.lines += fmt::format("    let {0} = get_tensor(c, \"{0}\"){1}  // {2}\n", in.names.back(),
+                            r.is_weight && !reads_stored ? " as float32" : "", r.name);
+    tensors.add(in.names.back(), value);
+  }
+  return in;
+}
+
+constexpr const char* kProgram = R"(
+// x0, x1 …: what it read; observed: what it gave; expected: what the reference's operations give from the same.
+
+fn distance(a, b) {
+    return sqrt(sum((a - b) * (a - b)) / sum(b * b))
+}
+
+main {
+    let path = "case.gguf"
+    if len(args) > 0 {
+        path = args[0]
+    }
+    let c = load_model(path)
+    let observed = get_tensor(c, "observed") as float32
+    let expected = get_tensor(c, "expected") as float32
+    print("observed from expected: {}", distance(observed, expected))
+)";
+
+std::string program_of(const Record& failing, const Inputs& in, const Fault& fault,
+                       const std::string& order) {
+  std::string text =
+      fmt::format("// {} ({}), by itself: tl run --activations float32 reproduce.tl\n", fault.name,
+                  fault.place.empty() ? failing.op : failing.op + ", " + fault.place);
+  text += fault.candidates.empty()
+              ? "// None of the known faults."
+              : fmt::format("// {}: {}.", fault.candidates[0].name, fault.candidates[0].sentence);
+  text += kProgram;
+  const std::string line = in.is_whole ? spelled(failing, in.names) : "";
+  if (line.empty())
+    return text +
+           fmt::format("    // The operation '{}' cannot be written here by itself.\n}}\n", failing.op);
+  return text + in.lines + "    " + line + "\n    let again = found" + order +
+         "\n    print(\"run again, from observed: {}\", distance(again, observed))\n"
+         "    print(\"run again, from expected: {}\", distance(again, expected))\n}\n";
+}
+
 }  // namespace
 
 void write_bundle(const std::string& folder, Replay& replay, const Recording& observed, const Fault& fault) {
   const Record& failing = replay.partner(fault.record);
+  const std::filesystem::path path(folder);
   std::error_code failed;
-  std::filesystem::create_directories(folder, failed);
+  std::filesystem::create_directories(path, failed);
   if (failed) throw Error(fmt::format("{}: {}", folder, failed.message()));
   Case tensors;
-  std::vector<std::string> names;
-  std::string lets;
-  for (const int input : failing.inputs) {
-    const Record& r = observed.records[static_cast<size_t>(input)];
-    if (r.op == "scalar") {
-      names.push_back(fmt::format("{}", load_double(r.value, 0)));
-      continue;
-    }
-    const Tensor value = r.is_weight ? replay.stored_weight(r.name) : r.value;
-    names.push_back(fmt::format("x{}", names.size()));
-    const bool reads_stored = failing.op == "linear" || failing.op == "embedding";
-    lets += fmt::format("    let {0} = get_tensor(c, \"{0}\"){1}  // {2}\n", names.back(),
-                        r.is_weight && !reads_stored ? " as float32" : "", r.name);
-    tensors.add(names.back(), value ? value : Tensor(DType::f32, {1}));
-  }
+  const Inputs in = add_inputs(tensors, replay, observed, failing);
   const Tensor ours = replay.observed(fault.record);
   tensors.add("observed", ours);
   tensors.add("expected", replay.expected(fault.record));
-  const bool is_whole = std::all_of(failing.inputs.begin(), failing.inputs.end(), [&](int input) {
-    const Record& r = observed.records[static_cast<size_t>(input)];
-    return r.is_weight || r.value;
-  });
-  const std::string line = is_whole ? spelled(failing, names) : "";
-  tensors.write((std::filesystem::path(folder) / "case.gguf").string());
-  std::string program = fmt::format(
-      "// {} ({}), by itself: tl run --activations float32 reproduce.tl\n// x0, x1 …: what it read; "
-      "observed: what it gave; expected: what the "
-      "operations of the "
-      "reference give from the same.\n{}\n\nmain {{\n    let path = \"case.gguf\"\n    if len(args) > 0 {{\n "
-      "       path = args[0]\n    }}\n"
-      "    let c = load_model(path)\n"
-      "    let observed = get_tensor(c, \"observed\") as float32\n    let expected = get_tensor(c, "
-      "\"expected\") as float32\n",
-      fault.name, fault.place.empty() ? failing.op : failing.op + ", " + fault.place,
-      fault.candidates.empty()
-          ? "// None of the known faults."
-          : fmt::format("// {}: {}.", fault.candidates[0].name, fault.candidates[0].sentence));
-  program +=
-      "    let size = sqrt(sum(expected * expected))\n"
-      "    print(\"observed from expected: {}\", sqrt(sum((observed - expected) * (observed - expected))) / "
-      "size)\n";
-  if (line.empty()) {
-    program += fmt::format("    // The operation '{}' cannot be written here by itself.\n", failing.op);
-  } else {
-    program += lets + "    " + line + "\n" +
-               fmt::format("    let again = found{}\n", reordered(failing.value, ours)) +
-               "    print(\"run again, from observed: {}\", sqrt(sum((again - observed) * (again - "
-               "observed))) / size)\n"
-               "    print(\"run again, from expected: {}\", sqrt(sum((again - expected) * (again - "
-               "expected))) / size)\n";
-  }
-  AtomicFile file((std::filesystem::path(folder) / "reproduce.tl").string());
-  file.write(program + "}\n");
+  tensors.write((path / "case.gguf").string());
+  AtomicFile file((path / "reproduce.tl").string());
+  file.write(program_of(failing, in, fault, reordered(failing.value, ours)));
   file.commit();
 }
 

@@ -336,6 +336,12 @@ TEST(DiagnoseBundle, AKernelsFaultIsNotInItsProgram) {
   const Output none = diagnosed({"--bundle", folder / "none"});
   EXPECT_HAS(none.err, "no bundle was written: no operation of the program is wrong by itself");
   EXPECT_EQ(diagnosed({"--plant", "rms-eps@0", "--bundle", "/proc/bundle"}).exit_code, 1);
+  // Of a cache's memory nothing is kept: both results are compared, and that is said.
+  const std::string cache = folder / "cache";
+  EXPECT_EQ(diagnosed({"--plant", "cache-shared@0", "--bundle", cache}).exit_code, 3);
+  const Output compared = run_tl({"run", cache + "/reproduce.tl", cache + "/case.gguf"});
+  EXPECT_EQ(compared.exit_code, 0) << compared.err;
+  EXPECT_GT(number_after(compared.out, "observed from expected: "), 1e-3);
 }
 
 TEST(Plant, ChangesTheRunAndSaysWhereItHasNoPlace) {
