@@ -2,7 +2,7 @@
 # assumes more than bash, coreutils, dpkg and apt-get. The caller sets `root` to the checkout.
 
 # The only list of packages. cmake/ names the libraries; this names what carries them on Debian.
-packages_build=(cmake ninja-build g++ pkg-config ca-certificates libfmt-dev nlohmann-json3-dev libcli11-dev
+packages_build=(cmake ninja-build g++ pkg-config ca-certificates libfmt-dev nlohmann-json3-dev libcli11-dev libabsl-dev
   libpcre2-dev libutf8proc-dev libcurl4-openssl-dev libssl-dev libedit-dev zlib1g-dev
   python3-pip) # pip fetches the models that are distributed as Python packages
 packages_test=(libgtest-dev)

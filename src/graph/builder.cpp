@@ -44,7 +44,7 @@ void set_label(const NodeRef& node, std::string_view label) {
 }
 
 /// Kernels see operands of one type; where an operation promotes, the conversion is a node of its own.
-static void convert_operands(Op op, std::vector<NodeRef>& inputs) {
+static void convert_operands(Op op, NodeRefs& inputs) {
   const OpKind kind = info(op).kind;
   size_t first = 0, count = inputs.size();
   if (op == Op::select) {
@@ -86,7 +86,7 @@ void place(Node& node) {
 
 uint64_t next_node_number() { return node_counter; }
 
-NodeRef make(Op op, std::vector<NodeRef> inputs, Attrs attrs, Params params) {
+NodeRef make(Op op, NodeRefs inputs, Attrs attrs, Params params) {
   convert_operands(op, inputs);
   static thread_local std::vector<TensorType> types;  // memory that stays
   types.clear();
@@ -101,7 +101,7 @@ NodeRef make(Op op, std::vector<NodeRef> inputs, Attrs attrs, Params params) {
   return node;
 }
 
-NodeRef make_like(const Node& pattern, std::vector<NodeRef> inputs) {
+NodeRef make_like(const Node& pattern, NodeRefs inputs) {
   NodeRef node = new_node();
   node->type = pattern.type;
   node->op = pattern.op;
@@ -155,7 +155,7 @@ int normalise_axis(std::string_view op, int64_t axis, int rank) {
   return static_cast<int>(a);
 }
 
-static std::vector<int64_t> extents(const Shape& shape) { return {shape.begin(), shape.end()}; }
+static Params::Ints extents(const Shape& shape) { return Params::Ints(shape.begin(), shape.end()); }
 
 NodeRef reshape(NodeRef x, const Shape& shape) {
   Shape to = shape;
@@ -219,7 +219,7 @@ NodeRef slice(NodeRef x, int axis, std::optional<int64_t> start, std::optional<i
   // Rows do not depend on one another's number (the numbers contract), so the bits are the same.
   const bool row_wise = x->op == Op::linear || x->op == Op::rms_norm || x->op == Op::layer_norm;
   if (row_wise && !x->value && axis < x->shape().rank() - 1) {
-    std::vector<NodeRef> inputs = x->inputs;
+    NodeRefs inputs = x->inputs;
     inputs[0] = slice(inputs[0], axis, start, stop, step);
     NodeRef rows = make(x->op, std::move(inputs), x->attrs, x->params);
     rows->label = x->label;
@@ -243,7 +243,7 @@ NodeRef select_index(NodeRef x, int axis, int64_t index) {
   return reshape(slice(std::move(x), axis, at, at + 1), without);
 }
 
-NodeRef concat(std::vector<NodeRef> parts, int axis) {
+NodeRef concat(NodeRefs parts, int axis) {
   if (parts.empty()) throw Error("[concat] needs at least one tensor");
   axis = normalise_axis("concat", axis, parts[0]->shape().rank());
   return make(Op::concat, std::move(parts), AxisAttrs{axis});

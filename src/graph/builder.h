@@ -12,9 +12,9 @@
 namespace tl::graph {
 
 /// Any op of the table.
-NodeRef make(Op op, std::vector<NodeRef> inputs, Attrs attrs = {}, Params params = {});
+NodeRef make(Op op, NodeRefs inputs, Attrs attrs = {}, Params params = {});
 /// The operation that `pattern` is, of inputs that have the types which the pattern's inputs had.
-NodeRef make_like(const Node& pattern, std::vector<NodeRef> inputs);
+NodeRef make_like(const Node& pattern, NodeRefs inputs);
 /// The number of the next node that this thread makes.
 uint64_t next_node_number();
 
@@ -44,7 +44,7 @@ NodeRef slice(NodeRef x, int axis, std::optional<int64_t> start, std::optional<i
 /// x[.., index, ..] with the axis removed; a negative index counts from the end. Throws Error when out of
 /// range.
 NodeRef select_index(NodeRef x, int axis, int64_t index);
-NodeRef concat(std::vector<NodeRef> parts, int axis);
+NodeRef concat(NodeRefs parts, int axis);
 /// `axes` empty means all.
 NodeRef reduce(Op op, NodeRef x, const std::vector<int>& axes, bool keepdim);
 /// argmax, argmin, cumsum, log_softmax along one axis.

@@ -149,7 +149,7 @@ NodeRef canonical(std::vector<Operand> operands, const Labels& result, const std
   params.ints.resize(number.size());
   for (const auto& [label, index] : number)
     params.ints[static_cast<size_t>(index)] = sizes[static_cast<size_t>(label)];
-  std::vector<NodeRef> inputs;
+  NodeRefs inputs;
   for (auto& o : operands) {
     std::vector<AxisIndex> axes;
     for (auto& axis : o.axes) {

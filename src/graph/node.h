@@ -5,6 +5,8 @@
 #include <string>
 #include <vector>
 
+#include <absl/container/inlined_vector.h>
+
 #include "base/source.h"
 #include "graph/scope.h"
 #include "ops/op.h"
@@ -14,6 +16,7 @@ namespace tl::graph {
 
 struct Node;
 using NodeRef = std::shared_ptr<Node>;
+using NodeRefs = absl::InlinedVector<NodeRef, 3>;
 
 /// One value of a program. Made by the functions in builder.h, which infer `type` and refuse what does not
 /// fit.
@@ -23,7 +26,7 @@ struct Node {
   Node& operator=(const Node&) = default;
   ~Node();
   Op op = Op::constant;
-  std::vector<NodeRef> inputs = {};  ///< dropped once the value is there
+  NodeRefs inputs = {};  ///< dropped once the value is there
   Attrs attrs = {};
   Params params = {};
   TensorType type = {};

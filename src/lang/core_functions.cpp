@@ -74,6 +74,7 @@ Value to_float(Interpreter& interpreter, Args& args) {
 
 Value type(Interpreter&, Args& args) {
   const Value& v = args[0];
+  StepNumbers::fix();
   if (v.is_tensor())
     return Value(fmt::format("{}{}", name(v.tensor()->dtype()), to_string(v.tensor()->shape())));
   if (v.is(ValueKind::object)) return Value(std::string(v.object().type_name()));
@@ -98,6 +99,7 @@ Value len(Interpreter&, Args& args) {
     }
     case ValueKind::tensor:
       if (v.tensor()->shape().rank() == 0) args.fail(0, "a tensor of rank 0 has no length");
+      StepNumbers::fix();
       return Value(v.tensor()->shape()[0]);
     default:
       args.wrong_kind(0, "a list, string, record or tensor");
@@ -138,7 +140,7 @@ Value range(Interpreter& interpreter, Args& args) {
 Value assert_that(Interpreter& interpreter, Args& args) {
   if (interpreter.truth(args[0], args.span(0))) return {};
   const std::string text =
-      args.has(1) ? interpreter.text(args[1]) : std::string("the assertion does not hold");
+      args.has(1) ? message(interpreter, args, 1) : std::string("the assertion does not hold");
   interpreter.fail(args.span(), text);
 }
 
@@ -221,6 +223,7 @@ Value input(Interpreter& interpreter, Args& args) { return Value(interpreter.hos
 Value read_text(Interpreter&, Args& args) { return Value(read_file(args.string(0))); }
 
 Value write_text(Interpreter&, Args& args) {
+  StepNumbers::fix();
   AtomicFile file(args.string(0));
   file.write(args.string(1));
   file.commit();
@@ -228,6 +231,7 @@ Value write_text(Interpreter&, Args& args) {
 }
 
 Value time(Interpreter&, Args&) {
+  StepNumbers::fix();
   const auto now = std::chrono::steady_clock::now().time_since_epoch();
   return Value(std::chrono::duration<double>(now).count());
 }
@@ -340,12 +344,14 @@ see: arange)",
 };
 
 constexpr NativeRow kAssertionRows[] = {
-    {"assert(condition, message = void)", R"(Fails, with the message, unless the condition holds.
+    {"assert(condition, message...)", R"(Fails, with the message, unless the condition holds.
+
+Places `{}` in the message are filled with the values that follow it, as `print` does.
 
 shapes: a tensor must have exactly one element; `all` and `any` reduce others
 dtypes: bool
 example:
-> assert(all(exp([1.0, 2.0]) > 2.0), "exp is too small")
+> assert(all(exp([1.0, 2.0]) > 2.0), "exp({}) is too small", [1.0, 2.0])
 source: Python's assert
 see: assert_eq, assert_close, all)",
      &assert_that},

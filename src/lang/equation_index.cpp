@@ -77,6 +77,7 @@ void Affine::add(const Affine& other, int64_t times) {
   for (const auto& [label, c] : other.coefficients) coefficients[label] += times * c;
   std::erase_if(coefficients, [](const auto& term) { return term.second == 0; });
   offset += times * other.offset;
+  varies = varies || other.varies;
 }
 
 IndexTable::IndexTable(const ast::Equation& equation, EquationEnvironment& environment, IndexContext context)
@@ -245,7 +246,7 @@ Affine IndexTable::position(const ast::Expr& e) {
   std::vector<const ast::Name*> names;
   add_index_names(e, names);
   for (const auto* name : names) add_label(name->text);
-  if (const auto found = written(e)) return *found;
+  if (const auto found = settled(e)) return *found;
   fail(e.span, "an index position holds index names, ints, +, -, * by an int and / by an int");
 }
 
@@ -266,7 +267,7 @@ std::optional<Affine> IndexTable::written(const ast::Expr& e) const {
     if (!labels_in(e).empty()) return std::nullopt;
     const Value value = environment_.evaluate(e);
     if (!value.is_int()) return std::nullopt;
-    return Affine{{}, value.integer(), 1};
+    return Affine{{}, value.position(), 1, value.varies()};
   }
   if (const auto* minus = ast::if_is<ast::Unary>(&e); minus != nullptr && minus->op == ast::UnaryOp::negate) {
     auto inner = written(*minus->operand);
@@ -279,8 +280,16 @@ std::optional<Affine> IndexTable::written(const ast::Expr& e) const {
   return binary == nullptr ? std::nullopt : combine(*binary);
 }
 
+/// The same, for one who decides by it.
+std::optional<Affine> IndexTable::settled(const ast::Expr& e) const {
+  auto found = written(e);
+  if (found && found->varies) StepNumbers::fix();
+  return found;
+}
+
 std::optional<Affine> IndexTable::combine(const ast::Binary& e) const {
-  auto a = written(*e.left), b = written(*e.right);
+  const bool is_sum = e.op == BinaryOp::add || e.op == BinaryOp::subtract;
+  auto a = is_sum ? written(*e.left) : settled(*e.left), b = is_sum ? written(*e.right) : settled(*e.right);
   if (!a || !b) return std::nullopt;
   const auto constant = [](const Affine& x) { return x.coefficients.empty() && x.divisor == 1; };
   switch (e.op) {

@@ -31,6 +31,7 @@ struct Affine {
   std::map<int, int64_t> coefficients;
   int64_t offset = 0;
   int64_t divisor = 1;
+  bool varies = false;  ///< the offset is another one in the next step (step_numbers.h)
 
   /// The label that this is, shifted by `offset`, or -1.
   int shifted_label() const {
@@ -132,7 +133,8 @@ class IndexTable {
   bool holds_access(const ast::Expr& expression) const;
   /// The value of an index name outside brackets, as labels tell it.
   Affine value_of(const ast::Name& name) const;
-  /// The expression as an affine combination of labels, if it is one (ints in scope count as numbers).
+  /// The expression as an affine combination of labels, if it is one (ints in scope count as numbers). The
+  /// caller looks at `varies`.
   std::optional<Affine> affine(const ast::Expr& expression) const;
   EquationEnvironment& environment() const { return environment_; }
 
@@ -142,6 +144,7 @@ class IndexTable {
   int add_label(const std::string& name);
   void add_index_names(const ast::Expr& position, std::vector<const ast::Name*>& out) const;
   std::optional<Affine> written(const ast::Expr& expression) const;
+  std::optional<Affine> settled(const ast::Expr& expression) const;
   std::optional<Affine> combine(const ast::Binary& expression) const;
 
   // The left side (equation_left.cpp)

@@ -73,7 +73,7 @@ LeftAxis IndexTable::read_left_position(const ast::IndexItem& item) {
   add_index_names(*item.value, names);
   LeftAxis axis;
   if (names.empty()) {
-    const auto place = written(*item.value);
+    const auto place = settled(*item.value);
     if (!place) fail(item.span, "a position on the left side is an index name or an int");
     if (place->offset < 0)
       fail(item.span, fmt::format("the position {} is negative", place->offset), "positions count from 0");
@@ -87,7 +87,7 @@ LeftAxis IndexTable::read_left_position(const ast::IndexItem& item) {
   if (is_one) {
     const bool is_new = find_label(names[0]->text) < 0;
     axis.label = add_label(names[0]->text);
-    if (const auto place = written(*item.value); place && place->shifted_label() == axis.label) {
+    if (const auto place = settled(*item.value); place && place->shifted_label() == axis.label) {
       if (!is_new) require_once(axis.label, item.span);
       check_place(place->offset, item.span);
       axis.kind = LeftAxis::Kind::shifted;
@@ -146,7 +146,7 @@ void IndexTable::substitute(int label, Affine value) {
 void IndexTable::resolve_combined() {
   for (const auto& axis : left_) {
     if (axis.kind != LeftAxis::Kind::combined) continue;
-    const auto position = written(*axis.item->value);
+    const auto position = settled(*axis.item->value);
     const auto refuse = [&] {
       fail(axis.item->span,
            "a position on the left side is an index name, a shifted one (t + 1), a divided one (x / 2) or a "
@@ -242,7 +242,7 @@ struct Piece {
     }
     const int64_t n = old->shape()[axis];
     const NodeRef whole = n < end ? graph::concat({old, zeros_like(old, axis, end - n)}, axis) : old;
-    std::vector<NodeRef> pieces;
+    graph::NodeRefs pieces;
     if (first > 0) pieces.push_back(graph::slice(whole, axis, 0, first));
     pieces.push_back(into(graph::slice(whole, axis, first, end), a + 1));
     if (end < n) pieces.push_back(graph::slice(whole, axis, end, n));

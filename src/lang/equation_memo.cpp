@@ -32,7 +32,8 @@ struct Operand {
 bool same_number(const Value& a, const Value& b) {
   if (a.kind() != b.kind()) return false;
   if (a.is(ValueKind::boolean)) return a.boolean() == b.boolean();
-  return a.is_int() ? a.integer() == b.integer() : a.floating() == b.floating();
+  if (a.is_int()) return a.position() == b.position() && a.varies() == b.varies();
+  return a.floating() == b.floating();
 }
 
 /// The program around the equation, asked once for each expression.
@@ -82,7 +83,8 @@ struct EquationMemo::Entry {
   int result = 0;
   bool has_old = false;
   bool is_usable = false;
-  bool is_busy = false;  ///< being lowered: an operand may call the function that the equation stands in
+  bool is_fixed = false;  ///< lowering decided by a number of the step
+  bool is_busy = false;   ///< being lowered: an operand may call the function that the equation stands in
 
   bool matches(Answers& answers, const NodeRef& old, std::vector<NodeRef>& nodes) const;
   NodeRef repeat(const std::vector<NodeRef>& nodes) const;
@@ -113,7 +115,7 @@ NodeRef EquationMemo::Entry::repeat(const std::vector<NodeRef>& nodes) const {
     return place < 0 ? nodes[static_cast<size_t>(-1 - place)] : fresh[static_cast<size_t>(place)];
   };
   for (const Made& m : made) {
-    std::vector<NodeRef> inputs;
+    graph::NodeRefs inputs;
     inputs.reserve(m.inputs.size());
     for (const int place : m.inputs) inputs.push_back(at(place));
     fresh.push_back(graph::make_like(m.pattern, std::move(inputs)));
@@ -177,10 +179,16 @@ NodeRef EquationMemo::lower(const ast::Equation& equation, EquationEnvironment& 
   Answers answers(environment);
   std::vector<NodeRef> nodes;
   nodes.reserve(entry.operands.size());
-  if (entry.matches(answers, old, nodes)) return entry.repeat(nodes);
+  if (entry.matches(answers, old, nodes)) {
+    if (entry.is_fixed) StepNumbers::fix();
+    return entry.repeat(nodes);
+  }
   const uint64_t first = graph::next_node_number();
+  const bool was_fixed = StepNumbers::exchange(false);
   NodeRef result = lower_equation(equation, answers, old);
   entry.record(answers, old, result, first);
+  entry.is_fixed = StepNumbers::are_fixed();
+  if (was_fixed) StepNumbers::fix();
   return result;
 }
 

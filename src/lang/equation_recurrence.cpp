@@ -20,9 +20,9 @@ using graph::NodeRef;
 constexpr size_t kJoined = 64;  // inputs of one concat
 
 /// Joins any number of parts.
-NodeRef join(std::vector<NodeRef> parts, int axis) {
+NodeRef join(graph::NodeRefs parts, int axis) {
   while (parts.size() > 1) {
-    std::vector<NodeRef> joined;
+    graph::NodeRefs joined;
     for (size_t i = 0; i < parts.size(); i += kJoined) {
       const auto first = parts.begin() + static_cast<std::ptrdiff_t>(i);
       const auto last = parts.begin() + static_cast<std::ptrdiff_t>(std::min(parts.size(), i + kJoined));
@@ -58,7 +58,7 @@ struct Target {
   NodeRef whole() const {
     if (computed.empty()) return old;
     const int64_t first = computed.begin()->first, end = computed.rbegin()->first + 1;
-    std::vector<NodeRef> parts;
+    graph::NodeRefs parts;
     if (first > 0 && old) parts.push_back(graph::slice(old, axis, 0, std::min(first, old_extent())));
     if (first > old_extent()) {
       Shape shape = computed.begin()->second->shape();

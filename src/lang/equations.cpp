@@ -710,8 +710,10 @@ class Lowering {
   }
 
   NodeRef affine_mask(const Guard& guard, const Labels& labels, Span span) const {
-    if (guard.labels.empty())  // a step decides it
+    if (guard.labels.empty()) {  // a step decides it
+      if (guard.affine->varies) StepNumbers::fix();
       return graph::cast(graph::scalar_int(guard.affine->offset >= 0), DType::boolean);
+    }
     AffineMaskAttrs attrs;
     Params params;
     for (const int l : labels) {

@@ -347,7 +347,10 @@ Interpreter::~Interpreter() = default;
 
 void Interpreter::run_main(const std::vector<std::string>& args) {
   const PlaceOfCall place;
-  if (!program_->main()) throw Error(fmt::format("{}: there is no main {{ … }} to run", program_->name()));
+  if (!program_->main())
+    throw Error(
+        fmt::format("{}: there is no main {{ … }} to run{}", program_->name(),
+                    program_->find("main") ? "; fn main() {…} is a function: leave out `fn` and `()`" : ""));
   std::vector<Value> values;
   for (const std::string& a : args) values.emplace_back(a);
   run_->global(kArgsSlot) = Value(std::move(values));

@@ -100,6 +100,7 @@ Value Interpreter::Run::eval_name(const Name& n) {
     case Binding::dimension: {
       const DimBinding& dim = dims_[frame_->dims + n.slot];
       if (dim.size < 0) fail(n.span, fmt::format("dimension '{}' has no size yet", n.text));
+      StepNumbers::fix();
       return Value(dim.size);
     }
     case Binding::index:
@@ -125,14 +126,14 @@ Value Interpreter::Run::eval_binary(const Binary& e) {
   const Value& b = operand(*e.right, right);
   if (a.is_int() && b.is_int()) {  // the common case of loops and indices
     int64_t r = 0;
+    const bool varies = a.varies() || b.varies();
+    if (e.op == BinaryOp::add) {
+      if (!__builtin_add_overflow(a.position(), b.position(), &r)) return Value::varying(r, varies);
+    } else if (e.op == BinaryOp::subtract) {
+      if (!__builtin_sub_overflow(a.position(), b.position(), &r)) return Value::varying(r, varies);
+    }
     const int64_t x = a.integer(), y = b.integer();
     switch (e.op) {
-      case BinaryOp::add:
-        if (!__builtin_add_overflow(x, y, &r)) return Value(r);
-        break;
-      case BinaryOp::subtract:
-        if (!__builtin_sub_overflow(x, y, &r)) return Value(r);
-        break;
       case BinaryOp::multiply:
         if (!__builtin_mul_overflow(x, y, &r)) return Value(r);
         break;

@@ -61,7 +61,9 @@ Flow Interpreter::Run::exec(const Stmt& s, Value* last) {
 }
 
 Value& Interpreter::Run::variable(const Name& n) {
-  return n.binding == Binding::local ? frame_->slots[n.slot] : globals_[n.slot];
+  if (n.binding == Binding::local) return frame_->slots[n.slot];
+  StepNumbers::fix();  // the next walk finds it changed
+  return globals_[n.slot];
 }
 
 /// Graph nodes carry the name of the variable they were first assigned to.

@@ -113,6 +113,8 @@ bool Args::boolean(size_t i) const {
   return values_[i].boolean();
 }
 
+int64_t Args::position(size_t i) const { return values_[i].is_int() ? values_[i].position() : integer(i); }
+
 int64_t Args::integer(size_t i) const {
   const Value& v = values_[i];
   if (v.is_int()) return v.integer();

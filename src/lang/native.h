@@ -88,6 +88,8 @@ class Args {
 
   bool boolean(size_t i) const;
   int64_t integer(size_t i) const;
+  /// An int that is only put into a graph as a position (Value::position).
+  int64_t position(size_t i) const;
   double number(size_t i) const;
   const std::string& string(size_t i) const;
   /// A tensor; a number becomes a rank-0 one (float32, or int64 for an int), a list of numbers a float32 one.

@@ -126,13 +126,13 @@ see: split, join)",
 
 }  // namespace
 
-std::string message(Interpreter& interpreter, const Args& args) {
+std::string message(Interpreter& interpreter, const Args& args, size_t first) {
   std::string out;
   const size_t n = args.size();
-  size_t next = 0;
-  if (n > 1 && args[0].is(ValueKind::string)) {
-    const std::string& pattern = args[0].string();
-    next = 1;
+  size_t next = first;
+  if (n > first + 1 && args[first].is(ValueKind::string)) {
+    const std::string& pattern = args[first].string();
+    ++next;
     for (size_t i = 0; i < pattern.size();) {
       const size_t end = next < n ? end_of_place(pattern, i) : i;
       if (end == i) {
@@ -146,8 +146,8 @@ std::string message(Interpreter& interpreter, const Args& args) {
     }
     if (next < n) out += ' ';
   }
-  for (const size_t first = next; next < n; ++next)
-    out += (next > first ? " " : "") + interpreter.text(args[next]);
+  for (const size_t begin = next; next < n; ++next)
+    out += (next > begin ? " " : "") + interpreter.text(args[next]);
   return out;
 }
 

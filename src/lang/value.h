@@ -9,6 +9,7 @@
 
 #include "base/block_pool.h"
 #include "graph/node.h"
+#include "lang/step_numbers.h"
 
 namespace tl::lang {
 
@@ -91,15 +92,22 @@ class Value {
   static Value function(const ast::Function* f);
   static Value function(const NativeFunction* f);
   static Value record(std::vector<std::pair<std::string, Value>> fields);
+  /// An int that is another one in the next step (step_numbers.h).
+  static Value varying(int64_t i, bool varies = true) {
+    Value v(i);
+    v.varies_ = varies;
+    return v;
+  }
 
-  Value(const Value& other) : kind_(other.kind_), integer_(other.integer_) {
+  Value(const Value& other) : kind_(other.kind_), varies_(other.varies_), integer_(other.integer_) {
     if (is_heap()) heap_->retain();
   }
-  Value(Value&& other) noexcept : kind_(other.kind_), integer_(other.integer_) {
+  Value(Value&& other) noexcept : kind_(other.kind_), varies_(other.varies_), integer_(other.integer_) {
     other.kind_ = ValueKind::nothing;
   }
   Value& operator=(Value other) noexcept {
     std::swap(kind_, other.kind_);
+    std::swap(varies_, other.varies_);
     std::swap(integer_, other.integer_);
     return *this;
   }
@@ -116,10 +124,16 @@ class Value {
 
   // The content; the caller has looked at kind().
   bool boolean() const { return boolean_; }
-  int64_t integer() const { return integer_; }
+  int64_t integer() const {
+    if (varies_) StepNumbers::fix();
+    return integer_;
+  }
+  /// The int of one who only adds to it, or puts it into a graph as a number of the step.
+  int64_t position() const { return integer_; }
+  bool varies() const { return varies_; }
   double floating() const { return floating_; }
   /// An int or a float as double.
-  double number() const { return kind_ == ValueKind::integer ? static_cast<double>(integer_) : floating_; }
+  double number() const { return kind_ == ValueKind::integer ? static_cast<double>(integer()) : floating_; }
   const std::string& string() const;
   const std::vector<Value>& list() const;
   const std::vector<std::pair<std::string, Value>>& fields() const;
@@ -148,6 +162,7 @@ class Value {
   bool is_heap() const { return kind_ >= ValueKind::string; }
 
   ValueKind kind_;
+  bool varies_ = false;
   union {
     bool boolean_;
     int64_t integer_;

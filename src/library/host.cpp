@@ -20,6 +20,7 @@ int64_t RuntimeHost::default_context(const Model& model) const {
 RuntimeHost& RuntimeHost::of(lang::Interpreter& interpreter) {
   auto* host = dynamic_cast<RuntimeHost*>(&interpreter.host());
   TL_CHECK(host != nullptr, "library functions need a RuntimeHost");
+  lang::StepNumbers::fix();
   return *host;
 }
 

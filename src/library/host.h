@@ -26,7 +26,19 @@ class RuntimeHost : public lang::Host {
  public:
   RuntimeHost(Session& session, HostOptions options) : session_(session), options_(std::move(options)) {}
 
-  Tensor evaluate(const graph::NodeRef& node) override { return session_.value(node); }
+  // Whoever asks the host is told of this step, or leaves something behind.
+  Tensor evaluate(const graph::NodeRef& node) override {
+    lang::StepNumbers::fix();
+    return session_.value(node);
+  }
+  void print(std::string_view text) override {
+    lang::StepNumbers::fix();
+    Host::print(text);
+  }
+  std::string input(std::string_view prompt) override {
+    lang::StepNumbers::fix();
+    return Host::input(prompt);
+  }
   Session& session() { return session_; }
   const HostOptions& options() const { return options_; }
 

@@ -134,11 +134,14 @@ Value kv_cache(Interpreter& interpreter, Args& args) {
 }
 
 Value update(Interpreter&, Args& args) {
-  auto [k, v] = args.object<CacheObject>(0).cache().update(args.integer(1), args.tensor(2), args.tensor(3));
+  KvCache& cache = args.object<CacheObject>(0).cache();
+  if (&cache != lang::StepNumbers::cache()) lang::StepNumbers::fix();
+  auto [k, v] = cache.update(args.integer(1), args.tensor(2), args.tensor(3));
   return Value(std::vector<Value>{Value(std::move(k)), Value(std::move(v))});
 }
 
 Value truncate(Interpreter&, Args& args) {
+  lang::StepNumbers::fix();
   args.object<CacheObject>(0).cache().truncate(args.integer(1));
   return {};
 }

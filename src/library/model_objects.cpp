@@ -220,7 +220,7 @@ Value TokenizerObject::get(Interpreter&, std::string_view name) const {
 std::vector<std::string> TokenizerObject::members() const { return object_members(kTypeName); }
 
 Value CacheObject::get(Interpreter&, std::string_view name) const {
-  if (name == "length") return Value(cache_.length());
+  if (name == "length") return Value::varying(cache_.length());
   if (name == "capacity") return Value(cache_.capacity());
   no_member("cache", name, members());
 }

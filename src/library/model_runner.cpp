@@ -43,22 +43,46 @@ ModelRunner::ModelRunner(std::shared_ptr<const Model> model, RuntimeHost& host)
   interpreter_ = std::make_unique<lang::Interpreter>(std::move(program), host);
 }
 
+Tensor ModelRunner::walk(const Tensor& ids, bool all_rows) {
+  const int64_t n = ids.elements(), position = cache().length();
+  Session& session = host_.session();
+  const graph::NodeRef tokens = graph::constant(ids);
+  graph::set_label(tokens, "ids");
+  const lang::Value arguments[] = {model_value_, lang::Value(tokens), cache_value_};
+  lang::StepNumbers::watch(&cache());
+  const lang::Value result = interpreter_->call("forward", arguments);
+  const bool may_learn = position > 0 && !lang::StepNumbers::are_fixed() && session.may_replay();
+  if (!result.is_tensor() || result.tensor()->shape().rank() != 2 || result.tensor()->shape()[0] != n)
+    throw Error(fmt::format("forward must give logits [{}, vocabulary], and gave {}", n, result.describe()));
+  graph::NodeRef logits = result.tensor();
+  if (!all_rows && n > 1) logits = graph::slice(logits, 0, -1, std::nullopt);
+  if (n == 1) {
+    if (may_learn)
+      replay_.learn(session, logits, tokens, position);
+    else
+      replay_.forget();
+    n_truncations_ = cache().n_truncations();
+  }
+  const Tensor values = session.value(logits);
+  if (!cache().is_settled()) replay_.forget();
+  return values;
+}
+
 std::span<const float> ModelRunner::step(std::span<const int32_t> ids, bool all_rows) {
   const auto n = static_cast<int64_t>(ids.size());
   Tensor input(DType::i64, {n});
   std::copy(ids.begin(), ids.end(), input.data<int64_t>());
   const int64_t before = cache().length();
   try {
-    const graph::NodeRef tokens = graph::constant(input);
-    graph::set_label(tokens, "ids");
-    const lang::Value arguments[] = {model_value_, lang::Value(tokens), cache_value_};
-    const lang::Value result = interpreter_->call("forward", arguments);
-    if (!result.is_tensor() || result.tensor()->shape().rank() != 2 || result.tensor()->shape()[0] != n)
-      throw Error(
-          fmt::format("forward must give logits [{}, vocabulary], and gave {}", n, result.describe()));
-    graph::NodeRef logits = result.tensor();
-    if (!all_rows) logits = graph::slice(logits, 0, -1, std::nullopt);
-    const Tensor& values = host_.session().value(logits);
+    Session& session = host_.session();
+    Tensor values;
+    if (n == 1 && replay_.knows(before) && n_truncations_ == cache().n_truncations() &&
+        session.may_replay()) {
+      cache().advance(n);
+      values = replay_.run(session, before, input);
+    } else {
+      values = walk(input, all_rows);
+    }
     logits_ = values.dtype() == DType::f32 && values.is_contiguous() ? values : converted(values, DType::f32);
   } catch (...) {
     cache().truncate(before);

@@ -9,6 +9,7 @@
 #include "lang/interpreter.h"
 #include "library/host.h"
 #include "library/model_objects.h"
+#include "runtime/step_replay.h"
 
 namespace tl {
 
@@ -32,7 +33,12 @@ class ModelRunner {
   RuntimeHost& host_;
   CacheObject* object_;
   lang::Value model_value_, cache_value_;
+  /// Computes the logits by the program, and learns from it whether the next step can do without.
+  Tensor walk(const Tensor& ids, bool all_rows);
+
   std::unique_ptr<lang::Interpreter> interpreter_;
+  StepReplay replay_;
+  int64_t n_truncations_ = 0;  ///< of the cache, when `replay_` learned
   Tensor logits_;
 };
 

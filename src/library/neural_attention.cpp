@@ -20,7 +20,7 @@ namespace {
 
 Value rope(Interpreter&, Args& args) {
   graph::RopeOptions options;
-  options.position = args.integer(1);
+  options.position = args.position(1);
   options.base = args.number(2);
   if (!(options.base > 0) || !std::isfinite(options.base))
     args.fail(2, fmt::format("[rope] the base must be a positive number, and it is {}", options.base));

@@ -63,7 +63,7 @@ Value rms_norm(Interpreter&, Args& args) {
 }
 
 Value layer_norm(Interpreter&, Args& args) {
-  std::vector<NodeRef> inputs{as_float(args.tensor(0))};
+  graph::NodeRefs inputs{as_float(args.tensor(0))};
   const Shape& shape = inputs[0]->shape();
   if (args.has(1)) {
     inputs.push_back(last_axis_argument(args, 1, inputs[0]));

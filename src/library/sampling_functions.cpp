@@ -129,7 +129,7 @@ Value top_p(Interpreter&, Args& args) {
   const NodeRef wide = graph::cast(logits, DType::f64);
   const NodeRef order = ranking(wide, axis), place = ranking(wide, axis, true);
   const NodeRef sorted = graph::make(Op::gather, {graph::softmax(wide, axis), order}, AxisAttrs{axis});
-  std::vector<int64_t> padding(2 * static_cast<size_t>(axis + 1), 0);
+  Params::Ints padding(2 * static_cast<size_t>(axis + 1), 0);
   padding[2 * static_cast<size_t>(axis)] = 1;
   const NodeRef shifted = graph::make(Op::pad, {graph::slice(sorted, axis, 0, n - 1)}, {}, {padding, {0.0}});
   const NodeRef before = graph::along(Op::cumsum, shifted, axis);

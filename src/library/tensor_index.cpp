@@ -30,7 +30,7 @@ Value slice(Interpreter&, Args& args) {
 }
 
 /// Makes a node; what its shape rule has against the inputs is said of argument i.
-NodeRef make_for(const Args& args, size_t i, Op op, std::vector<NodeRef> inputs, AxisAttrs attrs) {
+NodeRef make_for(const Args& args, size_t i, Op op, graph::NodeRefs inputs, AxisAttrs attrs) {
   try {
     return graph::make(op, std::move(inputs), attrs);
   } catch (const Error& e) {
@@ -102,9 +102,9 @@ Value flip(Interpreter&, Args& args) {
 }
 
 /// NumPy's widths: n, [before, after], or a pair per axis.
-std::vector<int64_t> widths(const Args& args, int rank) {
+Params::Ints widths(const Args& args, int rank) {
   const Value& v = args[1];
-  std::vector<int64_t> out;
+  Params::Ints out;
   const bool per_axis = v.is(ValueKind::list) && !v.list().empty() && v.list()[0].is(ValueKind::list);
   if (per_axis) {
     for (const Value& pair : v.list()) {

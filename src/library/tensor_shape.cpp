@@ -22,6 +22,7 @@ namespace {
 
 Value shape(Interpreter&, Args& args) {
   std::vector<Value> extents;
+  lang::StepNumbers::fix();
   for (const int64_t d : args.tensor(0)->shape()) extents.emplace_back(d);
   return Value(std::move(extents));
 }
@@ -128,9 +129,9 @@ Value broadcast_to(Interpreter&, Args& args) {
 }
 
 /// The tensors of a list, and what was given after it.
-std::vector<NodeRef> parts_argument(const Args& args, size_t i) {
+graph::NodeRefs parts_argument(const Args& args, size_t i) {
   if (!args[i].is(ValueKind::list)) args.wrong_kind(i, "a list of tensors");
-  std::vector<NodeRef> parts;
+  graph::NodeRefs parts;
   for (const Value& part : args[i].list()) {
     try {
       parts.push_back(lang::to_tensor(part));
@@ -143,10 +144,10 @@ std::vector<NodeRef> parts_argument(const Args& args, size_t i) {
 }
 
 /// One concatenation takes 64 tensors at most, so many are joined in rounds.
-NodeRef joined(std::vector<NodeRef> parts, int axis) {
+NodeRef joined(graph::NodeRefs parts, int axis) {
   constexpr size_t kMost = 64;
   while (parts.size() > kMost) {
-    std::vector<NodeRef> groups;
+    graph::NodeRefs groups;
     for (size_t i = 0; i < parts.size(); i += kMost) {
       const auto begin = parts.begin() + static_cast<std::ptrdiff_t>(i);
       const auto end = parts.begin() + static_cast<std::ptrdiff_t>(std::min(i + kMost, parts.size()));
@@ -169,7 +170,7 @@ Value concat(Interpreter&, Args& args) {
 }
 
 Value stack(Interpreter&, Args& args) {
-  std::vector<NodeRef> parts = parts_argument(args, 0);
+  graph::NodeRefs parts = parts_argument(args, 0);
   const Shape first = parts[0]->shape();
   const int axis = graph::normalise_axis("stack", args.integer(1), first.rank() + 1);
   for (NodeRef& part : parts) {

@@ -42,10 +42,7 @@ std::pair<graph::NodeRef, graph::NodeRef> KvCache::update(int64_t layer, graph::
     throw Error(fmt::format("the cache has {} layers, and layer {} was asked for", layers_.size(), layer));
   Layer& l = layers_[static_cast<size_t>(layer)];
   const int64_t n = k->shape().rank() > 0 ? k->shape()[0] : 0;
-  if (l.length + n > capacity_)
-    throw Error(fmt::format(
-        "the context is full: {} of {} tokens are used, and {} more do not fit (-c sets its size)", l.length,
-        capacity_, n));
+  require_room(l.length, n);
   auto keys = append(l.k, l.k_last, std::move(k), l.length);
   auto values = append(l.v, l.v_last, std::move(v), l.length);
   l.length += n;
@@ -53,7 +50,29 @@ std::pair<graph::NodeRef, graph::NodeRef> KvCache::update(int64_t layer, graph::
   return {std::move(keys), std::move(values)};
 }
 
+void KvCache::require_room(int64_t length, int64_t n) const {
+  if (length + n > capacity_)
+    throw Error(fmt::format(
+        "the context is full: {} of {} tokens are used, and {} more do not fit (-c sets its size)", length,
+        capacity_, n));
+}
+
+bool KvCache::is_settled() const {
+  return std::ranges::all_of(layers_, [this](const Layer& layer) {
+    const bool waits = (layer.k_last && !layer.k_last->value) || (layer.v_last && !layer.v_last->value);
+    return !waits && (layer.length == 0 || layer.length == length_);
+  });
+}
+
+void KvCache::advance(int64_t n) {
+  require_room(length_, n);
+  for (Layer& layer : layers_)
+    if (layer.length > 0) layer.length += n;
+  length_ += n;
+}
+
 void KvCache::truncate(int64_t length) {
+  ++n_truncations_;
   if (length < 0 || length > length_)
     throw Error(fmt::format("the cache holds {} tokens and cannot be cut to {}", length_, length));
   length_ = length;

@@ -30,6 +30,14 @@ class KvCache {
   /// cache before and is not computed yet keeps its rows: what follows then works on a copy.
   void truncate(int64_t length);
 
+  /// Whether every layer holds all tokens or none, and nothing waits to be computed.
+  bool is_settled() const;
+  /// Counts rows as appended that were written to every used layer behind its length. Throws Error as
+  /// update().
+  void advance(int64_t n);
+  /// How often truncate() was called: states may be others since.
+  int64_t n_truncations() const { return n_truncations_; }
+
   /// Bytes that a full cache takes.
   int64_t bytes() const;
 
@@ -43,7 +51,9 @@ class KvCache {
   graph::NodeRef append(const graph::NodeRef& state, graph::NodeRef& last, graph::NodeRef x,
                         int64_t at) const;
 
-  int64_t capacity_, length_ = 0;
+  void require_room(int64_t length, int64_t n) const;
+
+  int64_t capacity_, length_ = 0, n_truncations_ = 0;
   DType dtype_;
   std::vector<Layer> layers_;
 };

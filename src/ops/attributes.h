@@ -10,14 +10,19 @@
 #include <variant>
 #include <vector>
 
+#include <absl/container/inlined_vector.h>
+
 #include "tensor/tensor.h"
 
 namespace tl {
 
-/// Numbers of this step; the op table says what each entry means.
+/// Numbers of this step; the op table says what each entry means. As many as most operations have need no
+/// memory of their own (a slice of three axes has nine): a step of a model makes a thousand nodes.
 struct Params {
-  std::vector<int64_t> ints = {};
-  std::vector<double> floats = {};
+  using Ints = absl::InlinedVector<int64_t, 9>;
+  using Floats = absl::InlinedVector<double, 2>;
+  Ints ints = {};
+  Floats floats = {};
 };
 
 struct NoAttrs {
@@ -39,7 +44,7 @@ struct ReduceAttrs {
 
 /// Axis i of the result is axis order[i] of the input.
 struct PermuteAttrs {
-  std::vector<int> order;
+  absl::InlinedVector<int, 4> order;
   bool operator==(const PermuteAttrs&) const = default;
 };
 

@@ -1,5 +1,7 @@
 #include "ops/op.h"
 
+#include <ranges>
+
 #include "base/error.h"
 
 namespace tl {
@@ -28,10 +30,10 @@ static_assert(kOps.size() == kOpCount);
 struct Spell {
   std::vector<int64_t>& words;
   void add(int64_t v) { words.push_back(v); }
-  template <class T>
-  void add(const std::vector<T>& values) {
+  template <std::ranges::sized_range List>
+  void add(const List& values) {
     add(static_cast<int64_t>(values.size()));
-    for (const T& v : values) add(v);
+    for (const auto& v : values) add(v);
   }
   void add(const AxisIndex::Term& t) { add(t.label), add(t.coefficient); }
   void add(const AxisIndex& a) { add(a.terms), add(a.divisor); }

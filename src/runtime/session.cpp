@@ -1,6 +1,7 @@
 #include "runtime/session.h"
 
 #include <algorithm>
+#include <utility>
 
 #include <fmt/format.h>
 
@@ -79,17 +80,13 @@ struct Session::Run {
   Session& session;
   const CachedPlan& cached;
   const Trace& trace;
-  std::vector<Tensor> values = {};
-  std::vector<bool> own_memory = {};  ///< values that outlive the run: roots, and what somebody else holds
+  Values& values;
 
   const Node& node(int v) const { return *trace.values[static_cast<size_t>(v)]; }
-  Tensor& value(int v) { return values[static_cast<size_t>(v)]; }
+  Tensor& value(int v) { return values.tensors[static_cast<size_t>(v)]; }
 
   void execute() {
-    values.resize(trace.values.size());
-    for (size_t v = 0; v < values.size(); ++v)
-      if (trace.values[v]->value) values[v] = trace.values[v]->value;
-    find_own_memory();
+    for (const auto& fallback : cached.fallbacks) note(fallback);
     const auto& steps = cached.plan.steps;
     if (session.observer_ != nullptr) session.observer_->on_run(cached.plan, trace);
     for (size_t s = 0; s < steps.size(); ++s) {
@@ -97,7 +94,6 @@ struct Session::Run {
       run_step(steps[s], cached.kernels[s]);
       if (session.observer_ != nullptr) show(steps[s]);
     }
-    hand_over();
   }
 
   void show(const Step& step) {
@@ -110,21 +106,22 @@ struct Session::Run {
   /// A node with more owners than readers in this trace is held by the program (a variable) and may be asked
   /// for later.
   void find_own_memory() {
-    own_memory.assign(values.size(), false);
-    std::vector<long> readers(values.size());
+    const size_t n = trace.values.size();
+    std::vector<long> readers(n);
     for (const int v : trace.inputs.all()) ++readers[static_cast<size_t>(v)];
-    std::vector<const graph::NodeRef*> owner(values.size());
-    for (size_t v = 0; v < values.size(); ++v) {
+    std::vector<const graph::NodeRef*> owner(n);
+    for (size_t v = 0; v < n; ++v) {
       if (trace.values[v]->value) continue;
       for (const auto& input : trace.values[v]->inputs) owner[static_cast<size_t>(input->index)] = &input;
     }
-    const auto keep = [&](int v) {
-      for (; v >= 0; v = cached.plan.parent[static_cast<size_t>(v)])
-        own_memory[static_cast<size_t>(v)] = true;
-    };
-    for (size_t v = 0; v < values.size(); ++v)
-      if (owner[v] != nullptr && owner[v]->use_count() > readers[v]) keep(static_cast<int>(v));
-    for (const int root : trace.roots) keep(root);
+    for (size_t v = 0; v < n; ++v)
+      if (owner[v] != nullptr && owner[v]->use_count() > readers[v])
+        keep(cached.plan, static_cast<int>(v), values);
+  }
+
+  /// A value and the memory it looks at outlive the run.
+  static void keep(const Plan& plan, int v, Values& values) {
+    for (; v >= 0; v = plan.parent[static_cast<size_t>(v)]) values.own_memory[static_cast<size_t>(v)] = true;
   }
 
   Params params(const Step& step) const {
@@ -137,7 +134,7 @@ struct Session::Run {
   Tensor allocate(int v, DType dtype, const Shape& shape) {
     const int slot = cached.plan.slot[static_cast<size_t>(v)];
     const auto bytes = static_cast<size_t>(bytes_of(dtype, shape.elements()));
-    if (slot < 0 || own_memory[static_cast<size_t>(v)])
+    if (slot < 0 || values.own_memory[static_cast<size_t>(v)])
       return {dtype, shape, session.backend_.allocate(bytes)};
     auto& storage = session.slots_[static_cast<size_t>(slot)];
     if (!storage || storage->bytes < bytes) storage = session.backend_.allocate(bytes);
@@ -252,11 +249,11 @@ struct Session::Run {
     std::vector<graph::NodeRef> released;  // destroyed after the loop: they may own traced nodes
     for (const Step& step : cached.plan.steps) {
       const auto v = static_cast<size_t>(step.output);
-      if (own_memory[v]) trace.values[v]->value = values[v];
+      if (values.own_memory[v]) trace.values[v]->value = values.tensors[v];
     }
     for (const Step& step : cached.plan.steps) {
       const auto v = static_cast<size_t>(step.output);
-      if (!own_memory[v]) continue;
+      if (!values.own_memory[v]) continue;
       auto& inputs = trace.values[v]->inputs;
       std::move(inputs.begin(), inputs.end(), std::back_inserter(released));
       inputs.clear();
@@ -323,11 +320,32 @@ Session::CachedPlan& Session::plan_for(const Trace& trace) {
   return *bucket.back();
 }
 
-void Session::execute(CachedPlan& cached, const Trace& trace) {
+void Session::execute(const CachedPlan& cached, const Trace& trace) {
   ++statistics_.runs;
-  Run run{*this, cached, trace};
-  for (const auto& fallback : cached.fallbacks) run.note(fallback);
+  Values values = leaf_values(cached, trace);
+  Run run{*this, cached, trace, values};
+  run.find_own_memory();
   run.execute();
+  run.hand_over();
+}
+
+Session::Values Session::leaf_values(const CachedPlan& cached, const Trace& trace) const {
+  Values values{std::vector<Tensor>(trace.values.size()), std::vector<bool>(trace.values.size())};
+  for (size_t v = 0; v < trace.values.size(); ++v) values.tensors[v] = trace.values[v]->value;
+  for (const int root : trace.roots) Run::keep(cached.plan, root, values);
+  return values;
+}
+
+bool Session::may_replay() const {
+  return !options_.rewrite && (observer_ == nullptr || observer_->sees_replays());
+}
+
+Tensor Session::run_again(const CachedPlan& cached, const Trace& trace, Values& values) {
+  ++statistics_.runs;
+  ++statistics_.replays;
+  Run run{*this, cached, trace, values};
+  run.execute();
+  return std::exchange(run.value(trace.roots[0]), {});
 }
 
 }  // namespace tl

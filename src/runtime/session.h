@@ -31,6 +31,9 @@ class Observer {
   virtual void on_run(const graph::Plan& plan, const graph::Trace& trace) { (void)plan, (void)trace; }
   /// After each step; fused steps are seen as one, views too. Copy what should outlive the call.
   virtual void on_step(const ExecutedStep& step) = 0;
+  /// Whether it may be shown runs of a graph that was kept from an earlier step (StepReplay), whose nodes
+  /// have no inputs any more.
+  virtual bool sees_replays() const { return false; }
 };
 
 /// How programs are run, from the command line or the language.
@@ -67,22 +70,36 @@ class Session {
   const Tensor& value(const graph::NodeRef& node);
   void compute(std::span<const graph::NodeRef> nodes);
 
+  struct CachedPlan;
+  /// The tensors of a run, one per traced value.
+  struct Values {
+    std::vector<Tensor> tensors;
+    std::vector<bool> own_memory;  ///< those that outlive the run: roots, and what somebody else holds
+  };
+  // What StepReplay runs a graph again with.
+  CachedPlan& plan_for(const graph::Trace& trace);
+  /// Whether nobody watches or changes the graphs that are run.
+  bool may_replay() const;
+  /// The leaves' tensors; only the root outlives such a run.
+  Values leaf_values(const CachedPlan& plan, const graph::Trace& trace) const;
+  /// Runs a plan on a trace whose nodes belong to the caller; the value of its root.
+  Tensor run_again(const CachedPlan& plan, const graph::Trace& trace, Values& values);
+
   const Backend& backend() const { return backend_; }
   ThreadPool& pool() { return pool_; }
   const SessionOptions& options() const { return options_; }
   void set_observer(Observer* observer) { observer_ = observer; }
 
   struct Statistics {
-    int64_t plans = 0;  ///< made so far
-    int64_t runs = 0;   ///< plans executed
+    int64_t plans = 0;    ///< made so far
+    int64_t runs = 0;     ///< plans executed
+    int64_t replays = 0;  ///< runs among them of a graph that was kept
   };
   const Statistics& statistics() const { return statistics_; }
 
  private:
-  struct CachedPlan;
   struct Run;
-  CachedPlan& plan_for(const graph::Trace& trace);
-  void execute(CachedPlan& plan, const graph::Trace& trace);
+  void execute(const CachedPlan& plan, const graph::Trace& trace);
 
   const Backend& backend_;
   const Backend* fallback_;

@@ -96,9 +96,9 @@ TEST(Infer, Reshape) {
 
 TEST(Infer, Views) {
   expect_type(Op::permute, {{f32, {2, 3, 4}}}, PermuteAttrs{{2, 0, 1}}, {}, f32, {4, 2, 3});
-  for (const std::vector<int>& order :
-       {std::vector{0, 0, 1}, std::vector{0, 1}, std::vector{0, 1, 3}, std::vector{-1, 0, 1}})
-    expect_error(Op::permute, {{f32, {2, 3, 4}}}, PermuteAttrs{order}, {},
+  for (const PermuteAttrs& order :
+       {PermuteAttrs{{0, 0, 1}}, PermuteAttrs{{0, 1}}, PermuteAttrs{{0, 1, 3}}, PermuteAttrs{{-1, 0, 1}}})
+    expect_error(Op::permute, {{f32, {2, 3, 4}}}, order, {},
                  "[permute] the axes must name each of the 3 axes of [2, 3, 4] once");
 
   expect_type(Op::broadcast, {{f32, {3, 1}}}, {}, {.ints = {2, 3, 4}}, f32, {2, 3, 4});

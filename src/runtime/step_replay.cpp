@@ -1,0 +1,141 @@
+#include "runtime/step_replay.h"
+
+#include <algorithm>
+#include <cstring>
+
+namespace tl {
+
+using graph::Node;
+using graph::NodeRef;
+
+namespace {
+
+/// Operations that say the same of an axis however long it is, and whose params are positions or extents.
+bool follows_extents(const Node& node) {
+  switch (info(node.op).kind) {
+    case OpKind::unary:
+    case OpKind::binary:
+    case OpKind::compare:
+      return true;
+    default:
+      break;
+  }
+  switch (node.op) {
+    case Op::cache_append:
+    case Op::rope:
+    case Op::affine_mask:
+    case Op::softmax:
+    case Op::select:
+    case Op::cast:
+    case Op::broadcast:
+    case Op::permute:
+      return true;
+    case Op::contract: {
+      const auto& operands = std::get<ContractAttrs>(node.attrs).operands;
+      return std::ranges::all_of(operands, [](const auto& axes) {
+        return std::ranges::all_of(axes, [](const AxisIndex& axis) { return axis.terms.size() == 1; });
+      });
+    }
+    default:
+      return false;
+  }
+}
+
+/// Whether two constants hold the same, as far as it costs little to know.
+bool is_same_constant(const Tensor& a, const Tensor& b) {
+  if (a.dtype() != b.dtype() || a.shape() != b.shape()) return false;
+  if (a.storage() == b.storage()) return a.byte_offset() == b.byte_offset() && a.strides() == b.strides();
+  constexpr int64_t kSmall = 1 << 12;
+  return a.elements() <= kSmall && !is_quantised(a.dtype()) && a.is_contiguous() && b.is_contiguous() &&
+         std::memcmp(a.bytes(), b.bytes(), static_cast<size_t>(bytes_of(a.dtype(), a.elements()))) == 0;
+}
+
+}  // namespace
+
+StepReplay::Snapshot::Snapshot(Session& session, const NodeRef& root, const NodeRef& given, int64_t at)
+    : plan(nullptr), position(at) {
+  const graph::Trace seen = graph::trace(std::span(&root, 1));
+  plan = &session.plan_for(seen);
+  trace.inputs = seen.inputs;
+  trace.roots = seen.roots;
+  for (size_t v = 0; v < seen.values.size(); ++v) {
+    if (seen.values[v] == given.get()) input = v;
+    Node& copy = nodes.emplace_back(*seen.values[v]);
+    copy.inputs.clear();  // nobody else may count as their reader
+    trace.values.push_back(&copy);
+  }
+}
+
+/// What changed from one step to a later one of the same plan, if the position explains it.
+std::optional<std::vector<StepReplay::Follower>> StepReplay::followers(const Snapshot& before,
+                                                                       const Snapshot& after) {
+  const int64_t tokens = after.position - before.position;
+  if (before.plan != after.plan || before.input != after.input || tokens < 1) return std::nullopt;
+  std::vector<Follower> found;
+  std::vector<bool> varies(after.nodes.size());  // in shape
+  const auto differs = [&](size_t v, bool is_extent, size_t at, int64_t a, int64_t b) {
+    if (a != b) found.push_back({v, is_extent, at, b, (b - a) / tokens});
+    return a == b || ((b - a) % tokens == 0 && (!is_extent || a >= 2));  // an extent of 1 may mean all others
+  };
+  for (size_t v = 0; v < after.nodes.size(); ++v) {
+    const Node &a = before.nodes[v], &b = after.nodes[v];
+    if (static_cast<bool>(a.value) != static_cast<bool>(b.value)) return std::nullopt;
+    if (b.value) {
+      const bool is_input = v == after.input && a.type.shape == b.type.shape;
+      if (!is_input && !is_same_constant(a.value, b.value)) return std::nullopt;
+      continue;
+    }
+    const size_t known = found.size();
+    const Shape &from = a.type.shape, &to = b.type.shape;
+    const auto &ints = a.params.ints, &later = b.params.ints;
+    if (from.rank() != to.rank() || ints.size() != later.size() || a.params.floats != b.params.floats)
+      return std::nullopt;
+    for (int i = 0; i < to.rank(); ++i)
+      if (!differs(v, true, static_cast<size_t>(i), from[i], to[i])) return std::nullopt;
+    varies[v] = found.size() > known;
+    for (size_t i = 0; i < later.size(); ++i)
+      if (!differs(v, false, i, ints[i], later[i])) return std::nullopt;
+    const auto inputs = after.trace.inputs[v];
+    const bool reads_varying =
+        std::ranges::any_of(inputs, [&](int i) { return static_cast<bool>(varies[static_cast<size_t>(i)]); });
+    if ((found.size() > known || reads_varying) && !follows_extents(b)) return std::nullopt;
+  }
+  return found;
+}
+
+void StepReplay::learn(Session& session, const NodeRef& root, const NodeRef& input, int64_t position) {
+  if (root->value) return forget();
+  Snapshot now(session, root, input, position);
+  auto changes = last_ ? followers(*last_, now) : std::nullopt;
+  const bool agrees = changes && followers_ == changes;
+  followers_ = std::move(changes);
+  last_.emplace(std::move(now));
+  plan_ = agrees ? last_->plan : nullptr;
+  if (!agrees) return;
+  first_position_ = position;
+  values_ = session.leaf_values(*plan_, last_->trace);
+}
+
+void StepReplay::forget() {
+  plan_ = nullptr;
+  followers_.reset();
+  last_.reset();
+  values_ = {};
+}
+
+Tensor StepReplay::run(Session& session, int64_t position, const Tensor& input) {
+  const int64_t tokens = position - last_->position;
+  for (const Follower& f : *followers_) {
+    Node& node = last_->nodes[f.node];
+    const int64_t value = f.value + f.slope * tokens;
+    if (f.is_extent)
+      node.type.shape[static_cast<int>(f.at)] = value;
+    else
+      node.params.ints[f.at] = value;
+  }
+  last_->nodes[last_->input].value = input;
+  values_.tensors[last_->input] = input;
+  return session.run_again(*plan_, last_->trace, values_);
+}
+
+}  // namespace tl

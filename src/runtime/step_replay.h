@@ -1,0 +1,60 @@
+// The later steps of a generation without the program: the graph of an earlier step, run again with the
+// numbers of a later position.
+#pragma once
+
+#include <cstdint>
+#include <deque>
+#include <optional>
+#include <vector>
+
+#include "runtime/session.h"
+
+namespace tl {
+
+/// Learns from the graphs of a few steps, each one token further than the one before, how the numbers in them
+/// follow from the position, and computes later steps from that. Whether the program would make such a graph
+/// again is for the caller to know (lang/step_numbers.h); that graphs differ in positions only is made sure
+/// of here: operations whose numbers or extents change must be among those that mean the same at any extent,
+/// and three steps must agree.
+class StepReplay {
+ public:
+  /// Remembers the graph of a step before it is computed: `root`, made at `position` from the token ids
+  /// `input`.
+  void learn(Session& session, const graph::NodeRef& root, const graph::NodeRef& input, int64_t position);
+  /// Forgets what it learned: the next step is not a later one of the same graph.
+  void forget();
+  /// Whether run() can compute the step at `position`.
+  bool knows(int64_t position) const { return plan_ != nullptr && position > first_position_; }
+  /// The root of the step at `position` with other token ids. Throws as Session::value does.
+  Tensor run(Session& session, int64_t position, const Tensor& input);
+
+ private:
+  /// A number that follows the position: an entry of a node's params, or an extent of its shape.
+  struct Follower {
+    size_t node;
+    bool is_extent;
+    size_t at;
+    int64_t value, slope;  ///< at the position of the snapshot; per token
+    bool operator==(const Follower& other) const {
+      return node == other.node && is_extent == other.is_extent && at == other.at && slope == other.slope;
+    }
+  };
+  /// The nodes of a step's graph as they were before it was computed.
+  struct Snapshot {
+    Snapshot(Session& session, const graph::NodeRef& root, const graph::NodeRef& given, int64_t at);
+    const Session::CachedPlan* plan;
+    int64_t position;
+    std::deque<graph::Node> nodes;
+    graph::Trace trace;  ///< of `nodes`
+    size_t input = 0;    ///< which of them holds the token ids
+  };
+  static std::optional<std::vector<Follower>> followers(const Snapshot& before, const Snapshot& after);
+
+  std::optional<Snapshot> last_;
+  std::optional<std::vector<Follower>> followers_;  ///< from the step before `last_` to it
+  const Session::CachedPlan* plan_ = nullptr;       ///< once three steps agreed
+  int64_t first_position_ = 0;
+  Session::Values values_;
+};
+
+}  // namespace tl
