@@ -31,10 +31,11 @@ Profile::Stretch::Stretch(Profile& profile, const std::string& kind, int64_t tok
     : profile_(profile), kind_(kind), start_(profile.now()) {
   profile.group_ = &profile.groups_[kind];
   profile.group_->tokens += tokens;
+  profile.own_ = 0;
 }
 
 Profile::Stretch::~Stretch() {
-  const double duration = profile_.now() - start_;
+  const double duration = profile_.now() - start_ - profile_.own_;
   profile_.group_->stretches.add(duration);
   profile_.group_ = nullptr;
   if (profile_.keep_events_) profile_.events_.push_back({kind_, "stretch", "", start_, duration});
@@ -53,7 +54,8 @@ void Profile::on_step(const ExecutedStep& step) {
     if (keep_events_)
       events_.push_back({std::string(name(step.step.op)), "operation", step.node.path(), start, end - start});
   }
-  last_ = now();  // what was done here is not the next step's
+  last_ = now();  // what was done here is neither the next step's nor the interpreter's
+  own_ += last_ - end;
 }
 
 std::string Profile::chrome_trace() const {

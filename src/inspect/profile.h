@@ -65,6 +65,7 @@ class Profile final : public Observer {
   std::map<std::string, Group> groups_;
   Group* group_ = nullptr;  ///< of the current stretch
   double last_ = 0;         ///< when the step before ended
+  double own_ = 0;          ///< seconds of the current stretch that went into this bookkeeping
   std::vector<Event> events_;
 };
 

@@ -73,6 +73,7 @@ std::span<const float> ModelRunner::step(std::span<const int32_t> ids, bool all_
   Tensor input(DType::i64, {n});
   std::copy(ids.begin(), ids.end(), input.data<int64_t>());
   const int64_t before = cache().length();
+  logits_ = {};  // its memory is free for the new ones
   try {
     Session& session = host_.session();
     Tensor values;

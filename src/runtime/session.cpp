@@ -134,8 +134,12 @@ struct Session::Run {
   Tensor allocate(int v, DType dtype, const Shape& shape) {
     const int slot = cached.plan.slot[static_cast<size_t>(v)];
     const auto bytes = static_cast<size_t>(bytes_of(dtype, shape.elements()));
-    if (slot < 0 || values.own_memory[static_cast<size_t>(v)])
-      return {dtype, shape, session.backend_.allocate(bytes)};
+    if (slot < 0 || values.own_memory[static_cast<size_t>(v)]) {
+      // A replayed run takes the memory of the one before, unless somebody kept what it holds.
+      std::shared_ptr<Storage> last = std::exchange(value(v), {}).storage();
+      if (last.use_count() != 1 || last->bytes < bytes) last = session.backend_.allocate(bytes);
+      return {dtype, shape, std::move(last)};
+    }
     auto& storage = session.slots_[static_cast<size_t>(slot)];
     if (!storage || storage->bytes < bytes) storage = session.backend_.allocate(bytes);
     return {dtype, shape, storage};
@@ -345,7 +349,7 @@ Tensor Session::run_again(const CachedPlan& cached, const Trace& trace, Values& 
   ++statistics_.replays;
   Run run{*this, cached, trace, values};
   run.execute();
-  return std::exchange(run.value(trace.roots[0]), {});
+  return run.value(trace.roots[0]);
 }
 
 }  // namespace tl
