@@ -25,7 +25,7 @@ void add_equations(Cases& cases, DType dtype, Layout layout) {
     return laid_out(random_tensor(random, dtype, shape), layout);
   };
   const auto add = [&](const char* what, const ContractAttrs& attrs, std::vector<Tensor> in,
-                       std::vector<int64_t> ints) {
+                       Params::Ints ints) {
     cases.add(Op::contract, fmt::format("{} {}", what, to_string(layout)), std::move(in), attrs,
               {.ints = std::move(ints)});
   };
