@@ -22,6 +22,36 @@ constexpr int kClosed = 1 << 30;
 /// give a whole time slice away for a wait of microseconds.
 constexpr std::chrono::microseconds kLook{50};
 
+/// The processor that the last loop was called on, of whichever pool.
+std::atomic<int> calling_cpu{-1};
+
+/// While it lives, this thread stays off the processor that the last loop was called on. Where processors
+/// share no cache (in virtual machines above all), Linux wakes a thread on the processor of whoever wakes it,
+/// to wait there until the caller of the loop is done with it, or until the scheduler looks again,
+/// milliseconds later.
+class AwayFromCaller {
+ public:
+  AwayFromCaller() {
+    const int cpu = calling_cpu.load(std::memory_order_relaxed);
+    if (cpu < 0 || sched_getaffinity(0, sizeof before_, &before_) != 0 || !CPU_ISSET(cpu, &before_)) return;
+    others_ = before_;
+    CPU_CLR(cpu, &others_);
+    is_away_ = CPU_COUNT(&others_) > 0 && sched_setaffinity(0, sizeof others_, &others_) == 0;
+  }
+  /// It may run anywhere again, unless somebody else has said where meanwhile.
+  ~AwayFromCaller() {
+    cpu_set_t now;
+    if (is_away_ && sched_getaffinity(0, sizeof now, &now) == 0 && CPU_EQUAL(&now, &others_))
+      sched_setaffinity(0, sizeof before_, &before_);
+  }
+  AwayFromCaller(const AwayFromCaller&) = delete;
+  AwayFromCaller& operator=(const AwayFromCaller&) = delete;
+
+ private:
+  cpu_set_t before_, others_;
+  bool is_away_ = false;
+};
+
 /// Whether `is_there()` becomes true within that time.
 template <class Condition>
 bool look_for(Condition is_there) {
@@ -102,6 +132,7 @@ void ThreadPool::work(uint64_t seen) {
   };
   for (;;) {
     if (!look_for(is_new)) {
+      const AwayFromCaller away;
       std::unique_lock lock(mutex_);
       wake_.wait(lock, is_new);
     }
@@ -132,6 +163,7 @@ void ThreadPool::parallel_for(int64_t n, int64_t grain, const std::function<void
   std::atomic_ref(next_).store(0, std::memory_order_relaxed);
   const std::atomic_ref active(active_);
   active.store(0, std::memory_order_release);
+  calling_cpu.store(sched_getcpu(), std::memory_order_relaxed);
   std::atomic_ref(generation_).fetch_add(1);
   { const std::lock_guard lock(mutex_); }  // a worker that is about to sleep has seen it, or is told
   wake_.notify_all();

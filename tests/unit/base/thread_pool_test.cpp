@@ -1,7 +1,10 @@
 #include "base/thread_pool.h"
 
+#include <sched.h>
 #include <atomic>
+#include <chrono>
 #include <stdexcept>
+#include <thread>
 #include <vector>
 
 #include <gtest/gtest.h>
@@ -54,6 +57,30 @@ TEST(ThreadPool, LoopsInsideLoopsRunWhereTheyAre) {
     }
   });
   EXPECT_EQ(count, 40);
+}
+
+/// A worker that slept is not left to wait on the caller's processor for the caller.
+TEST(ThreadPool, WakesAWorkerOnAnotherProcessorThanTheCallers) {
+  if (ThreadPool::physical_cores() < 2) GTEST_SKIP() << "this needs two processors";
+  using std::chrono::milliseconds;
+  using std::chrono::steady_clock;
+  constexpr int kRounds = 60;
+  ThreadPool pool(2);
+  int apart = 0;
+  for (int round = 0; round < kRounds; ++round) {
+    std::this_thread::sleep_for(milliseconds(1));  // by now the worker sleeps
+    std::atomic<int> inside = 0;
+    int cpus[2] = {-1, -1};
+    pool.parallel_for(2, 1, [&](int64_t begin, int64_t) {
+      cpus[begin] = sched_getcpu();
+      ++inside;
+      const auto end = steady_clock::now() + milliseconds(2);
+      while (inside < 2 && steady_clock::now() < end) {
+      }
+    });
+    apart += cpus[0] != cpus[1];
+  }
+  EXPECT_GT(apart, kRounds / 2);
 }
 
 }  // namespace
