@@ -240,7 +240,7 @@ void Checker::function(Function& f) {
                            [](const Parameter& p) { return p.type.kind != TypeKind::any; });
   {
     const Scope scope(*this);
-    for (StmtPtr& s : f.body.statements) statement(s);
+    statements(f.body);
     last_value(f.body);
   }
   f.n_slots = n_slots_;
@@ -291,7 +291,28 @@ void Checker::dimensions_in_body(Type& type) {
 
 void Checker::block(Block& body) {
   const Scope scope(*this);
-  for (StmtPtr& s : body.statements) statement(s);
+  statements(body);
+}
+
+void Checker::statements(Block& body) {
+  for (StmtPtr& s : body.statements) {
+    statement(s);
+    const bool may_be_result = s == body.statements.back() && loops_ == 0;
+    if (!may_be_result) warn_of_unused(*s);
+  }
+}
+
+/// xs.append(1) alone, as in Python, changes nothing.
+void Checker::warn_of_unused(const Stmt& s) {
+  if (s.kind != StmtKind::expression) return;
+  const auto* call = ast::if_is<Call>(ast::as<Expression>(s).value.get());
+  const auto* callee = call != nullptr ? ast::if_is<Name>(call->callee.get()) : nullptr;
+  if (callee == nullptr || callee->native == nullptr || callee->native->name != "append") return;
+  diagnostics_.push_back({Severity::warning,
+                          call->span,
+                          "the list with the new element is not used: append leaves its list as it is",
+                          {},
+                          "xs += [value] changes xs in place"});
 }
 
 void Checker::statement(StmtPtr& s) {

@@ -55,6 +55,7 @@ class Checker {
   void dimensions(ast::Function& f, ast::Type& type);
   void dimensions_in_body(ast::Type& type);
   void block(ast::Block& body);
+  void statements(ast::Block& body);
   void statement(ast::StmtPtr& s);
   void let(ast::StmtPtr& s);
   void declare_names(ast::Let& let, const Known& value);
@@ -117,6 +118,7 @@ class Checker {
                                              ast::Projection projection, Span span);
   std::optional<Known> known_before(const ast::Equation& e, bool declares_always) const;
   void warn_of_slips(size_t n_left);
+  void warn_of_unused(const ast::Stmt& s);
   void check_rank(const Known& base, const ast::Index& e);
   void check_free(const std::vector<ast::IndexItem>& items);
   void bind_target(ast::Equation& e, bool declares_always, bool is_partial, const Known& known);

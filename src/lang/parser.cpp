@@ -354,7 +354,8 @@ bool Parser::reserved_declaration() {
 Block Parser::block(std::string_view context) {
   const Nested nested(*this);
   const Token& open =
-      expect(TokenKind::left_brace, context, is(TokenKind::colon) ? "a block stands in braces: { … }" : "");
+      expect(TokenKind::left_brace, context,
+             is(TokenKind::colon) || is(TokenKind::equal) ? "a block stands in braces: { … }" : "");
   const With outside(brackets_, 0);
   Block out;
   while (!is(TokenKind::right_brace)) {
@@ -394,9 +395,20 @@ void Parser::finish_statement() {
   if (accept(TokenKind::semicolon) || peek().newline_before || is(TokenKind::right_brace) ||
       is(TokenKind::end))
     return;
-  std::string help;
-  if (is(TokenKind::equal)) help = "'=' assigns; a comparison is written ==";
-  fail_here(fmt::format("expected the end of the statement, found {}", found()), help);
+  fail_here(fmt::format("expected the end of the statement, found {}", found()), help_on_rest());
+}
+
+/// What stands after a statement may be another language's way to go on.
+std::string Parser::help_on_rest() const {
+  if (is(TokenKind::equal)) return "'=' assigns; a comparison is written ==";
+  if (is_name("elif") || is_name("elsif")) return "here it is written else if … { … }";
+  for (size_t i = at_; is(TokenKind::colon) && i-- > 0;) {
+    const std::string_view word = text_of(tokens_[i]);
+    if (word == "def") return "a function is written fn f(x) { … }, at top level";
+    if (word == "lambda") return "functions have names: fn f(x) { return … }, at top level";
+    if (tokens_[i].newline_before) break;
+  }
+  return {};
 }
 
 StmtPtr Parser::statement() {
@@ -515,7 +527,9 @@ StmtPtr Parser::for_loop() {
   const uint32_t begin = here();
   advance();
   node->variable = name("the loop's variable");
-  expect(TokenKind::kw_in, "after the loop's variable", "for i in 0..n { … }");
+  expect(TokenKind::kw_in, "after the loop's variable",
+         is(TokenKind::comma) ? "a loop has one variable: for i in 0..len(xs) { let x = xs[i] … }"
+                              : "for i in 0..n { … }");
   node->sequence = expression();
   node->body = block("to open the loop's body");
   node->span = span_from(begin);

@@ -73,6 +73,7 @@ class Parser {
   ast::Block block(std::string_view context);
   void statement_into(std::vector<ast::StmtPtr>& out);
   void finish_statement();
+  std::string help_on_rest() const;
   ast::StmtPtr statement();
   ast::StmtPtr let();
   ast::StmtPtr tensor();

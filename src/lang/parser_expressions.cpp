@@ -294,6 +294,8 @@ ExprPtr Parser::list() {
     raise(*node, node->items.back().get());
     if (!accept(TokenKind::comma)) break;
   }
+  if (is(TokenKind::kw_for))
+    fail_here("a list is not made by a loop inside it", "let ys = [], then for x in xs { ys += [2 * x] }");
   close(TokenKind::right_bracket, "to close the list", span_of(open));
   node->span = span_from(open.begin);
   return node;

@@ -173,6 +173,20 @@ TEST(Programs, CheckWarnsOfAnIndexThatLooksLikeAnInt) {
   EXPECT_HAS(r.out, "help: did you mean (row)?\n" + file + ": ok\n");
 }
 
+TEST(Programs, CheckWarnsOfAnAppendThatChangesNothing) {
+  const TempFolder folder;
+  const std::string file = write_file(folder / "append.tl",
+                                      "fn more(xs) {\n  xs.append(1)\n  for x in xs { append(xs, x) }\n"
+                                      "  xs.append(2)\n}\nmain { print(more([])) }\n");
+  const Output r = run_tl({"check", file});
+  EXPECT_EQ(r.exit_code, 0) << r.err;
+  EXPECT_HAS(r.out,
+             ":2:3: warning: the list with the new element is not used: append leaves its list as it is\n");
+  EXPECT_HAS(r.out, ":3:17: warning: the list with the new element");
+  EXPECT_HAS(r.out, "help: xs += [value] changes xs in place\n" + file + ": ok\n");
+  EXPECT_EQ(r.out.find(":4:3"), std::string::npos) << r.out;
+}
+
 TEST(Programs, ModelProgramsCheck) {
   const Output r = run_tl({"check", TL_SOURCE_DIR "/models/llama.tl", TL_SOURCE_DIR "/models/qwen2.tl"});
   EXPECT_EQ(r.exit_code, 0) << r.err;
