@@ -173,7 +173,11 @@ void Checker::unknown_name(const Name& n, bool is_function) {
     d.help = fmt::format("declare it before the block: let {} = …", n.text);
     return;
   }
-  d.help = help_written_here(written_here(n.text));
+  if (function_ && !is_function &&
+      std::ranges::find(function_->dim_names, n.text) != function_->dim_names.end())
+    d.help = fmt::format("the size of the dimension '{0}' is dim({0})", n.text);
+  else
+    d.help = help_written_here(written_here(n.text));
   if (!d.help.empty()) return;
   // A function of the library is seldom meant where nothing is called: 'count' is no slip of 'chunk'.
   const std::string near = nearest_name(n.text, names_in_scope(is_function));
