@@ -158,6 +158,7 @@ class Walk {
   /// Calls visit(offsets, n) for runs of at most `most` elements that cover the elements [begin, end).
   template <class Visit>
   void runs(int64_t begin, int64_t end, Visit visit, int64_t most = kRun) const {
+    if (begin >= end) return;  // an axis may have no elements
     std::array<int64_t, kMaxRank> index{};
     int64_t rest = begin;
     for (int a = shape_.rank() - 1; a >= 0; --a) {
