@@ -235,7 +235,6 @@ struct Session::Run {
     return out;
   }
 
-  /// Gives the values that outlive the run to their nodes; those need their inputs no more.
   /// Says once that a kernel is missing, where that takes time.
   void note(const CachedPlan::Fallback& fallback) {
     if (!session.options_.notice) return;
@@ -249,6 +248,7 @@ struct Session::Run {
         fmt::format("{}: computed by the {} backend", fallback.what, session.fallback_->name()));
   }
 
+  /// Gives the values that outlive the run to their nodes; those need their inputs no more.
   void hand_over() {
     std::vector<graph::NodeRef> released;  // destroyed after the loop: they may own traced nodes
     for (const Step& step : cached.plan.steps) {
