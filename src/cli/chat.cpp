@@ -10,6 +10,7 @@
 #include "base/source.h"
 #include "cli/commands.h"
 #include "cli/conversation.h"
+#include "cli/drafting.h"
 #include "cli/line_editor.h"
 #include "cli/output.h"
 #include "cli/pull.h"
@@ -25,6 +26,7 @@ constexpr const char* kDefaultModel = "smollm2-135m";
 struct ChatOptions {
   ModelOptions model;
   GenerateOptions generate;
+  DraftChoice draft;
   std::string system, template_file;
 };
 
@@ -135,6 +137,7 @@ class Chat {
     fmt::print("last answer  {} tokens, {:.2f} s, {:.1f} tokens/s, ended by {}\n", last_.tokens.size(),
                last_.generate_seconds, rate(std::ssize(last_.tokens), last_.generate_seconds),
                name(last_.reason));
+    if (conversation_.has_drafter()) fmt::print("drafts       {}\n", to_string(last_.draft));
     fmt::print("seed         {}\n", last_.seed);
   }
   void exit(const std::string&) { finished_ = true; }
@@ -183,6 +186,8 @@ void chat(const CLI::App& command, ChatOptions options) {
   if (is_default) options.model.model = pull(kDefaultModel);
   const auto engine = Engine::open(options.model);
   options.generate.batch = options.model.batch;
+  const std::unique_ptr<Drafter> drafter = make_drafter(options.draft, *engine, options.model);
+  options.generate.draft.drafter = drafter.get();
   Conversation conversation(*engine, chat_template_of(engine->file(), options.template_file),
                             options.generate);
   conversation.set_system(options.system);
@@ -209,6 +214,7 @@ void add_chat(CLI::App& app) {
       ->take_all()
       ->allow_extra_args(false);
   add_sampling_options(*command, o.sampling);
+  add_draft_options(*command, options->draft, o.draft);
   add_model_options(*command, options->model);
   command->callback([command, options] { chat(*command, *options); });
 }

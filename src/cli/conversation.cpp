@@ -25,14 +25,27 @@ GenerateResult Conversation::ask(const std::string& text,
           "larger one",
           ids.size(), engine_.context_length()));
     }
-    options_.cached = reuse_cache(ids);
-    GenerateResult result = generate(
-        engine_.tokenizer(), [this](std::span<const int32_t> next) { return step(next); }, ids, options_,
-        on_text);
+    GenerateResult result = answer(ids, on_text);
     messages_.push_back({"assistant", result.text});
     return result;
   } catch (...) {
     messages_.pop_back();
+    throw;
+  }
+}
+
+GenerateResult Conversation::answer(const std::vector<int32_t>& prompt,
+                                    const std::function<void(std::string_view)>& on_text) {
+  options_.cached = reuse_cache(prompt);
+  cached_ = prompt;
+  try {
+    GenerateResult result = generate(engine_.tokenizer(), engine_, prompt, options_, on_text);
+    for (const GeneratedToken& token : result.tokens) cached_.push_back(token.id);
+    cached_.resize(static_cast<size_t>(engine_.position()));  // the last token was not fed
+    return result;
+  } catch (...) {
+    engine_.truncate(std::min(engine_.position(), std::ssize(prompt)));
+    cached_.resize(static_cast<size_t>(engine_.position()));
     throw;
   }
 }
@@ -73,17 +86,10 @@ std::vector<int32_t> Conversation::prompt() const {
 /// Cuts the cache back to what it shares with the prompt, and returns how much that is. The last token is
 /// always fed again: its logits are wanted.
 int64_t Conversation::reuse_cache(const std::vector<int32_t>& prompt) {
-  cached_.resize(static_cast<size_t>(engine_.position()));  // an interrupted step may have kept less
   const auto shared = std::ranges::mismatch(cached_, prompt).in2 - prompt.begin();
   const auto keep = std::min<int64_t>(shared, std::ssize(prompt) - 1);
   engine_.truncate(keep);
-  cached_.resize(static_cast<size_t>(keep));
   return keep;
-}
-
-std::span<const float> Conversation::step(std::span<const int32_t> ids) {
-  cached_.insert(cached_.end(), ids.begin(), ids.end());
-  return engine_.step(ids);
 }
 
 void save_conversation(const std::string& path, const std::vector<ChatMessage>& messages) {

@@ -26,6 +26,7 @@ class Conversation {
   void set_system(const std::string& text);
   const std::vector<ChatMessage>& messages() const { return messages_; }
   const SamplingOptions& sampling() const { return options_.sampling; }
+  bool has_drafter() const { return options_.draft.drafter != nullptr; }
   /// Takes up another conversation.
   void set_messages(std::vector<ChatMessage> messages);
   /// How many tokens the model's cache holds now.
@@ -33,9 +34,11 @@ class Conversation {
 
  private:
   std::vector<int32_t> prompt() const;
+  /// Generates, and knows afterwards what is in the engine's cache.
+  GenerateResult answer(const std::vector<int32_t>& prompt,
+                        const std::function<void(std::string_view)>& on_text);
   int64_t reuse_cache(const std::vector<int32_t>& prompt);
   void forget_cache();
-  std::span<const float> step(std::span<const int32_t> ids);
 
   Engine& engine_;
   ChatTemplate template_;

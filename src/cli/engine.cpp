@@ -13,27 +13,27 @@ namespace {
 
 class ProgramEngine : public Engine {
  public:
-  ProgramEngine(const ModelOptions& options, const KernelChoice& choice)
-      : session_(make_session(options, choice)),
-        host_(*session_, host_options(options)),
-        runner_(host_.open_model(options.model), host_) {}
+  ProgramEngine(const ModelOptions& options, std::unique_ptr<Session> session)
+      : ProgramEngine(options, *session) {
+    own_session_ = std::move(session);
+  }
+  ProgramEngine(const ModelOptions& options, Session& session)
+      : host_(session, host_options(options)), runner_(host_.open_model(options.model), host_) {}
 
-  Session& session() override { return *session_; }
+  Session& session() override { return host_.session(); }
   const ModelFile& file() const override { return runner_.model().file(); }
   const Tokenizer& tokenizer() const override { return runner_.model().tokenizer(); }
-  int64_t n_vocab() const override { return runner_.model().config().vocab_size; }
-  int64_t context_length() const override { return cache().capacity(); }
+  int64_t n_vocab() const override { return runner_.n_vocab(); }
+  int64_t context_length() const override { return runner_.cache().capacity(); }
   std::span<const float> step(std::span<const int32_t> ids, bool all_rows) override {
     return runner_.step(ids, all_rows);
   }
-  int64_t position() const override { return cache().length(); }
-  void truncate(int64_t position) override { runner_.cache().truncate(position); }
+  int64_t position() const override { return runner_.position(); }
+  void truncate(int64_t position) override { runner_.truncate(position); }
   int64_t trained_context() const { return runner_.model().config().context_length; }
 
  private:
-  const KvCache& cache() const { return runner_.cache(); }
-
-  std::unique_ptr<Session> session_;
+  std::unique_ptr<Session> own_session_;  ///< null where it is somebody else's
   RuntimeHost host_;
   ModelRunner runner_;
 };
@@ -41,12 +41,16 @@ class ProgramEngine : public Engine {
 }  // namespace
 
 std::unique_ptr<Engine> Engine::open(const ModelOptions& options, const KernelChoice& choice) {
-  auto engine = std::make_unique<ProgramEngine>(options, choice);
+  auto engine = std::make_unique<ProgramEngine>(options, make_session(options, choice));
   if (engine->context_length() > engine->trained_context()) {
     say(fmt::format("note: a context of {} tokens is more than the {} this model was trained for",
                     engine->context_length(), engine->trained_context()));
   }
   return engine;
+}
+
+std::unique_ptr<Engine> Engine::open_beside(Engine& engine, const ModelOptions& options) {
+  return std::make_unique<ProgramEngine>(options, engine.session());
 }
 
 }  // namespace tl::cli

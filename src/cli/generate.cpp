@@ -9,6 +9,7 @@
 
 #include "base/error.h"
 #include "cli/commands.h"
+#include "cli/drafting.h"
 #include "cli/engine.h"
 #include "cli/input.h"
 #include "cli/json.h"
@@ -25,6 +26,7 @@ struct GenerateCommand {
   ModelOptions model;
   PromptOptions prompt;
   GenerateOptions generate;
+  DraftChoice draft;
   ProfileOptions profile;
   bool json = false, verbose = false, verbose_prompt = false;
 };
@@ -34,13 +36,13 @@ ordered_json to_json(const TokenLogprob& t, const Tokenizer& tokenizer) {
 }
 
 void print_json_result(const GenerateResult& result, const std::vector<int32_t>& prompt,
-                       const Tokenizer& tokenizer, bool logprobs) {
+                       const Tokenizer& tokenizer, const GenerateOptions& options) {
   ordered_json j;
   j["prompt_tokens"] = prompt;
   j["text"] = result.text;
   j["tokens"] = ordered_json::array();
   for (const GeneratedToken& token : result.tokens) j["tokens"].push_back(token.id);
-  if (logprobs) {
+  if (options.n_logprobs > 0) {
     j["logprobs"] = ordered_json::array();
     for (const GeneratedToken& token : result.tokens) {
       ordered_json row = to_json({token.id, token.logprob}, tokenizer);
@@ -54,6 +56,12 @@ void print_json_result(const GenerateResult& result, const std::vector<int32_t>&
   j["seed"] = result.seed;
   j["prompt_seconds"] = result.prompt_seconds;
   j["generate_seconds"] = result.generate_seconds;
+  if (options.draft.drafter != nullptr) {
+    j["draft"] = {{"drafts", result.draft.drafts},
+                  {"drafted", result.draft.drafted},
+                  {"accepted", result.draft.accepted},
+                  {"seconds", result.draft.seconds}};
+  }
   print_json(j);
 }
 
@@ -67,7 +75,7 @@ void print_logprobs(const GenerateResult& result, const Tokenizer& tokenizer) {
   }
 }
 
-void print_verbose(const GenerateResult& r) {
+void print_verbose(const GenerateResult& r, bool drafts) {
   const auto rate = [](double n, double seconds) { return seconds > 0 ? n / seconds : 0.0; };
   const auto n = static_cast<double>(r.tokens.size());
   fmt::print(stderr, "seed {}; prompt: {} tokens, {:.2f} s ({:.1f} tokens/s); answer: {} tokens, {:.2f} s ",
@@ -75,6 +83,7 @@ void print_verbose(const GenerateResult& r) {
              rate(static_cast<double>(r.prompt_tokens), r.prompt_seconds), r.tokens.size(),
              r.generate_seconds);
   fmt::print(stderr, "({:.1f} tokens/s); ended by {}\n", rate(n, r.generate_seconds), name(r.reason));
+  if (drafts) fmt::print(stderr, "drafts: {}\n", to_string(r.draft));
 }
 
 void generate_command(GenerateCommand command) {
@@ -87,27 +96,26 @@ void generate_command(GenerateCommand command) {
   command.generate.batch = command.model.batch;
 
   const bool stream = !command.json && command.generate.n_logprobs == 0;
+  const std::unique_ptr<Drafter> drafter = make_drafter(command.draft, *engine, command.model);
+  command.generate.draft.drafter = drafter.get();
   Profiler profiler(command.profile, engine->session());
-  const auto step = [&](std::span<const int32_t> ids) {
-    const auto timed = profiler.feed(ids.size());
-    return engine->step(ids);
-  };
+  ProfiledModel model(*engine, profiler);
   const GenerateResult result =
-      generate(tokenizer, step, prompt, command.generate, [&](std::string_view text) {
+      generate(tokenizer, model, prompt, command.generate, [&](std::string_view text) {
         if (!stream) return;
         std::fwrite(text.data(), 1, text.size(), stdout);
         flush_output();
       });
 
   if (command.json) {
-    print_json_result(result, prompt, tokenizer, command.generate.n_logprobs > 0);
+    print_json_result(result, prompt, tokenizer, command.generate);
   } else if (command.generate.n_logprobs > 0) {
     print_logprobs(result, tokenizer);
   } else if (!result.text.ends_with('\n')) {
     fmt::print("\n");
   }
   flush_output();
-  if (command.verbose) print_verbose(result);
+  if (command.verbose) print_verbose(result, drafter != nullptr);
   profiler.report();
   if (result.reason == StopReason::context_full) {
     say(fmt::format("the context of {} tokens is full; -c enlarges it", engine->context_length()));
@@ -140,6 +148,7 @@ void add_generate(CLI::App& app) {
                     "Show the prompt's token ids on standard error");
   command->add_flag("-v,--verbose", options->verbose, "Show seed and speed on standard error");
   add_sampling_options(*command, o.sampling);
+  add_draft_options(*command, options->draft, o.draft);
   add_model_options(*command, options->model);
   add_profile_options(*command, options->profile);
   command->callback([options] { generate_command(*options); });

@@ -66,10 +66,10 @@ Profiler::~Profiler() {
   if (profile_) session_.set_observer(nullptr);
 }
 
-std::unique_ptr<Profile::Stretch> Profiler::feed(size_t tokens) {
+std::unique_ptr<Profile::Stretch> Profiler::feed(size_t tokens, bool is_draft) {
   if (!profile_) return nullptr;
-  return std::make_unique<Profile::Stretch>(*profile_, tokens > 1 ? "prompt" : "generation",
-                                            static_cast<int64_t>(tokens));
+  const char* kind = is_draft ? "verification" : tokens > 1 ? "prompt" : "generation";
+  return std::make_unique<Profile::Stretch>(*profile_, kind, static_cast<int64_t>(tokens));
 }
 
 std::unique_ptr<Profile::Stretch> Profiler::program() {

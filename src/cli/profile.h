@@ -5,6 +5,7 @@
 #include <string>
 
 #include "inspect/profile.h"
+#include "llm/language_model.h"
 
 namespace CLI {
 class App;
@@ -27,8 +28,8 @@ class Profiler {
   Profiler(const Profiler&) = delete;
   Profiler& operator=(const Profiler&) = delete;
 
-  /// Marks the time until the result's end: tokens that are fed, several as a prompt.
-  std::unique_ptr<inspect::Profile::Stretch> feed(size_t tokens);
+  /// Marks the time until the result's end: tokens that are fed, several as a prompt, or to verify a draft.
+  std::unique_ptr<inspect::Profile::Stretch> feed(size_t tokens, bool is_draft = false);
   /// The same of a whole program.
   std::unique_ptr<inspect::Profile::Stretch> program();
   /// Prints the tables on standard error and writes the trace.
@@ -38,6 +39,24 @@ class Profiler {
   ProfileOptions options_;
   Session& session_;
   std::unique_ptr<inspect::Profile> profile_;
+};
+
+/// A model whose steps are marked for a profiler.
+class ProfiledModel final : public LanguageModel {
+ public:
+  ProfiledModel(LanguageModel& model, Profiler& profiler) : model_(model), profiler_(profiler) {}
+
+  std::span<const float> step(std::span<const int32_t> ids, bool all_rows) override {
+    const auto timed = profiler_.feed(ids.size(), all_rows);
+    return model_.step(ids, all_rows);
+  }
+  int64_t position() const override { return model_.position(); }
+  void truncate(int64_t position) override { model_.truncate(position); }
+  int64_t n_vocab() const override { return model_.n_vocab(); }
+
+ private:
+  LanguageModel& model_;
+  Profiler& profiler_;
 };
 
 }  // namespace tl::cli

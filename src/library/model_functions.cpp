@@ -157,8 +157,7 @@ Value generate_text(Interpreter& interpreter, Args& args) {
   options.context_length = runner.cache().capacity();
   options.sampling.temp = args.number(3);
   options.sampling.seed = args.integer(4);
-  const auto step = [&](std::span<const int32_t> ids) { return runner.step(ids, false); };
-  return Value(generate(tokenizer, step, prompt, options).text);
+  return Value(generate(tokenizer, runner, prompt, options).text);
 }
 
 constexpr lang::NativeRow kRows[] = {

@@ -56,16 +56,22 @@ Tensor ModelRunner::walk(const Tensor& ids, bool all_rows) {
     throw Error(fmt::format("forward must give logits [{}, vocabulary], and gave {}", n, result.describe()));
   graph::NodeRef logits = result.tensor();
   if (!all_rows && n > 1) logits = graph::slice(logits, 0, -1, std::nullopt);
-  if (n == 1) {
+  if (lang::StepNumbers::are_fixed()) replays_.clear();  // it may have left something behind for others
+  if (StepReplay* replay = replay_of(n, all_rows)) {
     if (may_learn)
-      replay_.learn(session, logits, tokens, position);
+      replay->learn(session, logits, tokens, position);
     else
-      replay_.forget();
-    n_truncations_ = cache().n_truncations();
+      replay->forget();
   }
   const Tensor values = session.value(logits);
-  if (!cache().is_settled()) replay_.forget();
+  if (!cache().is_settled()) replays_.clear();
   return values;
+}
+
+/// A generation's steps have one row, or few where drafts are verified. Only one is the last and all at once.
+StepReplay* ModelRunner::replay_of(int64_t rows, bool all_rows) {
+  constexpr int64_t kFew = 64;
+  return rows == 1 || (all_rows && rows < kFew) ? &replays_[rows] : nullptr;
 }
 
 std::span<const float> ModelRunner::step(std::span<const int32_t> ids, bool all_rows) {
@@ -77,10 +83,13 @@ std::span<const float> ModelRunner::step(std::span<const int32_t> ids, bool all_
   try {
     Session& session = host_.session();
     Tensor values;
-    if (n == 1 && replay_.knows(before) && n_truncations_ == cache().n_truncations() &&
-        session.may_replay()) {
+    if (n_copies_ != cache().n_copies() || !cache().is_settled()) replays_.clear();
+    n_copies_ = cache().n_copies();
+    StepReplay* replay = replay_of(n, all_rows);
+    if (replay != nullptr && replay->knows(before) && session.may_replay()) {
       cache().advance(n);
-      values = replay_.run(session, before, input);
+      values = replay->run(session, before, input);
+      if (n > 1) replay->release();
     } else {
       values = walk(input, all_rows);
     }

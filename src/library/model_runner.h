@@ -1,6 +1,7 @@
 // A model together with the program that runs it.
 #pragma once
 
+#include <map>
 #include <memory>
 #include <span>
 #include <string>
@@ -9,12 +10,13 @@
 #include "lang/interpreter.h"
 #include "library/host.h"
 #include "library/model_objects.h"
+#include "llm/language_model.h"
 #include "runtime/step_replay.h"
 
 namespace tl {
 
 /// Feeds token ids to a model program's forward(m, ids, cache) and gives logits.
-class ModelRunner {
+class ModelRunner : public LanguageModel {
  public:
   /// Finds the program by the model's architecture (ARCHITECTURE.tl in the programs folder), or the host's
   /// `program`. Throws Error naming the programs there are, or ProgramError.
@@ -24,9 +26,10 @@ class ModelRunner {
   KvCache& cache() { return object_->cache(); }
   const KvCache& cache() const { return object_->cache(); }
 
-  /// Appends `ids` to the cache; float32 logits of the last row, or of all rows one after another, valid
-  /// until the next call. When it throws (Interrupted too) the cache is as before.
-  std::span<const float> step(std::span<const int32_t> ids, bool all_rows);
+  std::span<const float> step(std::span<const int32_t> ids, bool all_rows = false) override;
+  int64_t position() const override { return cache().length(); }
+  void truncate(int64_t position) override { cache().truncate(position); }
+  int64_t n_vocab() const override { return model_->config().vocab_size; }
 
  private:
   std::shared_ptr<const Model> model_;
@@ -36,9 +39,12 @@ class ModelRunner {
   /// Computes the logits by the program, and learns from it whether the next step can do without.
   Tensor walk(const Tensor& ids, bool all_rows);
 
+  /// What is known of steps of that many rows; null where such steps are not likely to come again.
+  StepReplay* replay_of(int64_t rows, bool all_rows);
+
   std::unique_ptr<lang::Interpreter> interpreter_;
-  StepReplay replay_;
-  int64_t n_truncations_ = 0;  ///< of the cache, when `replay_` learned
+  std::map<int64_t, StepReplay> replays_;  ///< by the number of rows
+  int64_t n_copies_ = 0;                   ///< of the cache, when they learned
   Tensor logits_;
 };
 

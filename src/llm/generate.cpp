@@ -91,7 +91,7 @@ void require_prompt_fits(std::span<const int32_t> prompt, int64_t context_length
       prompt.size(), context_length));
 }
 
-GenerateResult generate(const Tokenizer& tokenizer, const StepFunction& step, std::span<const int32_t> prompt,
+GenerateResult generate(const Tokenizer& tokenizer, LanguageModel& model, std::span<const int32_t> prompt,
                         const GenerateOptions& options,
                         const std::function<void(std::string_view)>& on_text) {
   require_prompt_fits(prompt, options.context_length);
@@ -111,6 +111,13 @@ GenerateResult generate(const Tokenizer& tokenizer, const StepFunction& step, st
   };
 
   std::vector<int32_t> ids(prompt.begin(), prompt.end());  // all that the penalties may see
+  Lookahead lookahead(model, options.draft);
+  /// How many tokens behind the one that is fed next can still be sampled, and lie in the context.
+  const auto room = [&] {
+    const int64_t context = options.context_length - std::ssize(ids);
+    const int64_t wanted = options.max_tokens - std::ssize(result.tokens) - 1;
+    return options.max_tokens < 0 ? context : std::min(context, wanted);
+  };
   const auto sample_until_end = [&](std::span<const float> logits) {
     while (std::ssize(result.tokens) != options.max_tokens) {
       const int32_t id = sampler.sample(logits, ids);
@@ -122,7 +129,7 @@ GenerateResult generate(const Tokenizer& tokenizer, const StepFunction& step, st
       if (std::ssize(ids) == options.context_length) return StopReason::context_full;
       check_interrupt();
       ids.push_back(id);
-      logits = step(std::span(&ids.back(), 1));
+      logits = lookahead.after(ids, room());
     }
     return StopReason::max_tokens;
   };
@@ -133,7 +140,7 @@ GenerateResult generate(const Tokenizer& tokenizer, const StepFunction& step, st
     for (auto rest = prompt.subspan(static_cast<size_t>(options.cached)); !rest.empty();) {
       check_interrupt();
       const size_t n = std::min(rest.size(), static_cast<size_t>(options.batch));
-      logits = step(rest.first(n));
+      logits = model.step(rest.first(n));
       rest = rest.subspan(n);
     }
     result.prompt_seconds = seconds_since(start);
@@ -142,7 +149,9 @@ GenerateResult generate(const Tokenizer& tokenizer, const StepFunction& step, st
   } catch (const Interrupted&) {
     result.reason = StopReason::interrupted;
   }
+  lookahead.settle();
   result.generate_seconds = result.prompt_seconds > 0 ? seconds_since(start) : 0;
+  result.draft = lookahead.statistics();
   show(filter.push(decoder.flush()));
   show(filter.flush());
   result.stop_text = filter.met();

@@ -1,5 +1,4 @@
-// The generation loop: prompt in, tokens and text out. It knows no model and no language: a step callback
-// gives the logits.
+// The generation loop: prompt in, tokens and text out. It knows no program and no language.
 #pragma once
 
 #include <cstdint>
@@ -9,13 +8,12 @@
 #include <string_view>
 #include <vector>
 
+#include "llm/draft.h"
+#include "llm/language_model.h"
 #include "llm/sampling.h"
 #include "text/tokenizer.h"
 
 namespace tl {
-
-/// Appends ids to the context and returns the logits of the last one (valid until the next call).
-using StepFunction = std::function<std::span<const float>(std::span<const int32_t> ids)>;
 
 struct GenerateOptions {
   int64_t max_tokens = -1;              ///< -1: until something else ends it
@@ -26,6 +24,7 @@ struct GenerateOptions {
   std::vector<std::string> stop_texts;  ///< generation ends where one appears; none of it is shown
   int n_logprobs = 0;                   ///< for each token, the most probable ones at its place
   SamplingOptions sampling;
+  DraftOptions draft;  ///< they change no token
 };
 
 struct TokenLogprob {
@@ -53,6 +52,7 @@ struct GenerateResult {
   uint64_t seed = 0;
   int64_t prompt_tokens = 0;  ///< those that were fed
   double prompt_seconds = 0, generate_seconds = 0;
+  DraftStatistics draft;
 };
 
 /// Throws Error where a prompt is empty or longer than the context.
@@ -60,8 +60,9 @@ void require_prompt_fits(std::span<const int32_t> prompt, int64_t context_length
 
 /// Feeds what is new of `prompt`, then samples until an end. `on_text` gets text as it becomes final: whole
 /// characters, no part of a stop text. Ctrl-C (interrupt_requested) ends it between two steps with
-/// StopReason::interrupted. Throws Error where the prompt is empty or longer than context_left.
-GenerateResult generate(const Tokenizer& tokenizer, const StepFunction& step, std::span<const int32_t> prompt,
+/// StopReason::interrupted. The model's context then holds the prompt and the tokens that were fed back, none
+/// that were only drafted. Throws Error where the prompt is empty or longer than the context.
+GenerateResult generate(const Tokenizer& tokenizer, LanguageModel& model, std::span<const int32_t> prompt,
                         const GenerateOptions& options,
                         const std::function<void(std::string_view)>& on_text = {});
 

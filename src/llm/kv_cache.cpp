@@ -72,7 +72,6 @@ void KvCache::advance(int64_t n) {
 }
 
 void KvCache::truncate(int64_t length) {
-  ++n_truncations_;
   if (length < 0 || length > length_)
     throw Error(fmt::format("the cache holds {} tokens and cannot be cut to {}", length_, length));
   length_ = length;
@@ -84,9 +83,10 @@ void KvCache::truncate(int64_t length) {
 }
 
 /// Makes rows from `length` on free to be overwritten.
-void KvCache::cut(graph::NodeRef& state, graph::NodeRef& last, int64_t length) const {
+void KvCache::cut(graph::NodeRef& state, graph::NodeRef& last, int64_t length) {
   const bool has_readers = last.use_count() > 1;  // computed nodes let go of their inputs
   if (has_readers) {
+    ++n_copies_;
     state = graph::constant(Tensor(dtype_, state->shape()));
     last = length > 0 ? graph::cache_append(state, graph::slice(last, 0, 0, length), 0) : nullptr;
     return;

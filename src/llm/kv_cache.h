@@ -35,8 +35,8 @@ class KvCache {
   /// Counts rows as appended that were written to every used layer behind its length. Throws Error as
   /// update().
   void advance(int64_t n);
-  /// How often truncate() was called: states may be others since.
-  int64_t n_truncations() const { return n_truncations_; }
+  /// How often truncate() had to copy: the states are others since.
+  int64_t n_copies() const { return n_copies_; }
 
   /// Bytes that a full cache takes.
   int64_t bytes() const;
@@ -47,13 +47,13 @@ class KvCache {
     graph::NodeRef k_last, v_last;  ///< the last appends; later ones must come after them
     int64_t length = 0;
   };
-  void cut(graph::NodeRef& state, graph::NodeRef& last, int64_t length) const;
+  void cut(graph::NodeRef& state, graph::NodeRef& last, int64_t length);
   graph::NodeRef append(const graph::NodeRef& state, graph::NodeRef& last, graph::NodeRef x,
                         int64_t at) const;
 
   void require_room(int64_t length, int64_t n) const;
 
-  int64_t capacity_, length_ = 0, n_truncations_ = 0;
+  int64_t capacity_, length_ = 0, n_copies_ = 0;
   DType dtype_;
   std::vector<Layer> layers_;
 };

@@ -11,11 +11,11 @@
 
 namespace tl {
 
-/// Learns from the graphs of a few steps, each one token further than the one before, how the numbers in them
-/// follow from the position, and computes later steps from that. Whether the program would make such a graph
-/// again is for the caller to know (lang/step_numbers.h); that graphs differ in positions only is made sure
-/// of here: operations whose numbers or extents change must be among those that mean the same at any extent,
-/// and three steps must agree.
+/// Learns from the graphs of a few steps of as many rows, each at a later position than the one before, how
+/// the numbers in them follow from the position, and computes later steps from that. Whether the program
+/// would make such a graph again is for the caller to know (lang/step_numbers.h); that graphs differ in
+/// positions only is made sure of here: operations whose numbers or extents change must be among those that
+/// mean the same at any extent, and three steps must agree.
 class StepReplay {
  public:
   /// Remembers the graph of a step before it is computed: `root`, made at `position` from the token ids
@@ -27,6 +27,8 @@ class StepReplay {
   bool knows(int64_t position) const { return plan_ != nullptr && position > first_position_; }
   /// The root of the step at `position` with other token ids. Throws as Session::value does.
   Tensor run(Session& session, int64_t position, const Tensor& input);
+  /// Lets go of the root's memory, which the next run would take again.
+  void release() { values_.tensors[static_cast<size_t>(last_->trace.roots[0])] = {}; }
 
  private:
   /// A number that follows the position: an entry of a node's params, or an extent of its shape.

@@ -143,5 +143,38 @@ TEST_F(Replay, AProgramThatRemembersIsWalked) {
   EXPECT_EQ(replays_of(x, x + "\n    calls = calls + 1", "let calls = 0\n"), 0);
 }
 
+/// What a prompt leaves behind may be read by later steps.
+TEST_F(Replay, AProgramThatRemembersItsPromptsStartsAgain) {
+  std::string text = "let prompts = 0\n" + llama_program();
+  const std::string x = "let pos = cache.length";
+  text.replace(text.find(x), x.size(), x + "\n    if len(ids) > 1 { prompts = prompts + 1 }");
+  const std::string logits = "return logits";
+  text.replace(text.find(logits), logits.size(), "return logits * (1.0 + prompts)");
+  const TemporaryFile program("replay.tl");
+  std::ofstream(program.path()) << text;
+  Running model(model_.path(), {.program = program.path()});
+  Running plain(model_.path(), {});
+  const auto tokens = ids(30);
+  feed(model, std::span(tokens).first(20));
+  model.all({tokens.begin() + 20, tokens.begin() + 25});
+  plain.all({tokens.begin(), tokens.begin() + 29});
+  const auto once = plain.last({tokens[29]});
+  const auto rows = feed(model, std::span(tokens).subspan(25));
+  for (size_t i = 0; i < once.size(); ++i) EXPECT_EQ(rows[4 * once.size() + i], 2 * once[i]) << i;
+}
+
+TEST_F(Replay, RowsThatComeTogetherAreReplayedTogether) {
+  const auto tokens = ids(99);
+  const auto expected = Running(model_.path(), {}).all(tokens);
+  Running model(model_.path(), {});
+  std::vector<float> rows;
+  for (size_t at = 0; at < tokens.size(); at += 3) {
+    const auto three = model.all({tokens.begin() + at, tokens.begin() + at + 3});
+    rows.insert(rows.end(), three.begin(), three.end());
+  }
+  EXPECT_EQ(rows, expected);
+  EXPECT_GE(model.session().statistics().replays, 28);
+}
+
 }  // namespace
 }  // namespace tl

@@ -68,6 +68,7 @@ class Running {
 
   ModelRunner& runner() { return runner_; }
   Session& session() { return session_; }
+  RuntimeHost& host() { return host_; }
   /// Logits of all rows, a copy.
   std::vector<float> all(const std::vector<int32_t>& ids) {
     const auto logits = runner_.step(ids, true);

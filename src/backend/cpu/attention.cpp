@@ -4,7 +4,7 @@
 // updates the running maximum, sum and weighted values of each of its rows: a row is one query of one of the
 // heads that share a KV head. The spans of a row are then merged in their order. What a row computes depends
 // on its own query and the spans alone, so neither the number of queries nor that of threads changes a bit;
-// tasks are blocks of queries where there are many, and spans where a single token is fed.
+// tasks are blocks of queries where there are many, and spans where few tokens are fed.
 #include <fmt/format.h>
 #include <cmath>
 #include <limits>
@@ -182,18 +182,18 @@ void each_block(ThreadPool& pool, const Attention& a, int64_t kv_heads) {
   });
 }
 
-/// A single query on several threads: every task takes a span, so that few KV heads keep all threads busy.
+/// Few queries on several threads: every task takes a span, so that few KV heads keep all threads busy.
 void each_span(ThreadPool& pool, const Attention& a, int64_t kv_heads) {
   thread_local std::vector<State> kept;  // of spans, KV head after KV head
   std::vector<State>& states = kept;
-  const int64_t spans = a.spans(0);
+  const int64_t spans = a.spans(a.q.n - 1);
   states.resize(std::max(states.size(), static_cast<size_t>(kv_heads * spans)));
   pool.parallel_for(kv_heads * spans, 1, [&](int64_t begin, int64_t end) {
     for (int64_t task = begin; task < end; ++task)
-      Rows{a, task / spans, 0, 1}.attend(task % spans, states[static_cast<size_t>(task)]);
+      Rows{a, task / spans, 0, a.q.n}.attend(task % spans, states[static_cast<size_t>(task)]);
   });
   for (int64_t kv_head = 0; kv_head < kv_heads; ++kv_head) {
-    const Rows rows{a, kv_head, 0, 1};
+    const Rows rows{a, kv_head, 0, a.q.n};
     State* const of_head = &states[static_cast<size_t>(kv_head * spans)];
     for (int64_t span = 1; span < spans; ++span) rows.merge(of_head[span], of_head[0]);
     rows.finish(of_head[0]);
@@ -212,7 +212,7 @@ void attention(const KernelArgs& args) {
   const int64_t kv_heads = (a.q.heads + a.group - 1) / a.group;
   TL_CHECK(a.q.heads % a.group == 0 && kv_heads <= a.k.heads && kv_heads <= a.v.heads,
            "attention's heads come in whole groups");
-  if (a.q.n == 1 && args.pool.size() > 1)
+  if (a.q.n <= kQueries && args.pool.size() > 1)
     each_span(args.pool, a, kv_heads);
   else
     each_block(args.pool, a, kv_heads);

@@ -7,56 +7,41 @@
 
 #include "base/error.h"
 #include "base/interrupt.h"
+#include "unit/llm/byte_tokenizer.h"
 
 namespace tl {
 namespace {
 
-/// A vocabulary whose tokens are the 256 bytes, then <bos> (256), <eos> (257) and <eot> (258).
-Tokenizer byte_tokenizer() {
-  VocabularySpec spec;
-  spec.name = "bytes";
-  spec.kind = VocabularyKind::llama;
-  for (int i = 0; i < 256; ++i) {
-    constexpr const char* kHex = "0123456789ABCDEF";
-    spec.tokens.push_back(std::string("<0x") + kHex[i / 16] + kHex[i % 16] + ">");
-    spec.token_types.push_back(static_cast<int32_t>(TokenType::byte));
-  }
-  for (const char* name : {"<bos>", "<eos>", "<|eot_id|>"}) {
-    spec.tokens.push_back(name);
-    spec.token_types.push_back(static_cast<int32_t>(TokenType::control));
-  }
-  spec.scores.assign(spec.tokens.size(), 0.0f);
-  spec.bos = 256;
-  spec.eos = 257;
-  spec.eot = 258;
-  return Tokenizer::create(std::move(spec));
-}
-
-/// A model that says a fixed text, token by token, whatever it is told, and remembers what it was told.
-class Parrot {
+/// A model that says a fixed text after a prompt of three tokens, whatever it is told, and remembers what it
+/// was told.
+class Parrot : public LanguageModel {
  public:
   explicit Parrot(std::vector<int32_t> script) : script_(std::move(script)) {}
   explicit Parrot(const std::string& text, int32_t last = 257) {
     for (const char c : text) script_.push_back(static_cast<unsigned char>(c));
     script_.push_back(last);
   }
-  StepFunction step() {
-    return [this](std::span<const int32_t> ids) {
-      calls.emplace_back(ids.begin(), ids.end());
-      const bool prompt = said_ == 0 && calls.size() <= prompt_calls;
-      const size_t at = prompt ? 0 : ++said_;
-      logits_.assign(259, -10.0f);
-      if (at < script_.size()) logits_[static_cast<size_t>(script_[at])] = 10.0f;
-      return std::span<const float>(logits_);
-    };
+  std::span<const float> step(std::span<const int32_t> ids, bool all_rows) override {
+    EXPECT_FALSE(all_rows) << "nobody drafts";
+    if (calls.size() == interrupted_at) interrupt_requested = true;
+    calls.emplace_back(ids.begin(), ids.end());
+    position_ += std::ssize(ids);
+    logits_.assign(259, -10.0f);
+    const auto at = static_cast<size_t>(std::max<int64_t>(0, position_ - 3));
+    if (at < script_.size()) logits_[static_cast<size_t>(script_[at])] = 10.0f;
+    return logits_;
   }
+  int64_t position() const override { return position_; }
+  void truncate(int64_t position) override { position_ = position; }
+  int64_t n_vocab() const override { return 259; }
+
   std::vector<std::vector<int32_t>> calls;
-  size_t prompt_calls = 1;
+  size_t interrupted_at = SIZE_MAX;
 
  private:
   std::vector<int32_t> script_;
   std::vector<float> logits_;
-  size_t said_ = 0;
+  int64_t position_ = 0;
 };
 
 GenerateOptions greedy(int64_t max_tokens = -1) {
@@ -76,7 +61,7 @@ struct Answer {
 
 Answer run(Parrot& parrot, const GenerateOptions& options, const std::vector<int32_t>& prompt = kPrompt) {
   Answer answer;
-  answer.result = generate(byte_tokenizer(), parrot.step(), prompt, options,
+  answer.result = generate(byte_tokenizer(), parrot, prompt, options,
                            [&](std::string_view text) { answer.pieces.emplace_back(text); });
   return answer;
 }
@@ -112,7 +97,6 @@ TEST(Generate, CountsTokens) {
 
 TEST(Generate, FeedsThePromptInBatches) {
   Parrot parrot("x");
-  parrot.prompt_calls = 2;
   GenerateOptions o = greedy(1);
   o.batch = 2;
   EXPECT_EQ(run(parrot, o).result.text, "x");
@@ -121,6 +105,7 @@ TEST(Generate, FeedsThePromptInBatches) {
 
 TEST(Generate, FeedsOnlyWhatIsNotCached) {
   Parrot parrot("x");
+  parrot.truncate(2);
   GenerateOptions o = greedy(1);
   o.cached = 2;
   const Answer r = run(parrot, o);
@@ -198,14 +183,8 @@ TEST(Generate, LogprobsAreOfTheRawLogits) {
 
 TEST(Generate, InterruptEndsItBetweenSteps) {
   Parrot parrot("abcdef");
-  const StepFunction step = parrot.step();
-  const GenerateResult r = generate(
-      byte_tokenizer(),
-      [&](std::span<const int32_t> ids) {
-        if (parrot.calls.size() == 2) interrupt_requested = true;
-        return step(ids);
-      },
-      kPrompt, greedy());
+  parrot.interrupted_at = 2;
+  const GenerateResult r = run(parrot, greedy()).result;
   interrupt_requested = false;
   EXPECT_EQ(r.reason, StopReason::interrupted);
   EXPECT_EQ(r.text, "abc");
