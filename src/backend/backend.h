@@ -58,6 +58,12 @@ class Backend {
   virtual DType storage(DType dtype) const = 0;
   /// Whether fused operations (attention, swiglu) may replace what they stand for.
   virtual bool fuses() const = 0;
+  /// A kernel for an operation that sums (products, norms, softmax …) whose sums are rounded to `type` after
+  /// every addition; null where the operation sums nothing, or this backend has no such kernel.
+  virtual const Kernel* summing(Op op, DType type) const {
+    (void)op, (void)type;
+    return nullptr;
+  }
   /// What `tl devices` says about it: "AVX2 FMA F16C".
   virtual std::string description() const = 0;
   /// Memory for a result, uninitialised: on a device, where its kernels write it.

@@ -119,11 +119,11 @@ void print_precision(const PrecisionStudy& s) {
   fmt::print("## Precision\n\nKL from float64 in nats and agreeing next tokens over {} positions.\n\n",
              s.positions);
   fmt::print("| activations | residual |");
-  for (const DType t : inspect::kPrecisions) fmt::print(" {} sums |", name(t));
+  for (const DType t : kPrecisions) fmt::print(" {} sums |", name(t));
   fmt::print("\n|---|---|---|---|---|---|");
   for (size_t i = 0; i < s.matrix.size(); ++i) {
     const PrecisionRow& r = s.matrix[i];
-    if (i % std::size(inspect::kPrecisions) == 0)
+    if (i % std::size(kPrecisions) == 0)
       fmt::print("\n| {} | {} |", name(r.precision.activations), name(r.precision.residual));
     fmt::print(" {:.1e}, {:.0f} % |", r.distance.divergence, 100 * r.distance.agreement);
   }

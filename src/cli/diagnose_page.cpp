@@ -193,7 +193,7 @@ std::string precision(const Diagnosis& d) {
       "positions. Every sum of a product or norm is rounded to its type after each addition.</p>\n",
       s.positions);
   std::vector<std::string> columns, rows;
-  for (const DType t : inspect::kPrecisions) columns.push_back(fmt::format("{} sums", name(t)));
+  for (const DType t : kPrecisions) columns.push_back(fmt::format("{} sums", name(t)));
   std::vector<HeatCell> cells;
   for (size_t i = 0; i < s.matrix.size(); ++i) {
     const PrecisionRow& r = s.matrix[i];

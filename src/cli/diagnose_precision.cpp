@@ -61,10 +61,8 @@ class Study {
 
   PrecisionStudy run() {
     study_.positions = static_cast<int64_t>(ids_.size());
-    const Observed oracle = record(oracle_of(options_), ids_, Feed::at_once);
-    expected_ = oracle.logits;
+    expected_ = Feeding(oracle_of(options_), ids_).run(Feed::at_once);
     width_ = static_cast<int64_t>(expected_.size() / ids_.size());
-    residual_ = inspect::residual_stream(oracle.recording);
     fill_matrix();
     attribute();
     return std::move(study_);
@@ -74,23 +72,19 @@ class Study {
   void fill_matrix() {
     Progress progress("Trying precisions");
     uint64_t done = 0;
-    for (const DType activations : inspect::kPrecisions)
-      for (const DType residual : inspect::kPrecisions)
-        for (const DType accumulation : inspect::kPrecisions) {
-          const inspect::Precision precision{activations, residual, accumulation};
-          study_.matrix.push_back({precision, rounded(precision)});
+    for (const DType activations : kPrecisions)
+      for (const DType residual : kPrecisions)
+        for (const DType accumulation : kPrecisions) {
+          const FloatTypes types{activations, residual, accumulation};
+          study_.matrix.push_back({types, rounded(types)});
           progress.update(++done, 64);
         }
   }
 
-  DistanceOfLogits rounded(const inspect::Precision& precision) {
-    const KernelChoice choice = [&](const graph::Step& step, const graph::Trace&) {
-      return inspect::summing_kernel(step.op, precision.accumulation);
-    };
-    Feeding feeding(oracle_of(options_), ids_, choice);
-    inspect::Rounder rounder(feeding.engine().session(), precision, residual_);
-    feeding.engine().session().set_observer(&rounder);
-    return distance(expected_, feeding.run(Feed::at_once), width_);
+  DistanceOfLogits rounded(const FloatTypes& types) {
+    ModelOptions options = oracle_of(options_);
+    options.precision = {Activations::float32, types.activations, types.residual, types.accumulation};
+    return distance(expected_, Feeding(options, ids_).run(Feed::at_once), width_);
   }
 
   DistanceOfLogits with_exact(const std::function<bool(Op, int64_t layer)>& is_exact) {
@@ -128,7 +122,6 @@ class Study {
   const std::vector<int32_t> ids_;
   std::vector<float> expected_;
   int64_t width_ = 0;
-  std::unordered_set<std::string> residual_;
   PrecisionStudy study_;
 };
 

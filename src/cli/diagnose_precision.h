@@ -6,7 +6,6 @@
 #include <vector>
 
 #include "cli/options.h"
-#include "inspect/precision.h"
 
 namespace tl::cli {
 
@@ -16,9 +15,19 @@ struct DistanceOfLogits {
   double agreement = 0;   ///< share of positions with the same most probable token
 };
 
+/// The float types that values are kept and summed in.
+struct FloatTypes {
+  DType activations;   ///< results of operations
+  DType residual;      ///< the residual stream
+  DType accumulation;  ///< sums of products, norms and softmax
+};
+
+/// The types that are tried, the narrowest first.
+constexpr DType kPrecisions[] = {DType::f16, DType::bf16, DType::f32, DType::f64};
+
 /// The model's own program with its values in other types.
 struct PrecisionRow {
-  inspect::Precision precision;
+  FloatTypes precision;
   DistanceOfLogits distance;
 };
 

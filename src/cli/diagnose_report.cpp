@@ -205,10 +205,10 @@ void print_precision(const PrecisionStudy& s) {
       "\nthe model in other precisions: KL from float64 in nats and agreeing next tokens, {} positions\n",
       s.positions);
   fmt::print("{:>12}  {:>10} ", "activations", "residual");
-  for (const DType sums : inspect::kPrecisions) fmt::print("  {:>13}", fmt::format("{} sums", name(sums)));
+  for (const DType sums : kPrecisions) fmt::print("  {:>13}", fmt::format("{} sums", name(sums)));
   for (size_t i = 0; i < s.matrix.size(); ++i) {
-    const inspect::Precision& p = s.matrix[i].precision;
-    if (i % std::size(inspect::kPrecisions) == 0)
+    const FloatTypes& p = s.matrix[i].precision;
+    if (i % std::size(kPrecisions) == 0)
       fmt::print("\n{:>12}  {:>10} ", name(p.activations), name(p.residual));
     fmt::print("  {}", cell(s.matrix[i].distance));
   }

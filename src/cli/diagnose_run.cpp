@@ -26,7 +26,7 @@ inspect::RunInfo info_of(const ModelOptions& options, const Session& session, st
   info.program = options.program;
   info.model = options.model;
   info.device = session.backend().name();
-  info.activations = options.activations;
+  info.activations = activations_name(options.precision);
   info.tokens = std::move(tokens);
   return info;
 }
@@ -112,7 +112,7 @@ bool has_forward(const ModelOptions& options) {
 
 ModelOptions opened_up(ModelOptions options) {
   options.unfused = true;
-  options.activations = "float32";
+  options.precision.activations = Activations::float32;
   return options;
 }
 
@@ -120,6 +120,7 @@ ModelOptions oracle_of(ModelOptions options) {
   options.device = "reference";
   options.program.clear();
   options.plant.clear();
+  options.precision = {};
   return options;
 }
 

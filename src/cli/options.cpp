@@ -46,11 +46,26 @@ void add_model_options(CLI::App& command, ModelOptions& o) {
   command.add_option("--cache-type", o.cache_type, "Element type of the KV cache: f32 or f16")
       ->check(CLI::IsMember({"f32", "f16"}))
       ->group(kGroup);
-  command
-      .add_option("--activations", o.activations,
-                  "How activations meet quantised weights: q8 (8 bits per block) or float32")
-      ->check(CLI::IsMember({"q8", "float32"}))
-      ->group(kGroup);
+  const auto precision = [&](const char* part, const char* help) {
+    command
+        .add_option_function<std::string>(
+            fmt::format("--{}", part),
+            [&o, part](const std::string& type) {
+              try {
+                set_precision(o.precision, part, type);
+              } catch (const Error& e) {
+                throw UsageError(fmt::format("--{}", e.what()));
+              }
+            },
+            help)
+        ->option_text("TYPE")
+        ->group(kGroup);
+  };
+  precision("activations",
+            "Types of results: q8 (the default: 8 bits a block where they meet quantised weights), float32, "
+            "float16, bfloat16");
+  precision("residual", "Type of the residual stream, if another than that of other results");
+  precision("accumulate", "Type of running sums: float64, float32 (the default), float16, bfloat16");
   command.add_flag("--dump-graph", o.dump_graph, "Show each plan on standard error")->group(kGroup);
   command
       .add_flag("--unfused", o.unfused,

@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "llm/sampling.h"
+#include "runtime/precision.h"
 #include "tensor/dtype.h"
 
 namespace CLI {
@@ -27,14 +28,14 @@ struct ModelOptions {
   std::string models_dir;          ///< where model programs are found; "": the installed ones
   bool mmap = true;                ///< map the file, or read it into memory
   std::string cache_type = "f32";  ///< "f32" or "f16"
-  std::string activations = "q8";  ///< "q8" or "float32", where weights are quantised
+  Precision precision;             ///< of activations, residual stream and sums
   bool dump_graph = false;         ///< show each plan on standard error
   bool unfused = false;            ///< every operation of the program by itself
   std::vector<std::string> plant;  ///< faults to put in: "rope-pairing@5"
 };
 
 /// Adds --device, -t, -c, -b, --layers, --program, --models, --no-mmap, --cache-type, --activations,
-/// --dump-graph, --unfused and --plant.
+/// --residual, --accumulate, --dump-graph, --unfused and --plant.
 void add_model_options(CLI::App& command, ModelOptions& options);
 
 /// Adds --temp, --top-k, --top-p, --min-p, --repeat-penalty and so on.

@@ -34,7 +34,7 @@ std::unique_ptr<Session> make_session(const ModelOptions& options, const KernelC
   const Backend& backend = backend_of_device(options.device);
   SessionOptions session;
   session.n_threads = options.threads;
-  session.activations = options.activations == "float32" ? Activations::float32 : Activations::q8;
+  session.precision = options.precision;
   session.notice = [](const std::string& text) { say("note: " + text); };
   if (options.unfused) session.passes = graph::PassOptions::none();
   session.kernel = choice;
@@ -54,6 +54,10 @@ HostOptions host_options(const ModelOptions& options) {
   host.context_length = options.context;
   host.program = options.program;
   host.programs_dir = model_programs_dir(options.models_dir);
+  host.backend = [](const std::string& device) -> const Backend& {
+    if (const std::string wrong = check_device_name(device); !wrong.empty()) throw Error(wrong);
+    return backend_of_device(device);
+  };
   return host;
 }
 

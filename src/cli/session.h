@@ -13,9 +13,8 @@ namespace tl::cli {
 /// Another kernel for a step of a new plan, or null: SessionOptions::kernel.
 using KernelChoice = std::function<const Kernel*(const graph::Step&, const graph::Trace&)>;
 
-/// A session on the backend that --device names, with -t threads and --activations. Notices go to standard
-/// error.
-/// `choice` may give other kernels than the backend's.
+/// A session on the backend that --device names, with -t threads and --activations and its relatives. Notices
+/// go to standard error. `choice` may give other kernels than the backend's.
 std::unique_ptr<Session> make_session(const ModelOptions& options, const KernelChoice& choice = {});
 
 HostOptions host_options(const ModelOptions& options);

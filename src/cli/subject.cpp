@@ -23,7 +23,7 @@ inspect::RunInfo info_of(const ModelOptions& options, const Session& session) {
   inspect::RunInfo info;
   info.tool = "tl";
   info.device = session.backend().name();
-  info.activations = session.options().activations == Activations::q8 ? "q8" : "float32";
+  info.activations = activations_name(session.options().precision);
   info.program = options.program;
   info.model = options.model;
   return info;

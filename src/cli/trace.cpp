@@ -96,7 +96,8 @@ void trace(const TraceOptions& options) {
     recorder_options.sink = [&](const Record& record) { writer->write(record); };
   }
   inspect::Recorder recorder(subject->session().pool(), recorder_options);
-  inspect::Perturber perturber(subject->session(), cpu_backend(), subject->session().options().activations,
+  inspect::Perturber perturber(subject->session(), cpu_backend(),
+                               subject->session().options().precision.activations,
                                options.perturb.value_or(0), &recorder);
   subject->session().set_observer(options.perturb ? static_cast<Observer*>(&perturber) : &recorder);
   subject->run([&](int step) { recorder.begin_step(step); });

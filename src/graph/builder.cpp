@@ -81,6 +81,22 @@ void place(Node& node) {
   node.number = node_counter++;
   node.scope = Scope::current();
   node.span = current_span();
+  node.policy = PolicyScope::current();
+}
+
+/// The residual stream goes on in sums with it, and in what only changes its form or scale.
+bool continues_residual(Op op, const NodeRefs& inputs) {
+  switch (op) {
+    case Op::embedding:
+      return true;
+    case Op::add:
+      return inputs[0]->is_residual || inputs[1]->is_residual;
+    case Op::mul:
+      return (inputs[0]->is_residual && inputs[1]->shape().rank() == 0) ||
+             (inputs[1]->is_residual && inputs[0]->shape().rank() == 0);
+    default:
+      return (is_view(op) || op == Op::cast || op == Op::concat) && inputs[0]->is_residual;
+  }
 }
 }  // namespace
 
@@ -94,6 +110,7 @@ NodeRef make(Op op, NodeRefs inputs, Attrs attrs, Params params) {
   NodeRef node = new_node();
   node->type = infer(op, types, attrs, params);
   node->op = op;
+  node->is_residual = continues_residual(op, inputs);
   node->inputs = std::move(inputs);
   node->attrs = std::move(attrs);
   node->params = std::move(params);
@@ -105,6 +122,7 @@ NodeRef make_like(const Node& pattern, NodeRefs inputs) {
   NodeRef node = new_node();
   node->type = pattern.type;
   node->op = pattern.op;
+  node->is_residual = continues_residual(pattern.op, inputs);
   node->inputs = std::move(inputs);
   node->attrs = pattern.attrs;
   node->params = pattern.params;

@@ -30,8 +30,10 @@ struct Node {
   Attrs attrs = {};
   Params params = {};
   TensorType type = {};
-  Tensor value = {};       ///< set for constants, and by the executor
-  bool is_weight = false;  ///< a constant of a model file: its shape and stored type are structure
+  Tensor value = {};         ///< set for constants, and by the executor
+  bool is_weight = false;    ///< a constant of a model file: its shape and stored type are structure
+  bool is_residual = false;  ///< the residual stream of a transformer: embeddings, and what is added to them
+  uint16_t policy = 0;       ///< by which it is computed: what PolicyScope gave when it was made
   ScopeRef scope = {};
   ScopeRef made_in = {};   ///< where it was made, if a function's result got its name outside
   std::string label = {};  ///< the variable it was assigned to, or empty

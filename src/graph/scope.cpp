@@ -1,5 +1,7 @@
 #include "graph/scope.h"
 
+#include <utility>
+
 namespace tl::graph {
 
 namespace {
@@ -47,6 +49,14 @@ ScopeRef Scope::path() {
   }
   return path_;
 }
+
+namespace {
+thread_local uint16_t current_policy = 0;
+}
+
+PolicyScope::PolicyScope(uint16_t policy) : outer_(std::exchange(current_policy, policy)) {}
+PolicyScope::~PolicyScope() { current_policy = outer_; }
+uint16_t PolicyScope::current() { return current_policy; }
 
 Span& current_span() {
   thread_local Span span;

@@ -50,6 +50,21 @@ class Scope {
   ScopeRef path_;
 };
 
+/// Nodes that are made on this thread during the life of this object have `policy`: a number by which whoever
+/// computes them knows on what device and how precisely. 0 outside any.
+class PolicyScope {
+ public:
+  explicit PolicyScope(uint16_t policy);
+  ~PolicyScope();
+  PolicyScope(const PolicyScope&) = delete;
+  PolicyScope& operator=(const PolicyScope&) = delete;
+  /// The innermost scope's number.
+  static uint16_t current();
+
+ private:
+  uint16_t outer_;
+};
+
 /// The expression being evaluated on this thread; new nodes remember it, so that a failing kernel can be
 /// traced to it.
 Span& current_span();

@@ -48,7 +48,7 @@ Tensor operand(const Operation& c, size_t i, const Kernel& kernel) {
 
 Operation operation_of(const ExecutedStep& step, const Session& session) {
   return {step.step.op,    step.node.path(), {step.inputs.begin(), step.inputs.end()},
-          step.step.attrs, step.params,      session.options().activations};
+          step.step.attrs, step.params,      session.options().precision.activations};
 }
 
 TensorType result_type(const Operation& c) {

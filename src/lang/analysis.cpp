@@ -224,6 +224,9 @@ class AnalysisWalk {
         return expression(ast::as<Return>(s).value.get());
       case StmtKind::block:
         return block(ast::as<BlockStatement>(s).body);
+      case StmtKind::policy_block:
+        expression(ast::as<PolicyBlock>(s).policy.get());
+        return block(ast::as<PolicyBlock>(s).body);
       default:
         return;
     }

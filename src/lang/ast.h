@@ -277,6 +277,7 @@ enum class StmtKind : uint8_t {
   continue_loop,
   return_value,
   block,
+  policy_block,
 };
 
 struct Stmt {
@@ -393,6 +394,12 @@ struct Return : StmtOf<StmtKind::return_value> {
   ExprPtr value;
 };
 struct BlockStatement : StmtOf<StmtKind::block> {
+  Block body;
+};
+
+/// with policy { … }: what is made inside is computed as the policy says: device(…) or precision(…).
+struct PolicyBlock : StmtOf<StmtKind::policy_block> {
+  ExprPtr policy;
   Block body;
 };
 

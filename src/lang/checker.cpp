@@ -193,6 +193,8 @@ void collect_bindings(const Stmt& s, Bindings& out) {
       return collect_bindings(ast::as<While>(s).body, out);
     case StmtKind::block:
       return collect_bindings(ast::as<BlockStatement>(s).body, out);
+    case StmtKind::policy_block:
+      return collect_bindings(ast::as<PolicyBlock>(s).body, out);
     default:
       return;
   }
@@ -343,6 +345,8 @@ void Checker::statement(StmtPtr& s) {
       return return_value(ast::as<Return>(*s));
     case StmtKind::block:
       return block(ast::as<BlockStatement>(*s).body);
+    case StmtKind::policy_block:
+      return policy_block(ast::as<PolicyBlock>(*s));
   }
 }
 
@@ -546,6 +550,14 @@ void Checker::while_loop(While& s) {
   --loops_;
 }
 
+void Checker::policy_block(PolicyBlock& s) {
+  const Known known = expression(s.policy);
+  if (known.kind != TypeKind::any && known.kind != TypeKind::object)
+    report(s.policy->span, fmt::format("a block is computed with device(…) or precision(…), not with {}",
+                                       describe(known.kind)));
+  block(s.body);
+}
+
 void Checker::return_value(Return& s) {
   if (!function_) {
     report(s.span, "'return' stands outside a function");
@@ -598,6 +610,8 @@ void Checker::last_statement(const Block& body) {
       return;
     case StmtKind::block:
       return last_statement(ast::as<BlockStatement>(s).body);
+    case StmtKind::policy_block:
+      return last_statement(ast::as<PolicyBlock>(s).body);
     default:
       return;
   }

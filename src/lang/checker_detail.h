@@ -66,6 +66,7 @@ class Checker {
   void conditional(ast::Conditional& s);
   void for_loop(ast::For& s);
   void while_loop(ast::While& s);
+  void policy_block(ast::PolicyBlock& s);
   void condition(ast::ExprPtr& e);
   void return_value(ast::Return& s);
   void result(Known value, Span span);

@@ -79,7 +79,7 @@ std::vector<std::string> matching(std::vector<std::string> candidates, std::stri
 std::vector<std::string> words_of_the_language() {
   std::vector<std::string> out;
   for (const std::string_view word : keywords()) out.emplace_back(word);
-  for (const char* word : {"main", "test", "tensor", "loop", "dim", "int", "float", "bool", "string",
+  for (const char* word : {"main", "test", "tensor", "loop", "with", "dim", "int", "float", "bool", "string",
                            "float16", "bfloat16", "float32", "float64", "int8", "int32", "int64"})
     out.emplace_back(word);
   return out;

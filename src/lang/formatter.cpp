@@ -175,7 +175,8 @@ class Formatter {
   void statement(const Stmt& s, int indent) {
     const size_t end = find(s.span.end);
     const bool is_compound = s.kind == StmtKind::conditional || s.kind == StmtKind::for_loop ||
-                             s.kind == StmtKind::while_loop || s.kind == StmtKind::block;
+                             s.kind == StmtKind::while_loop || s.kind == StmtKind::block ||
+                             s.kind == StmtKind::policy_block;
     if (!is_compound || stands_on_one_line(s.span.end)) {
       is_compound ? layout_.flat(at_, end) : layout_.statement(at_, end, indent);
       at_ = end;
@@ -183,6 +184,7 @@ class Formatter {
     }
     if (s.kind == StmtKind::for_loop) return body_after_header(ast::as<For>(s).body, indent);
     if (s.kind == StmtKind::while_loop) return body_after_header(ast::as<While>(s).body, indent);
+    if (s.kind == StmtKind::policy_block) return body_after_header(ast::as<PolicyBlock>(s).body, indent);
     if (s.kind == StmtKind::block) return body_after_header(ast::as<BlockStatement>(s).body, indent);
     const auto& arms = ast::as<Conditional>(s).arms;
     for (size_t i = 0; i < arms.size(); ++i) {

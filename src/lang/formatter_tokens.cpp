@@ -67,6 +67,8 @@ struct Starts {
         return add(ast::as<While>(s).body);
       case StmtKind::block:
         return add(ast::as<BlockStatement>(s).body);
+      case StmtKind::policy_block:
+        return add(ast::as<PolicyBlock>(s).body);
       default:
         return;
     }

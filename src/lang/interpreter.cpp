@@ -33,6 +33,11 @@ std::string Host::input(std::string_view prompt) {
   return line;
 }
 
+uint16_t Host::policy(const Value& value) {
+  throw Error(
+      fmt::format("a block is computed with device(…) or precision(…), not with {}", value.describe()));
+}
+
 // ---------------------------------------------------------------------------------------------- value stack
 
 Value* ValueStack::push(size_t n) {

@@ -25,6 +25,9 @@ class Host {
   virtual std::string input(std::string_view prompt);
   /// Computes a node (and what it depends on). Throws Error where there is no way to.
   virtual Tensor evaluate(const graph::NodeRef& node) = 0;
+  /// The number for graph::PolicyScope of what `with VALUE { … }` says, within the current one. Throws Error
+  /// where the value says nothing of the kind.
+  virtual uint16_t policy(const Value& value);
 };
 
 struct Limits {

@@ -138,6 +138,7 @@ class Interpreter::Run final : public EquationEnvironment {
   Flow exec_conditional(const ast::Conditional& s, Value* last);
   Flow exec_for(const ast::For& s);
   Flow exec_while(const ast::While& s);
+  Flow exec_policy_block(const ast::PolicyBlock& s, Value* last);
   template <class Next>
   Flow iterate(const ast::For& s, Next next);
   Value& variable(const ast::Name& n);

@@ -56,6 +56,8 @@ Flow Interpreter::Run::exec(const Stmt& s, Value* last) {
     }
     case StmtKind::block:
       return exec_block(ast::as<BlockStatement>(s).body, last);
+    case StmtKind::policy_block:
+      return exec_policy_block(ast::as<PolicyBlock>(s), last);
   }
   return Flow::normal;
 }
@@ -299,6 +301,13 @@ Flow Interpreter::Run::exec_for(const For& s) {
   }
   fail(s.sequence->span, fmt::format("a loop goes over a list or a range, not {}", sequence.describe()),
        sequence.is_int() ? "for i in 0..n { … }" : "");
+}
+
+Flow Interpreter::Run::exec_policy_block(const PolicyBlock& s, Value* last) {
+  const Value value = eval(*s.policy);
+  StepNumbers::fix();  // a kept graph knows one way to be computed
+  const graph::PolicyScope under(guarded(s.policy->span, [&] { return host_.policy(value); }));
+  return exec_block(s.body, last);
 }
 
 Flow Interpreter::Run::exec_while(const While& s) {

@@ -330,7 +330,6 @@ bool Parser::reserved_declaration() {
       {"embedding", TokenKind::name, "embedding declarations"},
       {"learn", TokenKind::left_brace, "learn blocks"},
       {"infer", TokenKind::left_brace, "infer blocks"},
-      {"with", TokenKind::name, "'with' blocks"},
   });
   for (const Form& form : kForms) {
     if (!is_name(form.word) || peek(1).kind != form.next || peek(1).newline_before) continue;
@@ -447,6 +446,8 @@ StmtPtr Parser::statement() {
     case TokenKind::name:
       if (is_name("tensor") && peek(1).kind == TokenKind::name) return tensor();
       if (is_name("loop") && peek(1).kind == TokenKind::left_brace) return while_loop();
+      if (is_name("with") && peek(1).kind == TokenKind::name && !peek(1).newline_before)
+        return policy_block();
       break;
     default:
       break;
@@ -543,6 +544,16 @@ StmtPtr Parser::while_loop() {
   const bool has_condition = advance().kind == TokenKind::kw_while;
   if (has_condition) node->condition = expression();
   node->body = block("to open the loop's body");
+  node->span = span_from(begin);
+  return node;
+}
+
+StmtPtr Parser::policy_block() {
+  auto node = std::make_unique<PolicyBlock>();
+  const uint32_t begin = here();
+  advance();
+  node->policy = expression();
+  node->body = block("to open the block that is computed so");
   node->span = span_from(begin);
   return node;
 }

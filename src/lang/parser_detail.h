@@ -80,6 +80,7 @@ class Parser {
   ast::StmtPtr conditional();
   ast::StmtPtr for_loop();
   ast::StmtPtr while_loop();
+  ast::StmtPtr policy_block();
   ast::StmtPtr return_value();
   ast::StmtPtr simple_statement();
   ast::StmtPtr equation(ast::ExprPtr target, ast::Projection projection, uint32_t begin);

@@ -466,6 +466,7 @@ Type Parser::type() {
                                                     {"model", TypeKind::object},
                                                     {"tokenizer", TypeKind::object},
                                                     {"cache", TypeKind::object},
+                                                    {"policy", TypeKind::object},
                                                     {"shape", TypeKind::list},
                                                     {"number", TypeKind::any}});
   Type out;

@@ -95,6 +95,18 @@ example:
 negative
 source: docs/language.md
 see: select, operators)"},
+      {{"with"},
+       "with policy { … }",
+       R"(How a block is computed: on another device, or in other types of numbers.
+
+The policy is a value that `device` or `precision` gives. It holds for what the block makes, in functions that it
+calls too. Blocks nest; what the inner one does not name stays as it is around it.
+
+example:
+> with precision(accumulate: float16) { print(sum(ones([5000]))) }
+2048
+source: docs/language.md
+see: device, precision)"},
       {{"for", "while", "loop", "break", "continue", "in"},
        "for x in list { … }   for i in 0..n { … }   while condition { … }   loop { … }",
        R"(Repetition: over a list, a range of ints, while a condition holds, or until break.

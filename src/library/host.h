@@ -1,15 +1,24 @@
 // The world around a running program: a session to compute in, and what models and caches need.
 #pragma once
 
+#include <functional>
 #include <memory>
 #include <optional>
 #include <string>
+#include <vector>
 
 #include "lang/interpreter.h"
 #include "llm/model.h"
 #include "runtime/session.h"
 
 namespace tl {
+
+/// On what, and how precisely, a `with` block is computed.
+struct Policy {
+  std::string device;  ///< as --device names it
+  Precision precision;
+  bool operator==(const Policy&) const = default;
+};
 
 struct HostOptions {
   bool use_mmap = true;
@@ -19,18 +28,22 @@ struct HostOptions {
       0;                     ///< capacity of KV caches unless the program says; 0: the model's, at most 4096
   std::string program;       ///< a model program by path; "": chosen by architecture
   std::string programs_dir;  ///< where model programs lie
+  /// The backend of a device by its name, as --device takes it; throws Error where there is none. Absent: the
+  /// session's is the only one.
+  std::function<const Backend&(const std::string& device)> backend = {};
 };
 
 /// Gives programs the session's backend, and opens models for them.
 class RuntimeHost : public lang::Host {
  public:
-  RuntimeHost(Session& session, HostOptions options) : session_(session), options_(std::move(options)) {}
+  RuntimeHost(Session& session, HostOptions options);
 
   // Whoever asks the host is told of this step, or leaves something behind.
   Tensor evaluate(const graph::NodeRef& node) override {
     lang::StepNumbers::fix();
-    return session_.value(node);
+    return compute(node);
   }
+  uint16_t policy(const lang::Value& value) override;
   void print(std::string_view text) override {
     lang::StepNumbers::fix();
     Host::print(text);
@@ -39,6 +52,11 @@ class RuntimeHost : public lang::Host {
     lang::StepNumbers::fix();
     return Host::input(prompt);
   }
+  /// The value of a node, every part of it computed in the session of its policy.
+  Tensor compute(const graph::NodeRef& node);
+  /// The backend of a device. Throws Error where there is none.
+  const Backend& backend(const std::string& device) const;
+
   Session& session() { return session_; }
   const HostOptions& options() const { return options_; }
 
@@ -53,8 +71,12 @@ class RuntimeHost : public lang::Host {
   static RuntimeHost& of(lang::Interpreter& interpreter);
 
  private:
+  Session& session_of(uint16_t policy);
+
   Session& session_;
   HostOptions options_;
+  std::vector<Policy> policies_;                    ///< by number; 0 is the session's own
+  std::vector<std::unique_ptr<Session>> sessions_;  ///< of the policies but 0, made when first needed
 };
 
 }  // namespace tl

@@ -14,5 +14,7 @@ void add_neural_functions(lang::Library& library);
 void add_sampling_functions(lang::Library& library);
 /// Names for traces and checks of values: probe, check_finite.
 void add_inspection_functions(lang::Library& library);
+/// What `with` blocks are computed by: device, precision.
+void add_policy_functions(lang::Library& library);
 
 }  // namespace tl

@@ -328,6 +328,7 @@ const lang::Library& standard_library() {
     add_neural_functions(all);
     add_sampling_functions(all);
     add_inspection_functions(all);
+    add_policy_functions(all);
     add_model_functions(all);
     return all;
   }();

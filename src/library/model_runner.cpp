@@ -51,7 +51,8 @@ Tensor ModelRunner::walk(const Tensor& ids, bool all_rows) {
   const lang::Value arguments[] = {model_value_, lang::Value(tokens), cache_value_};
   lang::StepNumbers::watch(&cache());
   const lang::Value result = interpreter_->call("forward", arguments);
-  const bool may_learn = position > 0 && !lang::StepNumbers::are_fixed() && session.may_replay();
+  const bool may_learn = position > 0 && graph::PolicyScope::current() == 0 &&
+                         !lang::StepNumbers::are_fixed() && session.may_replay();
   if (!result.is_tensor() || result.tensor()->shape().rank() != 2 || result.tensor()->shape()[0] != n)
     throw Error(fmt::format("forward must give logits [{}, vocabulary], and gave {}", n, result.describe()));
   graph::NodeRef logits = result.tensor();
@@ -63,7 +64,7 @@ Tensor ModelRunner::walk(const Tensor& ids, bool all_rows) {
     else
       replay->forget();
   }
-  const Tensor values = session.value(logits);
+  const Tensor values = host_.compute(logits);
   if (!cache().is_settled()) replays_.clear();
   return values;
 }
@@ -85,7 +86,7 @@ std::span<const float> ModelRunner::step(std::span<const int32_t> ids, bool all_
     Tensor values;
     if (n_copies_ != cache().n_copies() || !cache().is_settled()) replays_.clear();
     n_copies_ = cache().n_copies();
-    StepReplay* replay = replay_of(n, all_rows);
+    StepReplay* replay = graph::PolicyScope::current() == 0 ? replay_of(n, all_rows) : nullptr;
     if (replay != nullptr && replay->knows(before) && session.may_replay()) {
       cache().advance(n);
       values = replay->run(session, before, input);

@@ -185,6 +185,7 @@ struct Session::Run {
     }
     try {
       call(step, *kernel);
+      if (step.op != Op::cache_append) round(step.output);
     } catch (const ProgramError&) {
       throw;
     } catch (const Error& e) {
@@ -217,9 +218,18 @@ struct Session::Run {
     const Tensor target = direct ? out : temporary(kernel.compute, out.shape());
     const Params fused = step.bind != nullptr ? params(step) : Params();
     const Params& numbers = step.bind != nullptr ? fused : node(step.output).params;
-    kernel.run({in, target, step.attrs, numbers, session.pool_, session.options_.activations});
+    kernel.run({in, target, step.attrs, numbers, session.pool_, session.options_.precision.activations});
     in.clear();
     if (!direct) value(step.output) = session.backend_.converted(target, out.dtype());
+  }
+
+  /// Rounds a result to the type that the session's precision says.
+  void round(int v) {
+    const std::optional<DType> type = session.rounding(node(v));
+    Tensor& result = value(v);
+    if (!type || !is_float(result.dtype()) || bytes_of(*type, 1) >= bytes_of(result.dtype(), 1)) return;
+    const Backend& backend = session.backend_;
+    result = backend.converted(backend.converted(result, *type), result.dtype());
   }
 
   Tensor temporary(DType dtype, const Shape& shape) const {
@@ -231,7 +241,7 @@ struct Session::Run {
     const Kernel& copy = session.backend_.kernels()[static_cast<size_t>(Op::reshape)];
     Tensor out = temporary(x.dtype(), x.shape());
     const Params none;
-    copy.run({std::span(&x, 1), out, NoAttrs{}, none, session.pool_, session.options_.activations});
+    copy.run({std::span(&x, 1), out, NoAttrs{}, none, session.pool_, session.options_.precision.activations});
     return out;
   }
 
@@ -267,10 +277,25 @@ struct Session::Run {
 
 Session::Session(const Backend& backend, const Backend* fallback, SessionOptions options)
     : backend_(backend), fallback_(fallback), options_(std::move(options)), pool_(options_.n_threads) {
-  if (!backend_.fuses()) options_.passes = graph::PassOptions::none();
+  const Precision& p = options_.precision;
+  // Inside a fused kernel nothing can be rounded.
+  if (!backend_.fuses() || p.results || p.residual || p.sums) options_.passes = graph::PassOptions::none();
 }
 
 Session::~Session() = default;
+
+std::optional<DType> Session::rounding(const Node& node) const {
+  const Precision& p = options_.precision;
+  return node.is_residual && p.residual ? p.residual : p.results;
+}
+
+const Kernel* Session::summing_kernel(Op op, const Kernel* kernel) const {
+  const std::optional<DType>& sums = options_.precision.sums;
+  if (!sums || kernel->compute == *sums) return kernel;
+  const Kernel* other = backend_.summing(op, *sums);
+  if (other == nullptr && fallback_ != nullptr) other = fallback_->summing(op, *sums);
+  return other != nullptr ? other : kernel;
+}
 
 const Tensor& Session::value(const graph::NodeRef& node) {
   if (!node->value) compute(std::span(&node, 1));
@@ -312,6 +337,7 @@ Session::CachedPlan& Session::plan_for(const Trace& trace) {
         cached->fallbacks.push_back({&step, std::move(what)});
       }
     }
+    if (kernel != nullptr) kernel = summing_kernel(step.op, kernel);
     if (kernel != nullptr && options_.kernel)
       if (const Kernel* other = options_.kernel(step, trace)) kernel = other;
     cached->kernels.push_back(kernel);

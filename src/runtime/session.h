@@ -3,6 +3,7 @@
 
 #include <functional>
 #include <memory>
+#include <optional>
 #include <span>
 #include <string>
 #include <unordered_map>
@@ -10,6 +11,7 @@
 
 #include "backend/backend.h"
 #include "graph/plan.h"
+#include "runtime/precision.h"
 
 namespace tl {
 
@@ -39,7 +41,7 @@ class Observer {
 /// How programs are run, from the command line or the language.
 struct SessionOptions {
   int n_threads = 0;  ///< 0: physical cores
-  Activations activations = Activations::q8;
+  Precision precision = {};
   graph::PassOptions passes = {};
   std::function<void(const std::string&)> notice = {};      ///< told once about each fallback
   std::function<void(const std::string&)> dump_graph = {};  ///< given each new plan as text
@@ -89,6 +91,7 @@ class Session {
   ThreadPool& pool() { return pool_; }
   const SessionOptions& options() const { return options_; }
   void set_observer(Observer* observer) { observer_ = observer; }
+  Observer* observer() const { return observer_; }
 
   struct Statistics {
     int64_t plans = 0;    ///< made so far
@@ -100,6 +103,10 @@ class Session {
  private:
   struct Run;
   void execute(const CachedPlan& plan, const graph::Trace& trace);
+  /// What a result is rounded to, if to anything.
+  std::optional<DType> rounding(const graph::Node& node) const;
+  /// The kernel that sums as the session's precision says: `kernel` itself where it does, or sums nothing.
+  const Kernel* summing_kernel(Op op, const Kernel* kernel) const;
 
   const Backend& backend_;
   const Backend* fallback_;

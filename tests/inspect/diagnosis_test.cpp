@@ -37,7 +37,7 @@ Recording recorded(const Backend& backend, const std::vector<std::string>& plant
   SessionOptions options;
   options.n_threads = 2;
   options.passes = graph::PassOptions::none();
-  options.activations = Activations::float32;
+  options.precision.activations = Activations::float32;
   std::vector<inspect::Plant> parsed;
   for (const std::string& text : plants) parsed.push_back(inspect::parse_plant(text));
   inspect::Planter planter(parsed);

@@ -12,6 +12,7 @@
 
 #include "backend/backend.h"
 #include "base/file.h"
+#include "lang/run_program.h"
 #include "library/model_functions.h"
 #include "library/testing.h"
 #include "runtime/session.h"
@@ -49,7 +50,8 @@ TEST_P(Example, PrintsWhatIsBesideIt) {
   fs::current_path((kExamples / GetParam()).parent_path());
   const std::string name = fs::path(GetParam()).filename().string();
   Session session(cpu_backend(), &reference_backend());
-  const ProgramRun run = run_captured(lang::Program::load(name + ".tl", standard_library()), session, {});
+  const ProgramRun run =
+      run_captured(lang::Program::load(name + ".tl", standard_library()), session, host_options());
   const std::string shown = run.output + (run.error_text.empty() ? "" : run.error_text + "\n");
   if (std::getenv("TL_UPDATE_EXPECTED"))
     std::ofstream(name + ".expected") << shown;

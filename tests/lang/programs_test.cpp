@@ -38,7 +38,7 @@ using LanguageProgram = Programs;
 TEST_P(LanguageProgram, PrintsWhatItExpects) {
   enter("tests/lang");
   const auto session = reference_session();
-  const std::vector<TestResult> results = run_tests(GetParam() + ".tl", *session, {});
+  const std::vector<TestResult> results = run_tests(GetParam() + ".tl", *session, host_options());
   EXPECT_FALSE(results.empty()) << "it has no tests";
   for (const TestResult& r : results)
     EXPECT_TRUE(r.passed) << r.file << ":" << r.line << ": " << r.name << ": " << r.message << "\n"

@@ -15,9 +15,19 @@ std::unique_ptr<Session> reference_session() {
   return std::make_unique<Session>(reference_backend(), nullptr, options);
 }
 
+HostOptions host_options() {
+  HostOptions options;
+  options.backend = [](const std::string& device) -> const Backend& {
+    if (device == "cpu") return cpu_backend();
+    if (device == "reference") return reference_backend();
+    throw Error("there is no device '" + device + "' here");
+  };
+  return options;
+}
+
 ProgramRun run_program(const std::string& path) {
   const auto session = reference_session();
-  return run_captured(lang::Program::load(path, standard_library()), *session, {});
+  return run_captured(lang::Program::load(path, standard_library()), *session, host_options());
 }
 
 std::vector<std::string> programs_in(const std::string& folder) {

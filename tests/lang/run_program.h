@@ -11,6 +11,8 @@
 namespace tl::test {
 
 std::unique_ptr<Session> reference_session();
+/// With the devices that every machine has.
+HostOptions host_options();
 
 /// Loads a file and runs its main. Paths in messages are as `path` is written.
 ProgramRun run_program(const std::string& path);

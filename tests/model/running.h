@@ -83,7 +83,7 @@ class Running {
   static SessionOptions session_options(const Options& o) {
     SessionOptions s;
     s.n_threads = o.threads;
-    s.activations = o.activations;
+    s.precision.activations = o.activations;
     s.passes = o.passes;
     s.dump_graph = o.dump_graph;
     return s;

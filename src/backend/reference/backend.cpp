@@ -49,6 +49,10 @@ class ReferenceBackend final : public Backend {
   const KernelTable& kernels() const override { return table_; }
   DType storage(DType dtype) const override { return is_float(dtype) ? DType::f64 : dtype; }
   bool fuses() const override { return false; }
+  const Kernel* summing(Op op, DType type) const override {
+    if (summing_kernel(op, DType::f32) == nullptr) return nullptr;
+    return type == DType::f64 ? &table_[static_cast<size_t>(op)] : summing_kernel(op, type);
+  }
   std::string description() const override { return "float64"; }
 
  private:

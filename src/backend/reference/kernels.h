@@ -43,4 +43,8 @@ void layer_norm(const KernelArgs& args);
 void rope(const KernelArgs& args);
 void attention(const KernelArgs& args);
 
+/// A kernel whose sums are rounded to `type` after every addition; null where an operation sums nothing, or
+/// the type is float64.
+const Kernel* summing_kernel(Op op, DType type);
+
 }  // namespace tl::reference

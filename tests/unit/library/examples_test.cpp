@@ -59,6 +59,7 @@ class ExampleHost : public RuntimeHost {
   static HostOptions options() {
     HostOptions options;
     options.programs_dir = TL_SOURCE_DIR "/models";
+    options.backend = [](const std::string&) -> const Backend& { return reference_backend(); };
     return options;
   }
 };
