@@ -43,8 +43,8 @@ Session& RuntimeHost::session_of(uint16_t policy) {
     SessionOptions options = session_.options();
     options.precision = policies_[policy].precision;
     const Backend& own = backend(policies_[policy].device);
-    const Backend* exact = options_.backend ? &options_.backend("reference") : nullptr;
-    session = std::make_unique<Session>(own, exact == &own ? nullptr : exact, std::move(options));
+    const Backend* fallback = &own == &session_.backend() ? session_.fallback() : &backend("reference");
+    session = std::make_unique<Session>(own, fallback == &own ? nullptr : fallback, std::move(options));
   }
   session->set_observer(session_.observer());
   return *session;

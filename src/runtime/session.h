@@ -88,6 +88,7 @@ class Session {
   Tensor run_again(const CachedPlan& plan, const graph::Trace& trace, Values& values);
 
   const Backend& backend() const { return backend_; }
+  const Backend* fallback() const { return fallback_; }
   ThreadPool& pool() { return pool_; }
   const SessionOptions& options() const { return options_; }
   void set_observer(Observer* observer) { observer_ = observer; }

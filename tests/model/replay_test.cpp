@@ -131,6 +131,14 @@ TEST_F(Replay, WhatDependsOnThePositionIsWalked) {
   for (const auto& [what, program] : programs) EXPECT_EQ(replays_of(x, program), 0) << what;
 }
 
+TEST_F(Replay, WhatAPolicyComputesIsWalked) {
+  const std::string layer = "x = x + feed_forward(rms_norm(x, b.ffn_norm.weight, c.rms_eps), b)";
+  EXPECT_EQ(replays_of(layer, "with precision(accumulate: float64) { " + layer + " }"), 0);
+  const std::string attention =
+      "x = x + attention(rms_norm(x, b.attn_norm.weight, c.rms_eps), b, layer, pos, m, cache)";
+  EXPECT_EQ(replays_of(attention, "with precision(activations: bfloat16) { " + attention + " }"), 0);
+}
+
 TEST_F(Replay, WhatTheCacheGivesMayNotDecide) {
   const std::string keys = "let (keys, values) = cache.update(layer, rotate(k, pos, m), v)";
   compares_ = false;  // one row at a time, another part of the keys is meant
