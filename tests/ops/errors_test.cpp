@@ -93,6 +93,8 @@ TEST(KernelErrors, SoftmaxOverNothing) {
   const std::string nothing = "[softmax] a line along axis 1 of [2, 3] is -inf throughout";
   expect_error({Op::softmax, "", {x}, AxisAttrs{1}}, nothing);
   expect_error({Op::softmax, "", {x, bools({2, 3}, {1, 1, 1, 0, 1, 1})}, AxisAttrs{1}}, nothing);
+  expect_error({Op::log_softmax, "", {x}, AxisAttrs{1}},
+               "[log_softmax] a line along axis 1 of [2, 3] is -inf throughout");
   // A line of NaN is none of them, although it has no largest number either.
   const Tensor nan = Tensor::from<float>(DType::f32, {1, 2}, std::vector<float>{kNan, kNan});
   for (const Backend* backend : backends())

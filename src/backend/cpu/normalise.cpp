@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cmath>
 #include <limits>
+#include <string_view>
 #include <vector>
 
 #include "backend/cpu/isa.h"
@@ -35,15 +36,22 @@ const float* vector_input(const KernelArgs& args, size_t i) {
   return args.in.size() > i ? args.in[i].data<float>() : nullptr;
 }
 
-/// out = e^x / sum, where the sum is none of a line that is -inf throughout: false.
-bool softmax_line(const float* x, float* out, int64_t n) {
+/// The largest element. Throws Error if a line is -inf throughout, which has no softmax.
+float largest(const KernelArgs& args, std::string_view op, const float* x, int64_t n) {
   constexpr float kNone = -std::numeric_limits<float>::infinity();
+  const float max = isa().max(x, n);
+  if (max == kNone && n > 0 && std::all_of(x, x + n, [](float e) { return e == kNone; }))
+    throw Error(fmt::format("[{}] a line along axis {} of {} is -inf throughout", op,
+                            args.attr<AxisAttrs>().axis, to_string(args.in[0].shape())));
+  return max;
+}
+
+/// out = e^x / sum
+void softmax_line(const KernelArgs& args, const float* x, float* out, int64_t n) {
   const Isa& loops = isa();
-  const float max = loops.max(x, n);
-  if (max == kNone && n > 0 && std::all_of(x, x + n, [](float e) { return e == kNone; })) return false;
+  const float max = largest(args, "softmax", x, n);
   const float total = loops.exp_sum(x, max, out, n);
   loops.scale_row(out, 0.0f, 1.0f / total, nullptr, nullptr, out, n);
-  return true;
 }
 
 }  // namespace
@@ -52,14 +60,9 @@ void softmax(const KernelArgs& args) {
   const Tensor& x = args.in[0];
   const int axis = args.attr<AxisAttrs>().axis;
   const int64_t n = x.shape()[axis];
-  const auto normalise = [&](const float* line, float* out, int64_t length) {
-    if (!softmax_line(line, out, length))
-      throw Error(
-          fmt::format("[softmax] a line along axis {} of {} is -inf throughout", axis, to_string(x.shape())));
-  };
   if (args.in.size() == 1)
     return map_lines(args, axis, x.strides(),
-                     [&](const float* line, float* out, int64_t) { normalise(line, out, n); });
+                     [&](const float* line, float* out, int64_t) { softmax_line(args, line, out, n); });
 
   // What the mask keeps is packed, normalised, and put back between zeros.
   const Shape mask_strides = broadcast_strides(args.in[1], x.shape());
@@ -73,7 +76,7 @@ void softmax(const KernelArgs& args) {
     if (kept.empty())
       throw Error(fmt::format("[softmax] a line along axis {} of {} has no element that its mask keeps", axis,
                               to_string(x.shape())));
-    normalise(kept.data(), kept.data(), static_cast<int64_t>(kept.size()));
+    softmax_line(args, kept.data(), kept.data(), static_cast<int64_t>(kept.size()));
     size_t next = 0;
     for (int64_t i = 0; i < n; ++i) out[i] = keeps(i) ? kept[next++] : 0.0f;
   });
@@ -82,9 +85,9 @@ void softmax(const KernelArgs& args) {
 void log_softmax(const KernelArgs& args) {
   const int axis = args.attr<AxisAttrs>().axis;
   const int64_t n = args.in[0].shape()[axis];
-  map_lines(args, axis, args.in[0].strides(), [n](const float* line, float* out, int64_t) {
+  map_lines(args, axis, args.in[0].strides(), [&](const float* line, float* out, int64_t) {
     const Isa& loops = isa();
-    const float max = loops.max(line, n);
+    const float max = largest(args, "log_softmax", line, n);
     thread_local std::vector<float> powers;
     powers.resize(static_cast<size_t>(n));
     const float total = loops.exp_sum(line, max, powers.data(), n);

@@ -47,7 +47,7 @@ __global__ void softmax_kernel(Lines lines, float* out, const float* x, const ui
       if (threadIdx.x == 0) atomicMin(refused, kNothingKept);
       continue;
     }
-    if (!logarithm && most == -INFINITY) {
+    if (most == -INFINITY) {
       float other = 0;  // NaN is no maximum, but not infinite either
       for (int64_t i = threadIdx.x; i < lines.n; i += kThreads)
         if (keeps(i) && value(i) != -INFINITY) other = 1;
@@ -136,7 +136,7 @@ void softmax(const KernelArgs& args) {
          write<float>(args.out), from, mask, Device::get().verdict());
   const unsigned long long refused = Device::get().read_verdict();
   if (refused == kNothingKept) refuse_empty_line(args.attr<AxisAttrs>().axis, x.shape());
-  if (refused == kAllInfinite) refuse_infinite_line(args.attr<AxisAttrs>().axis, x.shape());
+  if (refused == kAllInfinite) refuse_infinite_line(Op::softmax, args.attr<AxisAttrs>().axis, x.shape());
 }
 
 void log_softmax(const KernelArgs& args) {
@@ -144,7 +144,9 @@ void log_softmax(const KernelArgs& args) {
   const Lines lines = lines_of(args, args.in[0].strides());
   const float* from = read<float>(args.in[0]);
   launch(softmax_kernel<true>, blocks_for(lines.starts.elements, 1), kThreads, 0, lines,
-         write<float>(args.out), from, nullptr, nullptr);
+         write<float>(args.out), from, nullptr, Device::get().verdict());
+  if (Device::get().read_verdict() == kAllInfinite)
+    refuse_infinite_line(Op::log_softmax, args.attr<AxisAttrs>().axis, args.in[0].shape());
 }
 
 void rms_norm(const KernelArgs& args) {

@@ -23,8 +23,9 @@ void refuse_empty_line(int axis, const Shape& shape) {
                           to_string(shape)));
 }
 
-void refuse_infinite_line(int axis, const Shape& shape) {
-  throw Error(fmt::format("[softmax] a line along axis {} of {} is -inf throughout", axis, to_string(shape)));
+void refuse_infinite_line(Op op, int axis, const Shape& shape) {
+  throw Error(
+      fmt::format("[{}] a line along axis {} of {} is -inf throughout", name(op), axis, to_string(shape)));
 }
 
 void refuse_blind_query(int64_t query) {

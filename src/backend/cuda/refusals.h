@@ -10,7 +10,7 @@ namespace tl::cuda {
 [[noreturn]] void refuse_index(Op op, int64_t index, int axis, const Shape& shape);
 [[noreturn]] void refuse_id(int64_t id, const Shape& table);
 [[noreturn]] void refuse_empty_line(int axis, const Shape& shape);
-[[noreturn]] void refuse_infinite_line(int axis, const Shape& shape);
+[[noreturn]] void refuse_infinite_line(Op op, int axis, const Shape& shape);
 [[noreturn]] void refuse_blind_query(int64_t query);
 
 }  // namespace tl::cuda

@@ -40,6 +40,11 @@ bool is_all_excluded(const std::vector<double>& line) {
   return std::ranges::all_of(line, [](double x) { return x == -std::numeric_limits<double>::infinity(); });
 }
 
+[[noreturn]] void refuse_infinite(const KernelArgs& args, std::string_view op) {
+  throw Error(fmt::format("[{}] a line along axis {} of {} is -inf throughout", op,
+                          args.attr<AxisAttrs>().axis, to_string(args.in[0].shape())));
+}
+
 double sum(const std::vector<double>& line) {
   double total = 0;
   for (const double x : line) total += x;
@@ -69,9 +74,7 @@ void softmax(const KernelArgs& args) {
     if (kept.empty())
       throw Error(fmt::format("[softmax] a line along axis {} of {} has no element that its mask keeps", axis,
                               to_string(x.shape())));
-    if (is_all_excluded(kept))
-      throw Error(
-          fmt::format("[softmax] a line along axis {} of {} is -inf throughout", axis, to_string(x.shape())));
+    if (is_all_excluded(kept)) refuse_infinite(args, "softmax");
     const double most = largest(kept);
     for (double& e : kept) e = std::exp(e - most);
     const double total = sum(kept);
@@ -81,7 +84,8 @@ void softmax(const KernelArgs& args) {
 }
 
 void log_softmax(const KernelArgs& args) {
-  map_lines(args, args.attr<AxisAttrs>().axis, args.in[0].strides(), [](std::vector<double>& line, int64_t) {
+  map_lines(args, args.attr<AxisAttrs>().axis, args.in[0].strides(), [&](std::vector<double>& line, int64_t) {
+    if (!line.empty() && is_all_excluded(line)) refuse_infinite(args, "log_softmax");
     const double most = largest(line);
     double total = 0;
     for (const double x : line) total += std::exp(x - most);
