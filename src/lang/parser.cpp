@@ -169,7 +169,7 @@ bool Parser::starts_declaration() const {
   if (source_.position(token.begin).column != 1) return false;
   if (token.kind == TokenKind::kw_fn || token.kind == TokenKind::kw_import) return true;
   return (is_name("main") && peek(1).kind == TokenKind::left_brace) ||
-         (is_name("test") && peek(1).kind == TokenKind::string);
+         (is_name("test") && peek(1).kind == TokenKind::string && !peek(1).newline_before);
 }
 
 // --------------------------------------------------------------------------------------------- declarations
@@ -212,7 +212,7 @@ void Parser::declaration(Module& module) {
     if (!module.main) module.main = std::move(main);
     return;
   }
-  if (is_name("test") && peek(1).kind == TokenKind::string) {
+  if (is_name("test") && peek(1).kind == TokenKind::string && !peek(1).newline_before) {
     advance();
     const Token& title = advance();
     module.tests.push_back(
@@ -220,7 +220,7 @@ void Parser::declaration(Module& module) {
     return;
   }
   if (reserved_declaration()) return;
-  const bool is_definition = is(TokenKind::kw_let) || (is_name("tensor") && peek(1).kind == TokenKind::name);
+  const bool is_definition = is(TokenKind::kw_let) || starts_tensor();
   if (is_definition || options_.statements_at_top_level) {
     module.globals.push_back(statement());
     return finish_statement();
@@ -444,7 +444,8 @@ StmtPtr Parser::statement() {
       }
       break;
     case TokenKind::name:
-      if (is_name("tensor") && peek(1).kind == TokenKind::name) return tensor();
+      refuse_parted_block();
+      if (starts_tensor()) return tensor();
       if (is_name("loop") && peek(1).kind == TokenKind::left_brace) return while_loop();
       if (is_name("with") && peek(1).kind == TokenKind::name && !peek(1).newline_before)
         return policy_block();
@@ -453,6 +454,20 @@ StmtPtr Parser::statement() {
       break;
   }
   return simple_statement();
+}
+
+bool Parser::starts_tensor() const {
+  return is_name("tensor") && peek(1).kind == TokenKind::name && !peek(1).newline_before;
+}
+
+/// `main;{` would be two statements, and begin a block as soon as the semicolon is a line's end.
+void Parser::refuse_parted_block() {
+  if (!is_name("main") && !is_name("loop")) return;
+  size_t next = 1;
+  while (peek(next).kind == TokenKind::semicolon) ++next;
+  if (next == 1 || peek(next).kind != TokenKind::left_brace) return;
+  advance();
+  fail_here("no semicolon stands before the block");
 }
 
 bool Parser::starts_record() const {

@@ -81,6 +81,8 @@ class Parser {
   ast::StmtPtr for_loop();
   ast::StmtPtr while_loop();
   ast::StmtPtr policy_block();
+  bool starts_tensor() const;
+  void refuse_parted_block();
   ast::StmtPtr return_value();
   ast::StmtPtr simple_statement();
   ast::StmtPtr equation(ast::ExprPtr target, ast::Projection projection, uint32_t begin);

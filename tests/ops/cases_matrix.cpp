@@ -57,6 +57,14 @@ void add_equations(Cases& cases, DType dtype, Layout layout) {
       {5, 65, 0, 0, 0});
   // A shift: y[i] = x[i - 1]
   add("shift", equation(1, 1, sum, {{plain(0)}}), {tensor(cases.begin(), {17})}, {17, -1});
+  // Whole rows outside, after the last and before the first: y[i, d] = x[i + 2, d] and x[i - 3, d]
+  for (const int64_t offset : {2, -3})
+    add("rows outside", equation(2, 2, sum, {{plain(0), plain(1)}}), {tensor(cases.begin(), {5, 33})},
+        {7, 33, offset, 0});
+  // A convolution of rows: y[i, o] = x[i + k - 1, d] w[k, d, o]
+  add("rows convolved",
+      equation(2, 4, sum, {{{{{0, 1}, {2, 1}}, 1}, plain(3)}, {plain(2), plain(3), plain(1)}}),
+      two({9, 17}, {3, 17, 5}), {9, 5, 3, 17, -1, 0, 0, 0, 0});
   // A literal index and everything summed: y = x[2, j] z[j]
   add("dot", equation(0, 1, sum, {{{{}, 1}, plain(0)}, {plain(0)}}), two({4, 257}, {257}), {257, 2, 0, 0});
   // Two summed labels and a transposed result: y[k, i] = a[i, j, l] b[j, k, l]
