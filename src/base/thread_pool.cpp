@@ -7,6 +7,9 @@
 #include <fstream>
 #include <set>
 #include <string>
+#include <utility>
+
+#include "base/error.h"
 
 namespace tl {
 
@@ -52,6 +55,26 @@ class AwayFromCaller {
   bool is_away_ = false;
 };
 
+/// The processors that this thread may run on.
+std::vector<int> allowed_processors() {
+  cpu_set_t set;
+  CPU_ZERO(&set);
+  std::vector<int> found;
+  if (sched_getaffinity(0, sizeof set, &set) != 0) return found;
+  for (int cpu = 0; cpu < CPU_SETSIZE; ++cpu)
+    if (CPU_ISSET(cpu, &set)) found.push_back(cpu);
+  return found;
+}
+
+/// Keeps this thread on some processors; whether it may run on one of them at all.
+bool stay_on(const std::vector<int>& processors) {
+  cpu_set_t set;
+  CPU_ZERO(&set);
+  for (const int cpu : processors)
+    if (cpu < CPU_SETSIZE) CPU_SET(cpu, &set);
+  return sched_setaffinity(0, sizeof set, &set) == 0;
+}
+
 /// Whether `is_there()` becomes true within that time.
 template <class Condition>
 bool look_for(Condition is_there) {
@@ -72,13 +95,10 @@ bool look_for(Condition is_there) {
 }  // namespace
 
 int ThreadPool::physical_cores() {
-  cpu_set_t allowed;
-  CPU_ZERO(&allowed);
-  if (sched_getaffinity(0, sizeof allowed, &allowed) != 0)
-    return std::max(1, static_cast<int>(std::thread::hardware_concurrency()));
+  const std::vector<int> allowed = allowed_processors();
+  if (allowed.empty()) return std::max(1, static_cast<int>(std::thread::hardware_concurrency()));
   std::set<std::string> cores;  // hyper-threads of one core name the same set of siblings
-  for (int cpu = 0; cpu < CPU_SETSIZE; ++cpu) {
-    if (!CPU_ISSET(cpu, &allowed)) continue;
+  for (const int cpu : allowed) {
     std::ifstream file("/sys/devices/system/cpu/cpu" + std::to_string(cpu) +
                        "/topology/thread_siblings_list");
     std::string siblings;
@@ -88,12 +108,30 @@ int ThreadPool::physical_cores() {
   return std::max(1, static_cast<int>(cores.size()));
 }
 
-ThreadPool::ThreadPool(int n_threads) : active_(kClosed) {
-  if (n_threads <= 0) n_threads = physical_cores();
-  for (int i = 1; i < n_threads; ++i) workers_.emplace_back([this] { work(0); });
+ThreadPool::ThreadPool(int n_threads, std::vector<int> processors)
+    : processors_(std::move(processors)), active_(kClosed) {
+  if (n_threads <= 0)
+    n_threads = processors_.empty() ? physical_cores() : static_cast<int>(processors_.size());
+  if (!processors_.empty()) pin_caller();
+  for (int i = 1; i < n_threads; ++i)
+    workers_.emplace_back([this, i] {
+      if (!processors_.empty()) stay_on({processors_[static_cast<size_t>(i) % processors_.size()]});
+      work(0);
+    });
+}
+
+void ThreadPool::pin_caller() {
+  processors_before_ = allowed_processors();
+  for (const int wanted : processors_) {
+    if (stay_on({wanted})) continue;
+    stay_on(processors_before_);
+    throw Error("this process may not run on processor " + std::to_string(wanted));
+  }
+  stay_on({processors_[0]});
 }
 
 ThreadPool::~ThreadPool() {
+  if (!processors_before_.empty()) stay_on(processors_before_);
   {
     const std::lock_guard lock(mutex_);
     stop_ = true;

@@ -15,8 +15,10 @@ namespace tl {
 /// threads.
 class ThreadPool {
  public:
-  /// `n_threads` >= 1; 0 means the number of physical cores.
-  explicit ThreadPool(int n_threads = 0);
+  /// `n_threads` >= 1; 0 means the number of physical cores, or of `processors`. Where there are some, each
+  /// thread stays on one of them, in their order; the first is for the calling thread, which may run where it
+  /// could before when the pool goes. Throws Error where this process may not run on one.
+  explicit ThreadPool(int n_threads = 0, std::vector<int> processors = {});
   ~ThreadPool();
   ThreadPool(const ThreadPool&) = delete;
   ThreadPool& operator=(const ThreadPool&) = delete;
@@ -32,9 +34,12 @@ class ThreadPool {
   static int physical_cores();
 
  private:
+  void pin_caller();
   void work(uint64_t seen);
   void run_chunks();
 
+  std::vector<int> processors_;
+  std::vector<int> processors_before_;  ///< where the calling thread could run
   std::vector<std::thread> workers_;
   std::mutex mutex_;
   std::condition_variable wake_, done_;

@@ -3,11 +3,16 @@
 #include <sched.h>
 #include <atomic>
 #include <chrono>
+#include <map>
+#include <mutex>
 #include <stdexcept>
+#include <string>
 #include <thread>
 #include <vector>
 
 #include <gtest/gtest.h>
+
+#include "base/error.h"
 
 namespace tl {
 namespace {
@@ -81,6 +86,59 @@ TEST(ThreadPool, WakesAWorkerOnAnotherProcessorThanTheCallers) {
     apart += cpus[0] != cpus[1];
   }
   EXPECT_GT(apart, kRounds / 2);
+}
+
+/// The processors that this thread may run on.
+std::vector<int> allowed() {
+  cpu_set_t set;
+  CPU_ZERO(&set);
+  EXPECT_EQ(sched_getaffinity(0, sizeof set, &set), 0);
+  std::vector<int> found;
+  for (int cpu = 0; cpu < CPU_SETSIZE; ++cpu)
+    if (CPU_ISSET(cpu, &set)) found.push_back(cpu);
+  return found;
+}
+
+TEST(ThreadPool, PinsItsThreads) {
+  const std::vector<int> before = allowed();
+  for (const int n : {0, 1, 3}) {
+    ThreadPool pool(n, before);
+    EXPECT_EQ(pool.size(), n == 0 ? static_cast<int>(before.size()) : n);
+    EXPECT_EQ(allowed(), std::vector<int>{before[0]});
+    std::mutex mutex;
+    std::map<std::thread::id, std::vector<int>> places;
+    for (int again = 0; again < 50; ++again)
+      pool.parallel_for(64, 1, [&](int64_t, int64_t) {
+        const std::vector<int> mine = allowed();
+        const std::lock_guard lock(mutex);
+        const auto [at, is_new] = places.emplace(std::this_thread::get_id(), mine);
+        EXPECT_EQ(at->second, mine);
+      });
+    for (const auto& [thread, place] : places) EXPECT_EQ(place.size(), 1u);
+    EXPECT_EQ(places[std::this_thread::get_id()], std::vector<int>{before[0]});
+  }
+  EXPECT_EQ(allowed(), before) << "the calling thread is free again";
+}
+
+TEST(ThreadPool, PinnedPoolsMayLieInOneAnother) {
+  const std::vector<int> before = allowed();
+  {
+    const ThreadPool outer(0, before);
+    const ThreadPool inner(0, before);
+    EXPECT_EQ(inner.size(), outer.size());
+  }
+  EXPECT_EQ(allowed(), before);
+}
+
+TEST(ThreadPool, ProcessorsThatCannotBeHadAreErrors) {
+  const std::vector<int> before = allowed();
+  try {
+    ThreadPool pool(2, {before[0], 1023});
+    FAIL();
+  } catch (const Error& error) {
+    EXPECT_STREQ(error.what(), "this process may not run on processor 1023");
+  }
+  EXPECT_EQ(allowed(), before);
 }
 
 }  // namespace
