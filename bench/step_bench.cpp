@@ -59,7 +59,7 @@ class Step {
       : session_(backend_, nullptr, one_thread()),
         host_(session_, {}),
         model_(host_.open_model(model_path)),
-        cache_(new CacheObject(KvCache(model_->config(), 512, DType::f32))),
+        cache_(new CacheObject(KvCache(model_->config(), 512, CacheTypes{}))),
         arguments_{lang::Value(new ModelObject(model_)), lang::Value(), lang::Value(cache_)} {
     const std::string path = model_program(model_->config().architecture, programs);
     auto program = lang::Program::load(path, standard_library(), {{programs}});

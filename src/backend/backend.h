@@ -64,6 +64,8 @@ class Backend {
     (void)op, (void)type;
     return nullptr;
   }
+  /// Whether a cache may be kept in blocks of 8 bits (Q8_0).
+  virtual bool caches_blocks() const { return false; }
   /// What `tl devices` says about it: "AVX2 FMA F16C".
   virtual std::string description() const = 0;
   /// Memory for a result, uninitialised: on a device, where its kernels write it.

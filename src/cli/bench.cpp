@@ -312,7 +312,11 @@ void bench(BenchOptions options) {
   report.peak_memory = peak_memory();  // before the limits are measured, which takes memory too
   if (options.model.device == "cpu") {
     const auto file = open_model_file(resolve_model(options.model.model));
-    const double element = options.model.cache_type == "f16" ? 2 : 4;
+    const auto bytes = [](const std::string& type) {
+      constexpr int64_t kMany = 1024;
+      return static_cast<double>(bytes_of(*dtype_from_name(type), kMany)) / kMany;
+    };
+    const double element = (bytes(options.model.cache_type_k) + bytes(options.model.cache_type_v)) / 2;
     add_limits(Work(*file, read_hyper_parameters(*file), element), report);
   }
   switch (options.form()) {

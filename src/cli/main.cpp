@@ -12,7 +12,9 @@
 #include <cstdio>
 #include <new>
 #include <string>
+#include <string_view>
 #include <system_error>
+#include <utility>
 #include <vector>
 
 #include "base/error.h"
@@ -120,7 +122,18 @@ void add_commands(CLI::App& app) {
   add_devices(app);
 }
 
+/// llama.cpp's short options of several letters, which the parser would read as one letter and its value.
+const char* spelled_out(const char* argument) {
+  constexpr std::pair<std::string_view, const char*> kNames[] = {
+      {"-ctk", "--cache-type-k"}, {"-ctv", "--cache-type-v"}, {"-Cr", "--cpu-range"}};
+  for (const auto& [name, option] : kNames)
+    if (argument == name) return option;
+  return argument;
+}
+
 int run(int argc, char** argv) {
+  std::vector<const char*> arguments(argv, argv + argc);
+  std::ranges::transform(arguments, arguments.begin(), spelled_out);
   CLI::App app("TensorLogic: models as programs one can read.", "tl");
   add_commands(app);
   try {
@@ -129,7 +142,7 @@ int run(int argc, char** argv) {
       return 2;
     }
     check_command(app, argv[1]);
-    app.parse(argc, argv);
+    app.parse(argc, arguments.data());
     tl::cli::flush_output();
     return 0;
   } catch (const CLI::Success& success) {  // --help, --version

@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include <CLI/CLI.hpp>
+#include <algorithm>
 #include <charconv>
 #include <filesystem>
 
@@ -10,6 +11,44 @@
 #include "cli/devices.h"
 
 namespace tl::cli {
+
+namespace {
+
+void add_cache_options(CLI::App& command, ModelOptions& o, const char* group) {
+  const CLI::IsMember types({"f32", "f16", "q8_0"});
+  command
+      .add_option_function<std::string>(
+          "--cache-type", [&o](const std::string& type) { o.cache_type_k = o.cache_type_v = type; },
+          "Element type of the KV cache: f32, f16 or q8_0 (8 bits, in blocks)")
+      ->check(types)
+      ->group(group);
+  command.add_option("--cache-type-k", o.cache_type_k, "The same, of keys alone")->check(types)->group(group);
+  command.add_option("--cache-type-v", o.cache_type_v, "The same, of values alone")
+      ->check(types)
+      ->group(group);
+}
+
+void add_processor_options(CLI::App& command, ModelOptions& o, const char* group) {
+  const auto add = [&o](const std::vector<int>& more) {
+    o.processors.insert(o.processors.end(), more.begin(), more.end());
+    std::sort(o.processors.begin(), o.processors.end());
+    o.processors.erase(std::unique(o.processors.begin(), o.processors.end()), o.processors.end());
+  };
+  command
+      .add_option_function<std::string>(
+          "-C,--cpu-mask", [add](const std::string& text) { add(parse_cpu_mask(text)); },
+          "Pin each thread to a processor of its own, of those whose bits are set (hexadecimal)")
+      ->option_text("MASK")
+      ->group(group);
+  command
+      .add_option_function<std::string>(
+          "--cpu-range", [add](const std::string& text) { add(parse_cpu_range(text)); },
+          "The same, of processors LO to HI")
+      ->option_text("LO-HI")
+      ->group(group);
+}
+
+}  // namespace
 
 void add_model_options(CLI::App& command, ModelOptions& o) {
   constexpr const char* kGroup = "Running the model";
@@ -20,6 +59,7 @@ void add_model_options(CLI::App& command, ModelOptions& o) {
   command.add_option("-t,--threads", o.threads, "Threads; 0 is one per physical core")
       ->check(CLI::Range(0, 4096))
       ->group(kGroup);
+  add_processor_options(command, o, kGroup);
   command
       .add_option("-c,--ctx-size", o.context,
                   "Tokens the context holds; 0 is the model's own length, at most 4096")
@@ -43,9 +83,7 @@ void add_model_options(CLI::App& command, ModelOptions& o) {
       .add_flag_callback(
           "--no-mmap", [&o] { o.mmap = false; }, "Read the model into memory instead of mapping it")
       ->group(kGroup);
-  command.add_option("--cache-type", o.cache_type, "Element type of the KV cache: f32 or f16")
-      ->check(CLI::IsMember({"f32", "f16"}))
-      ->group(kGroup);
+  add_cache_options(command, o, kGroup);
   const auto precision = [&](const char* part, const char* help) {
     command
         .add_option_function<std::string>(
@@ -130,6 +168,35 @@ std::vector<int32_t> parse_token_ids(const std::string& text) {
     ids.push_back(id);
   }
   return ids;
+}
+
+std::vector<int> parse_cpu_mask(const std::string& text) {
+  const std::string digits = text.starts_with("0x") || text.starts_with("0X") ? text.substr(2) : text;
+  std::vector<int> processors;
+  for (size_t i = digits.size(); i-- > 0;) {
+    int digit = 0;
+    const auto [end, status] = std::from_chars(&digits[i], &digits[i] + 1, digit, 16);
+    if (status != std::errc())
+      throw UsageError(fmt::format("--cpu-mask takes hexadecimal digits, and '{}' is none", digits[i]));
+    for (int bit = 0; bit < 4; ++bit)
+      if ((digit >> bit & 1) != 0) processors.push_back(static_cast<int>(4 * (digits.size() - 1 - i)) + bit);
+  }
+  if (processors.empty()) throw UsageError(fmt::format("--cpu-mask {} names no processor", text));
+  return processors;
+}
+
+std::vector<int> parse_cpu_range(const std::string& text) {
+  constexpr int kMost = 1 << 16;
+  int first = -1, last = -1;
+  const char* const end = text.data() + text.size();
+  const auto low = std::from_chars(text.data(), end, first);
+  const bool dash = low.ec == std::errc() && low.ptr != end && *low.ptr == '-';
+  const auto high = dash ? std::from_chars(low.ptr + 1, end, last) : low;
+  if (!dash || high.ec != std::errc() || high.ptr != end || first < 0 || last < first || last > kMost)
+    throw UsageError(fmt::format("--cpu-range takes processors as LO-HI (0-3), not '{}'", text));
+  std::vector<int> processors;
+  for (int i = first; i <= last; ++i) processors.push_back(i);
+  return processors;
 }
 
 std::string model_programs_dir(const std::string& option) {

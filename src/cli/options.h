@@ -18,24 +18,25 @@ namespace tl::cli {
 
 /// Which model, and how it is run.
 struct ModelOptions {
-  std::string model;               ///< a path, or a name that resolve_model() knows
-  std::string device = "cpu";      ///< "cpu", "reference", "cuda" or "cuda:N"
-  int threads = 0;                 ///< 0: the physical cores
-  int64_t context = 0;             ///< tokens of KV cache; 0: the model's own context, at most 4096
-  int64_t batch = 512;             ///< prompt tokens per step
-  std::optional<int> layers;       ///< only the first so many layers, then final norm and output
-  std::string program;             ///< a model program; "": chosen by the architecture
-  std::string models_dir;          ///< where model programs are found; "": the installed ones
-  bool mmap = true;                ///< map the file, or read it into memory
-  std::string cache_type = "f32";  ///< "f32" or "f16"
-  Precision precision;             ///< of activations, residual stream and sums
-  bool dump_graph = false;         ///< show each plan on standard error
-  bool unfused = false;            ///< every operation of the program by itself
-  std::vector<std::string> plant;  ///< faults to put in: "rope-pairing@5"
+  std::string model;            ///< a path, or a name that resolve_model() knows
+  std::string device = "cpu";   ///< "cpu", "reference", "cuda" or "cuda:N"
+  int threads = 0;              ///< 0: the physical cores, or the processors
+  std::vector<int> processors;  ///< that threads are pinned to; none: they are not
+  int64_t context = 0;          ///< tokens of KV cache; 0: the model's own context, at most 4096
+  int64_t batch = 512;          ///< prompt tokens per step
+  std::optional<int> layers;    ///< only the first so many layers, then final norm and output
+  std::string program;          ///< a model program; "": chosen by the architecture
+  std::string models_dir;       ///< where model programs are found; "": the installed ones
+  bool mmap = true;             ///< map the file, or read it into memory
+  std::string cache_type_k = "f32", cache_type_v = "f32";  ///< "f32", "f16" or "q8_0"
+  Precision precision;                                     ///< of activations, residual stream and sums
+  bool dump_graph = false;                                 ///< show each plan on standard error
+  bool unfused = false;                                    ///< every operation of the program by itself
+  std::vector<std::string> plant;                          ///< faults to put in: "rope-pairing@5"
 };
 
 /// Adds --device, -t, -c, -b, --layers, --program, --models, --no-mmap, --cache-type, --activations,
-/// --residual, --accumulate, --dump-graph, --unfused and --plant.
+/// --residual, --accumulate, --cpu-mask, --cpu-range, --dump-graph, --unfused and --plant.
 void add_model_options(CLI::App& command, ModelOptions& options);
 
 /// Adds --temp, --top-k, --top-p, --min-p, --repeat-penalty and so on.
@@ -55,6 +56,11 @@ DType parse_weight_type(const std::string& name);
 
 /// "1, 2,3" -> ids. Throws UsageError naming what is not an id.
 std::vector<int32_t> parse_token_ids(const std::string& text);
+
+/// The processors whose bits are set: "5" and "0x5" are 0 and 2. Throws UsageError.
+std::vector<int> parse_cpu_mask(const std::string& text);
+/// "0-3" -> 0, 1, 2, 3. Throws UsageError.
+std::vector<int> parse_cpu_range(const std::string& text);
 
 /// The directory of model programs that `--models` or the place of this executable gives:
 /// PREFIX/share/tensorlogic/models beside PREFIX/bin/tl.

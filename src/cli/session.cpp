@@ -35,6 +35,7 @@ std::unique_ptr<Session> make_session(const ModelOptions& options, const KernelC
   SessionOptions session;
   session.n_threads = options.threads;
   session.precision = options.precision;
+  session.processors = options.processors;
   session.notice = [](const std::string& text) { say("note: " + text); };
   if (options.unfused) session.passes = graph::PassOptions::none();
   session.kernel = choice;
@@ -50,7 +51,7 @@ HostOptions host_options(const ModelOptions& options) {
   HostOptions host;
   host.use_mmap = options.mmap;
   if (options.layers) host.layers = *options.layers;
-  host.cache_dtype = options.cache_type == "f16" ? DType::f16 : DType::f32;
+  host.cache = {*dtype_from_name(options.cache_type_k), *dtype_from_name(options.cache_type_v)};
   host.context_length = options.context;
   host.program = options.program;
   host.programs_dir = model_programs_dir(options.models_dir);

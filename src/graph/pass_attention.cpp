@@ -143,7 +143,8 @@ class Matcher {
     if (!second) return std::nullopt;
     AttentionAttrs attrs{first->q_order,    first->k_order, second->v_order,
                          second->out_order, first->group,   false};
-    std::vector<int> inputs{scores->inputs[first->q], scores->inputs[first->k], product.inputs[second->v]};
+    std::vector<int> inputs{scores->inputs[first->q], kept(scores->inputs[first->k]),
+                            kept(product.inputs[second->v])};
     if (soft.inputs.size() == 2) {
       const int mask = soft.inputs[1];
       if (is_causal(mask, first->roles)) {
@@ -158,6 +159,14 @@ class Matcher {
     members.insert(members.end(), {soft.output, product.output});
     return Step{Op::attention,    std::move(inputs),  product.output,
                 std::move(attrs), std::move(members), bind_attention};
+  }
+
+  /// Keys and values as they are kept: the kernel reads narrower floats without a copy in float32.
+  int kept(int value) const {
+    const Step* cast = uses_.producer(value);
+    if (cast == nullptr || cast->op != Op::cast || node(value).dtype() != DType::f32) return value;
+    const DType from = node(cast->inputs[0]).dtype();
+    return from == DType::f16 || from == DType::bf16 ? cast->inputs[0] : value;
   }
 
   /// The contraction behind `value`, through a division or multiplication by a number.

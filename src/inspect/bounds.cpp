@@ -381,7 +381,8 @@ void Bound::rope() {
 /// of 64 keys; a division ends it.
 void Bound::attention() {
   const auto& attrs = std::get<AttentionAttrs>(c.attrs);
-  const auto ordered = [](const Tensor& t, const std::vector<int>& order) {
+  const auto ordered = [](Tensor t, const std::vector<int>& order) {
+    if (is_quantised(t.dtype())) t = converted(t, DType::f64);
     Shape shape, strides;
     for (const int axis : order) shape.push_back(t.shape()[axis]), strides.push_back(t.strides()[axis]);
     return t.view(shape, strides);

@@ -248,10 +248,7 @@ void explain(std::vector<Pair>& pairs, const Recording& a, const Recording& b,
   for (const Pair& pair : pairs)
     observed[static_cast<size_t>(follow_a ? pair.a : pair.b)] = {pair.error, pair.row_error, !pair.values};
   Coarseness coarseness;
-  for (const RunInfo* info : {&a.info, &b.info}) {
-    coarseness.activations_q8 |= info->activations == "q8" && info->device != "reference";
-    coarseness.attention_f16 |= info->tool == "llama.cpp";
-  }
+  coarseness.add(a), coarseness.add(b);
   const std::vector<double> explained = explained_by_rounding(graph, coarseness, observed);
   for (Pair& pair : pairs) pair.explained = explained[static_cast<size_t>(follow_a ? pair.a : pair.b)];
 }

@@ -65,14 +65,16 @@ Tensor run(const Backend& backend, const Operation& c, ThreadPool& pool) {
   for (size_t i = 0; i < c.in.size(); ++i) in.push_back(operand(c, i, kernel));
 
   if (c.op == Op::cache_append) {  // the result is the state itself, which is kept in the storage type
-    const Guarded state(stored, c.in[0].shape());
-    const Tensor old = converted(c.in[0], stored);
-    std::copy_n(old.bytes(), bytes_of(stored, old.elements()), state.tensor.bytes());
+    const bool in_blocks = is_quantised(c.in[0].dtype());
+    const DType kept = in_blocks ? c.in[0].dtype() : stored;
+    const Guarded state(kept, c.in[0].shape());
+    const Tensor old = in_blocks ? c.in[0] : converted(c.in[0], stored);
+    std::copy_n(old.bytes(), bytes_of(kept, old.elements()), state.tensor.bytes());
     in[0] = state.tensor;
     const Tensor out = state.tensor.view(type.shape, state.tensor.strides());
     kernel.run({in, out, c.attrs, c.params, pool, c.activations});
     state.check();
-    return out;
+    return in_blocks ? converted(out, stored) : out;
   }
 
   const DType target = is_float(type.dtype) ? kernel.compute : type.dtype;

@@ -12,7 +12,7 @@ namespace {
 constexpr double kMargin = 4;
 /// How much a weighted sum may raise a relative error: directions that weights favour.
 constexpr double kGain = 2;
-/// Activations as 8-bit blocks of 32: steps of largest / 127 give errors of largest / 127 / sqrt(12), and the
+/// Numbers as 8-bit blocks of 32: steps of largest / 127 give errors of largest / 127 / sqrt(12), and the
 /// largest of 32 normal numbers is some three times their root mean square; outliers make it six.
 constexpr double kBlockRounding = 6 / 127.0 / 3.4641016;
 
@@ -74,6 +74,7 @@ class Prediction {
     const Record* w = weight(r);
     if (r.op == "linear" && w != nullptr && is_quantised(w->dtype) && coarseness_.activations_q8)
       return kBlockRounding * suppression(r);
+    if (r.op == "cache_append" && coarseness_.cache_blocks) return kBlockRounding;
     double u = unit_roundoff(DType::f32), terms = 4;
     if (is_float(r.dtype) && r.dtype != DType::f64) u = std::max(u, unit_roundoff(r.dtype));
     if (coarseness_.attention_f16 && (r.op == "attention" || r.op == "contract" || r.op == "softmax"))
@@ -116,6 +117,14 @@ class Prediction {
 };
 
 }  // namespace
+
+void Coarseness::add(const Recording& run) {
+  activations_q8 |= run.info.activations == "q8" && run.info.device != "reference";
+  attention_f16 |= run.info.tool == "llama.cpp";
+  for (const Record& r : run.records)
+    if (r.op == "cache_append" && !r.inputs.empty())
+      cache_blocks |= is_quantised(run.records[static_cast<size_t>(r.inputs[0])].dtype);
+}
 
 std::vector<double> explained_by_rounding(const Recording& graph, const Coarseness& coarseness,
                                           const std::vector<ObservedError>& observed) {

@@ -19,10 +19,14 @@ struct ObservedError {
   bool is_lower_bound = false;      ///< known from statistics only
 };
 
-/// The other run's arithmetic, as far as it is coarser than float32.
+/// Arithmetic of runs, as far as it is coarser than float32.
 struct Coarseness {
   bool activations_q8 = false;  ///< rounded to 8 bits per block where they meet quantised weights
   bool attention_f16 = false;   ///< keys, values and scores in float16
+  bool cache_blocks = false;    ///< keys and values kept in 8 bits per block
+
+  /// Notes what is coarse in a run.
+  void add(const Recording& run);
 };
 
 /// The relative error that rounding explains for each record of `graph`, with a margin of four. `observed`

@@ -48,6 +48,7 @@ class Profile final : public Observer {
   void on_run(const graph::Plan& plan, const graph::Trace& trace) override;
   void on_step(const ExecutedStep& step) override;
   bool sees_replays() const override { return true; }
+  bool reads_tensors() const override { return false; }
 
   const std::map<std::string, Group>& groups() const { return groups_; }
   /// The steps as JSON for chrome://tracing or Perfetto: times in microseconds.

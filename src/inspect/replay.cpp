@@ -104,8 +104,7 @@ Replay::Replay(const Recording& reference, const Recording& observed, const Comp
   }
   std::sort(judged_.begin(), judged_.end());
   Coarseness coarseness;
-  coarseness.activations_q8 = observed.info.activations == "q8" && observed.info.device != "reference";
-  coarseness.attention_f16 = observed.info.tool == "llama.cpp";
+  coarseness.add(observed);
   explained_ = explained_by_rounding(reference, coarseness, exact);
 }
 

@@ -100,8 +100,13 @@ std::vector<double> values_of(const Tensor& t) {
   if (is_quantised(t.dtype())) {
     const int64_t width = t.shape().back();
     values.resize(static_cast<size_t>(t.elements()));
-    for (int64_t r = 0; r * width < t.elements(); ++r)
-      decode_row(t.dtype(), t.at(r * t.strides()[0]), values.data() + r * width, width);
+    Shape firsts = t.shape();  // one element of each row
+    firsts[t.rank() - 1] = 1;
+    double* row = values.data();
+    each_offset(t.view(firsts, t.strides()), [&](int64_t at) {
+      decode_row(t.dtype(), t.at(at), row, width);
+      row += width;
+    });
   } else {
     each_offset(t, [&](int64_t at) { values.push_back(load_double(t, at)); });
   }

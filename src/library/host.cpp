@@ -51,7 +51,7 @@ Session& RuntimeHost::session_of(uint16_t policy) {
 }
 
 Tensor RuntimeHost::compute(const graph::NodeRef& node) {
-  if (node->value) return node->value;
+  if (node->value) return session_.value(node);
   if (policies_.size() > 1) {
     // What is read under another policy than it was made under is computed first. Inputs come before users.
     std::vector<graph::NodeRef> borders;
@@ -73,6 +73,19 @@ std::shared_ptr<Model> RuntimeHost::open_model(const std::string& name) const {
 int64_t RuntimeHost::default_context(const Model& model) const {
   if (options_.context_length > 0) return options_.context_length;
   return std::min<int64_t>(model.config().context_length, 4096);
+}
+
+CacheTypes RuntimeHost::cache_types() const {
+  const Backend& backend = session_.backend();
+  const auto kept = [&](DType wanted) {
+    const DType floats = backend.storage(is_quantised(wanted) ? DType::f32 : wanted);
+    if (!is_quantised(wanted) || floats == DType::f64) return floats;
+    if (!backend.caches_blocks())
+      throw Error(fmt::format("the {} backend keeps no KV cache in {}: take f32 or f16", backend.name(),
+                              name(wanted)));
+    return wanted;
+  };
+  return {kept(options_.cache.k), kept(options_.cache.v)};
 }
 
 RuntimeHost& RuntimeHost::of(lang::Interpreter& interpreter) {

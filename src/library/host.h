@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "lang/interpreter.h"
+#include "llm/kv_cache.h"
 #include "llm/model.h"
 #include "runtime/session.h"
 
@@ -22,8 +23,8 @@ struct Policy {
 
 struct HostOptions {
   bool use_mmap = true;
-  std::optional<int64_t> layers;   ///< limits every model that is opened to its first layers
-  DType cache_dtype = DType::f32;  ///< of KV caches, where the backend keeps float32
+  std::optional<int64_t> layers;  ///< limits every model that is opened to its first layers
+  CacheTypes cache;               ///< of KV caches, where the backend keeps float32
   int64_t context_length =
       0;                     ///< capacity of KV caches unless the program says; 0: the model's, at most 4096
   std::string program;       ///< a model program by path; "": chosen by architecture
@@ -62,8 +63,8 @@ class RuntimeHost : public lang::Host {
 
   /// Opens a model file (a path, or a name of the model cache). Throws Error or FileError.
   std::shared_ptr<Model> open_model(const std::string& name) const;
-  /// In what KV caches of this run are kept.
-  DType cache_dtype() const { return session_.backend().storage(options_.cache_dtype); }
+  /// In what KV caches of this run are kept. Throws Error where the backend cannot.
+  CacheTypes cache_types() const;
   /// The capacity of a cache where nobody asks for one.
   int64_t default_context(const Model& model) const;
 

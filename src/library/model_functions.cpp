@@ -130,7 +130,7 @@ Value kv_cache(Interpreter& interpreter, Args& args) {
   RuntimeHost& host = RuntimeHost::of(interpreter);
   const Model& model = args.object<ModelObject>(0).model();
   const int64_t capacity = args.has(1) ? args.integer(1) : host.default_context(model);
-  return Value(new CacheObject(KvCache(model.config(), capacity, host.cache_dtype())));
+  return Value(new CacheObject(KvCache(model.config(), capacity, host.cache_types())));
 }
 
 Value update(Interpreter&, Args& args) {

@@ -29,7 +29,7 @@ std::string model_program(const std::string& architecture, const std::string& pr
 ModelRunner::ModelRunner(std::shared_ptr<const Model> model, RuntimeHost& host)
     : model_(std::move(model)),
       host_(host),
-      object_(new CacheObject(KvCache(model_->config(), host.default_context(*model_), host.cache_dtype()))),
+      object_(new CacheObject(KvCache(model_->config(), host.default_context(*model_), host.cache_types()))),
       model_value_(new ModelObject(model_)),
       cache_value_(object_) {
   const HostOptions& options = host.options();

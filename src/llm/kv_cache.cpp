@@ -8,17 +8,28 @@
 
 namespace tl {
 
-KvCache::KvCache(const HyperParameters& config, int64_t capacity, DType dtype)
-    : capacity_(capacity), dtype_(dtype) {
+namespace {
+
+void require_type(DType type, const HyperParameters& config) {
+  if (type != DType::f32 && type != DType::f16 && type != DType::f64 && type != DType::q8_0)
+    throw Error(fmt::format("a KV cache holds float16, float32, float64 or q8_0, not {}", name(type)));
+  const int64_t block = info(type).block_elements;
+  if (config.head_dim % block != 0)
+    throw Error(fmt::format("a KV cache in {} needs heads of whole blocks of {}, and this model's have {}",
+                            name(type), block, config.head_dim));
+}
+
+}  // namespace
+
+KvCache::KvCache(const HyperParameters& config, int64_t capacity, CacheTypes types) : capacity_(capacity) {
   if (capacity < 1) throw Error(fmt::format("a KV cache of {} tokens cannot hold anything", capacity));
-  if (dtype != DType::f32 && dtype != DType::f16 && dtype != DType::f64)
-    throw Error(fmt::format("a KV cache holds float16, float32 or float64, not {}", name(dtype)));
+  require_type(types.k, config), require_type(types.v, config);
   const Shape shape{capacity, config.n_kv_heads, config.head_dim};
   layers_.resize(static_cast<size_t>(config.n_layers));
   try {
     for (size_t i = 0; i < layers_.size(); ++i) {
-      layers_[i].k = graph::constant(Tensor(dtype, shape));
-      layers_[i].v = graph::constant(Tensor(dtype, shape));
+      layers_[i].k = graph::constant(Tensor(types.k, shape));
+      layers_[i].v = graph::constant(Tensor(types.v, shape));
       graph::set_label(layers_[i].k, fmt::format("cache.{}.k", i));
       graph::set_label(layers_[i].v, fmt::format("cache.{}.v", i));
     }
@@ -87,7 +98,7 @@ void KvCache::cut(graph::NodeRef& state, graph::NodeRef& last, int64_t length) {
   const bool has_readers = last.use_count() > 1;  // computed nodes let go of their inputs
   if (has_readers) {
     ++n_copies_;
-    state = graph::constant(Tensor(dtype_, state->shape()));
+    state = graph::constant(Tensor(state->dtype(), state->shape()));
     last = length > 0 ? graph::cache_append(state, graph::slice(last, 0, 0, length), 0) : nullptr;
     return;
   }
@@ -100,7 +111,7 @@ void KvCache::cut(graph::NodeRef& state, graph::NodeRef& last, int64_t length) {
 int64_t KvCache::bytes() const {
   int64_t total = 0;
   for (const auto& layer : layers_)
-    total += bytes_of(dtype_, layer.k->shape().elements()) + bytes_of(dtype_, layer.v->shape().elements());
+    for (const auto& state : {layer.k, layer.v}) total += bytes_of(state->dtype(), state->shape().elements());
   return total;
 }
 

@@ -9,15 +9,20 @@
 
 namespace tl {
 
+/// In what keys and values are kept.
+struct CacheTypes {
+  DType k = DType::f32, v = DType::f32;
+};
+
 /// Per layer two tensors [capacity, n_kv_heads, head_dim], which steps append rows to. Memory is only touched
 /// as far as it is filled.
 class KvCache {
  public:
-  /// `dtype`: f32, f16, or f64 (for the reference backend). Throws Error for other types or no capacity.
-  KvCache(const HyperParameters& config, int64_t capacity, DType dtype);
+  /// Types: f32, f16, q8_0 (blocks of 8 bits), or f64 (for the reference backend). Throws Error for others,
+  /// for heads that blocks do not fit, and for no capacity.
+  KvCache(const HyperParameters& config, int64_t capacity, CacheTypes types);
 
   int64_t capacity() const { return capacity_; }
-  DType dtype() const { return dtype_; }
   /// How many tokens all layers that were used hold: the position of the next.
   int64_t length() const { return length_; }
 
@@ -54,7 +59,6 @@ class KvCache {
   void require_room(int64_t length, int64_t n) const;
 
   int64_t capacity_, length_ = 0, n_copies_ = 0;
-  DType dtype_;
   std::vector<Layer> layers_;
 };
 

@@ -384,15 +384,18 @@ TensorType attention(const Rule& r) {
   return {r.dtype(), out};
 }
 
+/// A cache in blocks gives the numbers that they stand for.
 TensorType cache_append(const Rule& r) {
-  r.floats(0), r.floats(1);
+  const bool in_blocks = r.dtype(0) == DType::q8_0;
+  if (!in_blocks) r.floats(0);
+  r.floats(1);
   const int64_t start = r.params.ints.at(0);
   bool fits = r.rank(0) == r.rank(1) && r.rank(0) >= 1;
   for (int i = 1; fits && i < r.rank(0); ++i) fits = r.shape(0)[i] == r.shape(1)[i];
   if (!fits) r.fail("{} does not fit a cache of {}", to_string(r.shape(1)), to_string(r.shape(0)));
   Shape out = r.shape(0);
   out[0] = start + r.shape(1)[0];
-  return {r.dtype(0), out};
+  return {in_blocks ? DType::f32 : r.dtype(0), out};
 }
 
 TensorType leaf(const Rule& r) {

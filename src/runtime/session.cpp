@@ -99,9 +99,12 @@ struct Session::Run {
   void show(const Step& step) {
     std::vector<Tensor> inputs;
     inputs.reserve(step.inputs.size());
-    for (const int v : step.inputs) inputs.push_back(value(v));
-    session.observer_->on_step({step, trace, node(step.output), inputs, params(step), value(step.output)});
+    const auto shown = [&](int v) { return session.observer_->reads_tensors() ? numbers(v) : value(v); };
+    for (const int v : step.inputs) inputs.push_back(shown(v));
+    session.observer_->on_step({step, trace, node(step.output), inputs, params(step), shown(step.output)});
   }
+
+  Tensor numbers(int v) { return session.as_numbers(node(v), value(v)); }
 
   /// A node with more owners than readers in this trace is held by the program (a variable) and may be asked
   /// for later.
@@ -151,17 +154,17 @@ struct Session::Run {
     switch (step.op) {
       case Op::permute:
         value(step.output) =
-            permuted_view(value(step.inputs[0]), std::get<PermuteAttrs>(step.attrs), out.shape());
+            permuted_view(numbers(step.inputs[0]), std::get<PermuteAttrs>(step.attrs), out.shape());
         return;
       case Op::broadcast:
-        value(step.output) = broadcast_view(value(step.inputs[0]), out.shape());
+        value(step.output) = broadcast_view(numbers(step.inputs[0]), out.shape());
         return;
       case Op::slice:
-        value(step.output) = slice_view(value(step.inputs[0]), out.params, out.shape());
+        value(step.output) = slice_view(numbers(step.inputs[0]), out.params, out.shape());
         return;
       case Op::reshape:
         if (value(step.inputs[0]).is_contiguous()) {
-          value(step.output) = value(step.inputs[0]).reshaped(out.shape());
+          value(step.output) = numbers(step.inputs[0]).reshaped(out.shape());
           return;
         }
         break;
@@ -276,7 +279,10 @@ struct Session::Run {
 };
 
 Session::Session(const Backend& backend, const Backend* fallback, SessionOptions options)
-    : backend_(backend), fallback_(fallback), options_(std::move(options)), pool_(options_.n_threads) {
+    : backend_(backend),
+      fallback_(fallback),
+      options_(std::move(options)),
+      pool_(options_.n_threads, options_.processors) {
   const Precision& p = options_.precision;
   // Inside a fused kernel nothing can be rounded.
   if (!backend_.fuses() || p.results || p.residual || p.sums) options_.passes = graph::PassOptions::none();
@@ -299,7 +305,13 @@ const Kernel* Session::summing_kernel(Op op, const Kernel* kernel) const {
 
 const Tensor& Session::value(const graph::NodeRef& node) {
   if (!node->value) compute(std::span(&node, 1));
+  node->value = as_numbers(*node, node->value);
   return node->value;
+}
+
+Tensor Session::as_numbers(const Node& node, const Tensor& value) const {
+  const bool in_blocks = is_quantised(value.dtype()) && !is_quantised(node.dtype());
+  return in_blocks ? backend_.converted(value, node.dtype()) : value;
 }
 
 void Session::compute(std::span<const graph::NodeRef> nodes) {

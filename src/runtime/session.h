@@ -36,11 +36,14 @@ class Observer {
   /// Whether it may be shown runs of a graph that was kept from an earlier step (StepReplay), whose nodes
   /// have no inputs any more.
   virtual bool sees_replays() const { return false; }
+  /// Whether it looks at what is in the tensors. Rows of a cache in blocks are decoded for those that do.
+  virtual bool reads_tensors() const { return true; }
 };
 
 /// How programs are run, from the command line or the language.
 struct SessionOptions {
-  int n_threads = 0;  ///< 0: physical cores
+  int n_threads = 0;                 ///< 0: physical cores, or those of `processors`
+  std::vector<int> processors = {};  ///< a thread each; none: wherever the system puts them
   Precision precision = {};
   graph::PassOptions passes = {};
   std::function<void(const std::string&)> notice = {};      ///< told once about each fallback
@@ -108,6 +111,8 @@ class Session {
   std::optional<DType> rounding(const graph::Node& node) const;
   /// The kernel that sums as the session's precision says: `kernel` itself where it does, or sums nothing.
   const Kernel* summing_kernel(Op op, const Kernel* kernel) const;
+  /// A value in the type of its node: rows of a cache may be kept in blocks that stand for floats.
+  Tensor as_numbers(const graph::Node& node, const Tensor& value) const;
 
   const Backend& backend_;
   const Backend* fallback_;

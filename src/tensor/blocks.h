@@ -27,4 +27,8 @@ bool can_encode(DType dtype);
 /// equal); Q4_K and Q6_K by weighted least squares over scales and minima. Throws Error on NaN or infinity.
 void encode_row(DType dtype, const float* values, std::byte* blocks, int64_t n);
 
+/// Q8_0 for numbers that come up in a run, which may be anything: as encode_row() has it, but a block that
+/// holds NaN or infinity, or whose scale exceeds float16's range, is read back as NaN throughout.
+void encode_q8_0(const float* values, std::byte* blocks, int64_t n);
+
 }  // namespace tl

@@ -130,4 +130,18 @@ void encode_row(DType dtype, const float* x, std::byte* out, int64_t n) {
   }
 }
 
+void encode_q8_0(const float* x, std::byte* out, int64_t n) {
+  TL_CHECK(n % 32 == 0, "elements must fill whole blocks");
+  constexpr uint16_t kInfinity = 0x7c00, kNan = 0x7e00;
+  for (; n > 0; n -= 32, x += 32, out += sizeof(BlockQ8_0)) {
+    float magnitude = 0;
+    for (int j = 0; j < 32; ++j)
+      if (!(std::fabs(x[j]) <= magnitude) && magnitude == magnitude)
+        magnitude = std::fabs(x[j]);  // NaN stays
+    BlockQ8_0 block{kNan, {}};
+    if (f32_to_f16(magnitude / 127.0f) < kInfinity) encode(x, block);
+    std::memcpy(out, &block, sizeof block);
+  }
+}
+
 }  // namespace tl

@@ -59,10 +59,10 @@ TEST_F(Drafts, OfModelsGiveTheSameBits) {
   for (const double temp : {0.0, 0.8}) {
     for (const DType cache : {DType::f32, DType::f16}) {
       for (const std::string& path : {exact_.path(), rounded_.path()}) {
-        Running alone(path, {.cache = cache});
+        Running alone(path, {.caches = {cache, cache}});
         const GenerateResult expected = generate_with(alone, options(temp, 60), nullptr);
         for (const std::string& drafts : {rounded_.path(), other_.path()}) {
-          Running model(path, {.cache = cache});
+          Running model(path, {.caches = {cache, cache}});
           const auto drafter = model_drafter(model, drafts, 0.0);
           const GenerateResult r = generate_with(model, options(temp, 60), drafter.get());
           expect_same(r, expected);

@@ -140,10 +140,11 @@ TEST_F(Model, HalfCacheIsCloseToFloatCache) {
   const auto prompt = ids(30);
   const auto exact = Running(file_.path(), {.activations = Activations::float32}).all(prompt);
   // float16 keeps 11 bits of keys and values: 2^-12 relative at most each.
-  EXPECT_LT(
-      distance(Running(file_.path(), {.activations = Activations::float32, .cache = DType::f16}).all(prompt),
-               exact),
-      2e-3);
+  EXPECT_LT(distance(Running(file_.path(),
+                             {.activations = Activations::float32, .caches = {DType::f16, DType::f16}})
+                         .all(prompt),
+                     exact),
+            2e-3);
 }
 
 TEST_F(Model, FullContextIsSaid) {

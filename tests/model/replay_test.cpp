@@ -67,14 +67,14 @@ TEST_F(Replay, ComputesTheWalkedBits) {
   const auto tokens = ids(100);
   const auto expected = Running(model_.path(), {}).all(tokens);
   for (const DType cache : {DType::f32, DType::f16}) {
-    Running model(model_.path(), {.cache = cache});
+    Running model(model_.path(), {.caches = {cache, cache}});
     const auto rows = feed(model, tokens);
     if (cache == DType::f32) {
       EXPECT_EQ(rows, expected);
     }
     EXPECT_GE(model.session().statistics().replays, 90);
     EXPECT_EQ(model.runner().cache().length(), 100);
-    EXPECT_EQ(rows, Running(model_.path(), {.cache = cache}).all(tokens));
+    EXPECT_EQ(rows, Running(model_.path(), {.caches = {cache, cache}}).all(tokens));
   }
 }
 

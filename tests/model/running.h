@@ -52,7 +52,7 @@ class Running {
     bool reference = false;
     int threads = 2;
     Activations activations = Activations::q8;
-    DType cache = DType::f32;
+    CacheTypes caches = {};
     int64_t context = 512;
     graph::PassOptions passes = {};
     std::function<void(const std::string&)> dump_graph = {};
@@ -91,7 +91,7 @@ class Running {
   static HostOptions host_options(const Options& o) {
     HostOptions h;
     h.layers = o.layers;
-    h.cache_dtype = o.cache;
+    h.cache = o.caches;
     h.context_length = o.context;
     h.program = o.program;
     h.programs_dir = TL_SOURCE_DIR "/models";

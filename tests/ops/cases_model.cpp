@@ -108,6 +108,7 @@ void add_attention(Cases& cases, const AttentionShape& s, DType query_type, DTyp
   const auto tensor = [&](DType dtype, const std::vector<int>& order, int64_t n, int64_t heads, int64_t dim) {
     Shape shape{0, 0, 0};
     shape[order[0]] = n, shape[order[1]] = heads, shape[order[2]] = dim;
+    if (is_quantised(dtype)) return random_weights(random, dtype, shape);
     return laid_out(random_tensor(random, dtype, shape), kLayouts[form % 4]);
   };
   const int64_t heads = s.kv_heads * s.group;
@@ -143,6 +144,11 @@ void add_attention_cases(Cases& cases) {
         for (int i = 0; i < 4; ++i)
           add_attention(cases, s, cases.base, i % 2 ? DType::f16 : cases.base, form++ % 12, causal, masked);
   for (const DType dtype : kFloats) add_attention(cases, {4, 70, 2, 2, 16, 16}, dtype, dtype, 0, true, false);
+  // Keys and values in blocks, whose axes of position and head come in both orders.
+  for (const AttentionShape& s : {AttentionShape{1, 17, 3, 3, 32, 32}, AttentionShape{5, 130, 2, 2, 64, 96},
+                                  AttentionShape{9, 600, 1, 2, 96, 64}})
+    for (const int f : {0, 1, 3, 7, 8, 9})
+      add_attention(cases, s, cases.base, DType::q8_0, f, f % 2 == 0, f % 3 == 0);
 }
 
 }  // namespace tl::test

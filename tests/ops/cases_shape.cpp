@@ -1,4 +1,5 @@
 // Cases of the operations that create and move elements, or order them.
+#include <cmath>
 #include <limits>
 
 #include "ops/cases.h"
@@ -61,6 +62,17 @@ void add_cache_cases(Cases& cases) {
             random_tensor(random, state == DType::f16 ? DType::f16 : DType::f32, {start == 5 ? 1 : 5, 3, 8});
         cases.add(Op::cache_append, to_string(layout), {old, laid_out(x, layout)}, {}, {.ints = {start}});
       }
+  for (const Layout layout :
+       kLayouts)  // a state in blocks, with rows of zeros, tiny numbers, NaN and infinity
+    for (const int64_t start : {0, 5, 300}) {
+      Random& random = cases.begin();
+      const Tensor x = random_tensor(random, DType::f32, {5, 3, 64});
+      for (int64_t i = 0; i < 64; ++i) x.data<float>()[64 + i] = 0, x.data<float>()[128 + i] *= 1e-7f;
+      x.data<float>()[200] = NAN, x.data<float>()[350] = -INFINITY, x.data<float>()[450] = 1e9f;
+      cases.add(Op::cache_append, "blocks " + to_string(layout),
+                {random_weights(random, DType::q8_0, {305, 3, 64}), laid_out(x, layout)}, {},
+                {.ints = {start}});
+    }
 }
 }  // namespace
 

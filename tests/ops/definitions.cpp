@@ -392,8 +392,26 @@ struct Definition {
       const int64_t row = i[0] - c.params.ints[0];
       if (row < 0) return x(i);
       i[0] = row;
-      return in[1][i];
+      return c.in[0].dtype() == DType::q8_0 ? in_block(i) : in[1][i];
     });
+  }
+
+  /// A number of the second input as blocks of 32 hold it: a float16 scale times 127 at most, away from zero
+  /// where it is halfway; NaN where that cannot be.
+  Real in_block(Index i) {
+    const Real number = in[1][i];
+    const int64_t first = i.back() / 32 * 32;
+    float largest = 0;
+    for (i.back() = first; i.back() < first + 32; ++i.back()) {
+      const auto magnitude = static_cast<float>(std::fabs(in[1][i]));
+      if (!std::isfinite(magnitude)) return NAN;
+      largest = std::max(largest, magnitude);
+    }
+    const float step = largest / 127.0f;
+    const double scale = rounded(DType::f16, step);
+    if (!std::isfinite(scale)) return NAN;
+    const float inverse = step > 0 && std::isfinite(1.0f / step) ? 1.0f / step : 0.0f;
+    return static_cast<Real>(scale) * static_cast<Real>(std::round(static_cast<float>(number) * inverse));
   }
 
   void run_elementwise();

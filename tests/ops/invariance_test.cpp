@@ -116,12 +116,12 @@ TEST(RowInvariance, Rope) {
 TEST(RowInvariance, Attention) {
   Random random(6);
   const std::vector<int> order = {0, 1, 2};
-  for (const DType cache : {DType::f32, DType::f16})
-    for (const int64_t past : {0, 5, 60, 301})
+  for (const DType cache : {DType::f32, DType::f16, DType::q8_0})
+    for (const int64_t past : {0, 5, 60, 301, 1030})
       for (const int64_t n : kRows) {
-        const Tensor q = random_tensor(random, DType::f32, {n, 6, 16}),
-                     k = random_tensor(random, cache, {past + n, 2, 16}),
-                     v = random_tensor(random, cache, {past + n, 2, 24});
+        const Tensor q = random_tensor(random, DType::f32, {n, 6, 32}),
+                     k = random_weights(random, cache, {past + n, 2, 32}),
+                     v = random_weights(random, cache, {past + n, 2, 64});
         expect_rows_independent({Op::attention,
                                  fmt::format("{} rows before", past),
                                  {q, k, v},

@@ -43,6 +43,10 @@ struct Ordered {
   /// One head's vector at one position: in place if it lies so, else in `buffer`.
   const float* load(int64_t position, int64_t head, float* buffer) const {
     const int64_t at = offset(position, head);
+    if (tensor.dtype() == DType::q8_0) {
+      isa().q8_0_to_f32(tensor.at(at), buffer, dim);
+      return buffer;
+    }
     if (tensor.dtype() != DType::f16 || dim_stride != 1) return load_run(tensor, at, dim_stride, dim, buffer);
     isa().f16_to_f32(tensor.data<uint16_t>() + at, buffer, dim);
     return buffer;

@@ -52,6 +52,7 @@ class CpuBackend final : public Backend {
   const KernelTable& kernels() const override { return table_; }
   DType storage(DType dtype) const override { return dtype; }
   bool fuses() const override { return true; }
+  bool caches_blocks() const override { return true; }
   std::string description() const override { return isa().description; }
   std::shared_ptr<Storage> allocate(size_t bytes) const override { return result_memory(bytes); }
 

@@ -107,6 +107,7 @@ struct Isa {
 
   void (*f16_to_f32)(const uint16_t* x, float* out, int64_t n);
   void (*f32_to_f16)(const float* x, uint16_t* out, int64_t n);
+  void (*q8_0_to_f32)(const std::byte* blocks, float* out, int64_t n);
 
   // Of one row. Sums and products run in eight interleaved partial results, whatever n.
   float (*sum)(const float* x, int64_t n);

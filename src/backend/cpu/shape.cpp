@@ -4,6 +4,7 @@
 
 #include "backend/cpu/kernels.h"
 #include "backend/cpu/strided.h"
+#include "tensor/blocks.h"
 
 namespace tl::cpu {
 
@@ -141,7 +142,13 @@ void scatter(const KernelArgs& args) {
 
 void cache_append(const KernelArgs& args) {
   const Tensor& x = args.in[1];
-  copy_elements(args.pool, part(args.out, 0, args.params.ints[0], x.shape()[0]), x);
+  const Tensor rows = part(args.out, 0, args.params.ints[0], x.shape()[0]);
+  if (rows.dtype() != DType::q8_0) return copy_elements(args.pool, rows, x);
+  const Tensor values = x.is_contiguous() ? x : converted(x, DType::f32);
+  const int64_t blocks = values.elements() / 32;
+  args.pool.parallel_for(blocks, kGrain / 32, [&](int64_t begin, int64_t end) {
+    encode_q8_0(values.data<float>() + begin * 32, rows.at(begin * 32), (end - begin) * 32);
+  });
 }
 
 }  // namespace tl::cpu

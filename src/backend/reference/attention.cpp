@@ -44,8 +44,9 @@ void rope(const KernelArgs& args) {
 
 namespace {
 
-/// A tensor with its axes renamed to (position, head, head_dim).
-Tensor ordered(const Tensor& t, const std::vector<int>& order) {
+/// A tensor with its axes renamed to (position, head, head_dim), and its blocks decoded.
+Tensor ordered(Tensor t, const std::vector<int>& order) {
+  if (is_quantised(t.dtype())) t = converted(t, DType::f64);
   Shape shape, strides;
   for (const int axis : order) shape.push_back(t.shape()[axis]), strides.push_back(t.strides()[axis]);
   return t.view(shape, strides);

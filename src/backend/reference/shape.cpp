@@ -3,6 +3,7 @@
 
 #include "backend/reference/kernels.h"
 #include "backend/reference/strided.h"
+#include "tensor/blocks.h"
 
 namespace tl::reference {
 
@@ -118,7 +119,10 @@ void scatter(const KernelArgs& args) {
 
 void cache_append(const KernelArgs& args) {
   const Tensor& x = args.in[1];
-  copy_elements(args.pool, part(args.out, 0, args.params.ints[0], x.shape()[0]), x);
+  const Tensor rows = part(args.out, 0, args.params.ints[0], x.shape()[0]);
+  if (rows.dtype() != DType::q8_0) return copy_elements(args.pool, rows, x);
+  const Tensor values = converted(x, DType::f32);
+  encode_q8_0(values.data<float>(), rows.bytes(), values.elements());
 }
 
 }  // namespace tl::reference

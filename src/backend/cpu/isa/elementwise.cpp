@@ -48,6 +48,16 @@ void f32_to_f16(const float* x, uint16_t* out, int64_t n) {
   memcpy(out + i, lanes, static_cast<size_t>(n - i) * sizeof *out);
 }
 
+void q8_0_to_f32(const std::byte* blocks, float* out, int64_t n) {
+  for (; n > 0; n -= 32, blocks += 34, out += 32) {
+    uint16_t d;
+    memcpy(&d, blocks, sizeof d);
+    const float scale = f16(d);
+    const auto* q = reinterpret_cast<const int8_t*>(blocks + sizeof d);
+    for (int i = 0; i < 32; ++i) out[i] = scale * static_cast<float>(q[i]);
+  }
+}
+
 }  // namespace
 
 void add_elementwise(Isa& table) {
@@ -63,6 +73,7 @@ void add_elementwise(Isa& table) {
 #undef X
   table.f16_to_f32 = f16_to_f32;
   table.f32_to_f16 = f32_to_f16;
+  table.q8_0_to_f32 = q8_0_to_f32;
 }
 
 }  // namespace tl::cpu::TL_ISA
