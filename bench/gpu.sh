@@ -26,30 +26,43 @@ row "device" "$("$bin/tl" devices 2>/dev/null | sed -n 's/^cuda:0 *//p')"
 if run conformance.txt 60 "$bin/conformance_test" --backend cuda; then result=ok; else result=FAILED; fi
 row "conformance" "$result, $(grep -c '  OK ' "$logs/conformance.txt") tests"
 
-sanitize() {  # TOOL SECONDS COMMAND…
+sanitize() {  # TOOL WHAT SECONDS COMMAND…
   local tool=$1
-  if ! command -v compute-sanitizer >/dev/null; then row "compute-sanitizer $1" "not installed"; return; fi
-  if run "$tool.txt" "$2" compute-sanitizer --tool "$tool" --error-exitcode 9 "${@:3}"; then
-    row "compute-sanitizer $tool" "clean"
-  else
-    row "compute-sanitizer $tool" "$(tail -n 1 "$logs/$tool.txt")"
-  fi
+  if ! command -v compute-sanitizer >/dev/null; then row "$1, $2" "compute-sanitizer is not installed"; return; fi
+  local log=$tool-$2.txt
+  run "$log" "$3" compute-sanitizer --tool "$tool" --error-exitcode 9 "${@:4}"
+  case $? in
+    0) row "$tool, $2" "clean" ;;
+    124) row "$tool, $2" "no error in $3 s, not ended" ;;
+    *) row "$tool, $2" "$(tail -n 1 "$logs/$log")" ;;
+  esac
 }
 
 "$bin/tl" synth "$work/small.gguf" --layers 2 --hidden 256 --ffn 512 --heads 8 --kv-heads 2 --vocab 1000 >/dev/null
 ops='*cuda_linear:*cuda_attention:*cuda_contract:*cuda_matmul:*cuda_sort:*cuda_embedding:*cuda_softmax:*cuda_rms_norm'
-sanitize memcheck 90 "$bin/conformance_test" --backend cuda "--gtest_filter=$ops"
-for tool in racecheck initcheck synccheck; do
-  sanitize "$tool" 40 "$bin/tl" generate "$work/small.gguf" --tokens 1,5,9 -n 4 --temp 0 --ignore-eos --device cuda
+# Twelve tokens: steps that are walked, replayed, and repeated as one graph.
+for tool in memcheck racecheck initcheck synccheck; do
+  sanitize "$tool" model 30 "$bin/tl" generate "$work/small.gguf" --tokens "$(seq -s, 1 70)" -n 12 --temp 0 --ignore-eos --device cuda
+  sanitize "$tool" operations 45 "$bin/conformance_test" --backend cuda "--gtest_filter=$ops"
 done
 
-# Tokens fed one by one take joined launches, two by two single ones.
+# Tokens fed one by one take joined launches, two by two single ones. Beyond 256 keys attention takes several blocks.
 for batch in 1 2; do
-  run "batch-$batch.txt" 40 "$bin/tl" logits "$work/small.gguf" --tokens 1,5,9,17,33,2,8,100 -b $batch \
+  run "batch-$batch.txt" 40 "$bin/tl" logits "$work/small.gguf" --tokens "$(seq -s, 1 300)" -b $batch \
     --out "$work/batch-$batch.npy" --device cuda
 done
 if cmp -s "$work/batch-1.npy" "$work/batch-2.npy"; then result=equal; else result=DIFFERENT; fi
 row "logits one by one, two by two" "$result"
+
+# Most of these tokens come from steps that are repeated as one graph.
+"$bin/tl" synth "$work/small-f16.gguf" --type f16 --layers 2 --hidden 256 --ffn 512 --heads 8 --kv-heads 2 --vocab 1000 >/dev/null
+for device in cpu cuda; do
+  run "tokens-$device.txt" 40 "$bin/tl" generate "$work/small-f16.gguf" --tokens 1,5,9 -n 400 --temp 0 --ignore-eos \
+    --activations float32 --device $device --json
+done
+text() { sed -n 's/^ *"text": //p' "$logs/tokens-$1.txt"; }
+if [ "$(text cpu)" = "$(text cuda)" ] && [ -n "$(text cpu)" ]; then result=equal; else result=DIFFERENT; fi
+row "400 greedy tokens, cpu and cuda" "$result"
 
 # greedy MODEL DEVICE PROMPT: the tokens that follow. Activations are float32: rounded to 8 bits, a last bit decides a step.
 greedy() { "$bin/tl" generate "$1" -p "$3" -n 64 --temp 0 --activations float32 --device "$2" --json 2>>"$logs/greedy.err"; }
@@ -58,9 +71,9 @@ if [ -n "$given" ]; then
   while read -r prompt; do
     total=$((total + 1))
     a=$(greedy "$given" cpu "$prompt") b=$(greedy "$given" cuda "$prompt")
-    text() { python3 -c 'import json,sys; print(json.load(sys.stdin)["text"])' <<<"$1" 2>/dev/null; }
-    if [ "$(text "$a")" = "$(text "$b")" ]; then same=$((same + 1)); else
-      { echo "== $prompt"; echo "cpu:  $(text "$a")"; echo "cuda: $(text "$b")"; } >>"$logs/greedy.txt"
+    words() { python3 -c 'import json,sys; print(json.load(sys.stdin)["text"])' <<<"$1" 2>/dev/null; }
+    if [ "$(words "$a")" = "$(words "$b")" ]; then same=$((same + 1)); else
+      { echo "== $prompt"; echo "cpu:  $(words "$a")"; echo "cuda: $(words "$b")"; } >>"$logs/greedy.txt"
     fi
   done <<'PROMPTS'
 The capital of France is
@@ -96,7 +109,7 @@ for type in q4_0 q8_0 f16; do
 done
 for model in "${models[@]}"; do
   name=$(basename "$model" .gguf)
-  run "bench-$name.txt" 60 "$bin/tl" bench "$model" --device cuda -p 512 -n 128 -d 0 1024 -r 3 --json
+  run "bench-$name.txt" 60 "$bin/tl" bench "$model" --device cuda -p 512 2048 -b 2048 -n 128 -d 0 1024 -r 3 --json
   while read -r test speed; do row "$name $test" "$speed tokens/s"; done < <(python3 - "$logs/bench-$name.txt" <<'SHOW'
 import json, sys
 text = open(sys.argv[1]).read()

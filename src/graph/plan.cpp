@@ -99,6 +99,27 @@ const Step* Uses::only_reader(int value) const {
   return reads_[v] == 1 ? reader_[v] : nullptr;
 }
 
+namespace {
+
+/// Lets products of the same rows with stored weights follow one another: a backend may then do them
+/// together.
+void gather_products(Plan& plan, const Trace& t) {
+  auto& steps = plan.steps;
+  const auto is_product = [&](const Step& step) {
+    return step.op == Op::linear && std::all_of(step.inputs.begin() + 1, step.inputs.end(), [&](int v) {
+             return static_cast<bool>(t.values[static_cast<size_t>(v)]->value);
+           });
+  };
+  for (auto at = steps.begin(); at != steps.end(); ++at) {
+    if (!is_product(*at)) continue;
+    const int rows = at->inputs[0];
+    for (auto other = at + 1; other != steps.end(); ++other)
+      if (is_product(*other) && other->inputs[0] == rows) std::rotate(++at, other, other + 1);
+  }
+}
+
+}  // namespace
+
 Plan plan(const Trace& t, const PassOptions& options) {
   Plan plan;
   for (size_t v = 0; v < t.values.size(); ++v) {
@@ -110,6 +131,7 @@ Plan plan(const Trace& t, const PassOptions& options) {
   }
   if (options.fuse_attention) fuse_attention(plan, t);
   if (options.fuse_swiglu) fuse_swiglu(plan, t);
+  gather_products(plan, t);
   assign_buffers(plan, t);
   verify(plan, t);
   return plan;

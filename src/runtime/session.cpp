@@ -378,6 +378,10 @@ Session::Values Session::leaf_values(const CachedPlan& cached, const Trace& trac
   return values;
 }
 
+bool Session::runs_natively(const CachedPlan& plan) const {
+  return plan.fallbacks.empty() && !options_.kernel;
+}
+
 bool Session::may_replay() const {
   return !options_.rewrite && (observer_ == nullptr || observer_->sees_replays());
 }

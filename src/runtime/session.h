@@ -85,6 +85,8 @@ class Session {
   CachedPlan& plan_for(const graph::Trace& trace);
   /// Whether nobody watches or changes the graphs that are run.
   bool may_replay() const;
+  /// Whether the backend computes all of a plan with its own kernels.
+  bool runs_natively(const CachedPlan& plan) const;
   /// The leaves' tensors; only the root outlives such a run.
   Values leaf_values(const CachedPlan& plan, const graph::Trace& trace) const;
   /// Runs a plan on a trace whose nodes belong to the caller; the value of its root.

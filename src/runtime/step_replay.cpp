@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <cstring>
 
+#include "base/interrupt.h"
+
 namespace tl {
 
 using graph::Node;
@@ -114,6 +116,8 @@ void StepReplay::learn(Session& session, const NodeRef& root, const NodeRef& inp
   if (!agrees) return;
   first_position_ = position;
   values_ = session.leaf_values(*plan_, last_->trace);
+  const auto* records = dynamic_cast<const RecordsSteps*>(&session.backend());
+  recorder_ = records != nullptr && session.runs_natively(*plan_) ? records->recorder() : nullptr;
 }
 
 void StepReplay::forget() {
@@ -121,6 +125,7 @@ void StepReplay::forget() {
   followers_.reset();
   last_.reset();
   values_ = {};
+  recorder_.reset();
 }
 
 Tensor StepReplay::run(Session& session, int64_t position, const Tensor& input) {
@@ -135,7 +140,18 @@ Tensor StepReplay::run(Session& session, int64_t position, const Tensor& input) 
   }
   last_->nodes[last_->input].value = input;
   values_.tensors[last_->input] = input;
-  return session.run_again(*plan_, last_->trace, values_);
+  if (recorder_ == nullptr || session.observer() != nullptr)
+    return session.run_again(*plan_, last_->trace, values_);
+  const Tensor& root = values_.tensors[static_cast<size_t>(last_->trace.roots[0])];
+  // Memory that somebody kept is not written again.
+  if (root && root.storage().use_count() == 1 && recorder_->repeat(position, input, root)) {
+    check_interrupt();
+    return root;
+  }
+  recorder_->begin();
+  Tensor result = session.run_again(*plan_, last_->trace, values_);
+  recorder_->end(position, input, result);
+  return result;
 }
 
 }  // namespace tl

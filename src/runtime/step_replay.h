@@ -4,9 +4,11 @@
 
 #include <cstdint>
 #include <deque>
+#include <memory>
 #include <optional>
 #include <vector>
 
+#include "backend/step_recorder.h"
 #include "runtime/session.h"
 
 namespace tl {
@@ -57,6 +59,7 @@ class StepReplay {
   const Session::CachedPlan* plan_ = nullptr;       ///< once three steps agreed
   int64_t first_position_ = 0;
   Session::Values values_;
+  std::unique_ptr<StepRecorder> recorder_;  ///< null where the backend has none
 };
 
 }  // namespace tl

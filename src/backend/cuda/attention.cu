@@ -1,10 +1,9 @@
 // Fused attention with a streaming softmax.
 //
-// A warp takes one query of one head. It walks the keys in tiles of kTile that start at multiples of kTile;
-// what it computes of a tile (largest score, sum of weights, weighted values) is merged tile after tile.
-// Where there are few queries, warps take tiles and a second kernel merges them in the same order: neither
-// the number of queries nor the way they are computed changes a bit. Only where activations are rounded
-// anyway, many queries go to the tensor cores.
+// A warp takes a tile of kTile keys for one query of one head: the largest score, the sum of weights, and the
+// weighted values. A block takes kTiles tiles of the same, and merges them; where there are more tiles, the
+// last of the blocks to come merges what the others made of theirs. Bits do not depend on how many queries
+// there are. Only where activations are rounded anyway, many queries go to the tensor cores.
 #include <optional>
 
 #include "backend/cuda/flash_attention.cuh"
@@ -16,10 +15,10 @@ namespace tl::cuda {
 
 namespace {
 
-constexpr int kTile = 64, kGroup = 8;  ///< keys of a tile; lanes that share a key
-constexpr int kWarps = 4;
-constexpr int64_t kTileRoom = 8;       ///< tiles are launched in multiples of this
-constexpr int64_t kFewQueries = 4096;  ///< warps below which tiles are spread over the GPU
+constexpr int kTile = 32, kGroup = 8;  ///< keys of a tile, one a lane; lanes that read a key together
+constexpr int kTiles = 8, kThreadsOfTiles = 32 * kTiles, kKeysOfBlock = kTile * kTiles;
+constexpr int64_t kMostRows = 4096;  ///< (query, head)s of a launch
+constexpr int64_t kMostBlocks = 1 << 16;
 
 /// A tensor with its axes renamed to (position, head, head_dim).
 struct Ordered {
@@ -67,116 +66,165 @@ struct Running {
   float most = -INFINITY, sum = 0;
 };
 
+/// What blocks made of their tiles, where a row has several blocks.
+struct Parts {
+  float* values;  ///< of (row, block)
+  Running* states;
+  unsigned* tickets;  ///< how many blocks of a row are done: zeros before and after
+  int64_t room;       ///< blocks of a row
+};
+
+/// Keys of one head, from `first` on, and the values beside them; some are there.
+struct Keys {
+  int64_t first, kv;
+  int n;
+};
+
 /// How a kernel reads keys and values: element by element, whatever their type and strides are.
 struct AnyLayout {
-  /// With key first + j.
-  static __device__ float dot(const Attention& a, int64_t first, int j, int64_t kv, int in_group,
-                              const float* query) {
-    float sum = 0;
-    for (int64_t d = in_group; d < a.k.dim; d += kGroup) sum = fmaf(query[d], a.k.at(first + j, kv, d), sum);
-    return sum;
-  }
-  /// The weighted sum of the values of keys first, first + 1 …; weight(j) is the same in all lanes.
-  template <class Weight>
-  static __device__ void weigh(const Attention& a, int64_t first, int keys, int64_t kv, Weight weight,
-                               float* values) {
-    for (int64_t d0 = 0; d0 < a.v.dim; d0 += 32) {
-      const int64_t d = d0 + threadIdx.x % 32;
-      float total = 0;
-      for (int j = 0; j < keys; ++j) {
-        const float w = weight(j);
-        if (w != 0 && d < a.v.dim) total = fmaf(w, a.v.at(first + j, kv, d), total);
-      }
-      if (d < a.v.dim) values[d] = total;
+  /// Has them fetched to the L2 cache.
+  static __device__ void fetch(const Attention&, const Keys&) {}
+  /// The query's product with the key of each lane.
+  static __device__ float dots(const Attention& a, const Keys& keys, int64_t i, int64_t head) {
+    float mine = 0;
+    for (int j = 0; j < keys.n; ++j) {
+      float sum = 0;
+      for (int64_t d = threadIdx.x % 32; d < a.k.dim; d += 32)
+        sum = fmaf(a.q.at(i, head, d), a.k.at(keys.first + j, keys.kv, d), sum);
+      sum = warp_sum(sum);
+      if (static_cast<int>(threadIdx.x % 32) == j) mine = sum;
     }
+    return mine;
   }
+  /// Values on their way from memory.
+  struct Values {
+    __device__ Values(const Attention&, const Keys&) {}
+    /// The sum of the values, each times the weight that its lane has.
+    __device__ void weigh(const Attention& a, const Keys& keys, float weight, float* sums) {
+      for (int64_t d0 = 0; d0 < a.v.dim; d0 += 32) {
+        const int64_t d = d0 + threadIdx.x % 32;
+        float total = 0;
+        for (int j = 0; j < keys.n; ++j) {
+          const float w = __shfl_sync(~0u, weight, j);
+          if (w != 0 && d < a.v.dim) total = fmaf(w, a.v.at(keys.first + j, keys.kv, d), total);
+        }
+        if (d < a.v.dim) sums[d] = total;
+      }
+    }
+  };
 };
 
-/// Heads of 32 * kWide dimensions that lie in one piece, of type T.
+/// Heads of 32 * kWide dimensions that lie in one piece, of type T. What is read is asked for before any of
+/// it is used.
 template <class T, int kWide>
 struct PackedLayout {
-  static __device__ float dot(const Attention& a, int64_t first, int j, int64_t kv, int in_group,
-                              const float* query) {
-    const T* key = static_cast<const T*>(a.k.data) + first * a.k.position_stride + kv * a.k.head_stride +
-                   j * static_cast<int>(a.k.position_stride);
-    float sum = 0;
-#pragma unroll
-    for (int t = 0; t < kWide; ++t) {
-      const float4 q = load4(query + 32 * t + 4 * in_group), x = load4(key + 32 * t + 4 * in_group);
-      sum = fmaf(q.x, x.x, sum);
-      sum = fmaf(q.y, x.y, sum);
-      sum = fmaf(q.z, x.z, sum);
-      sum = fmaf(q.w, x.w, sum);
-    }
-    return sum;
+  /// Where key (or value) `j` of some begins.
+  static __device__ const T* place(const Ordered& t, const Keys& keys, int j) {
+    return static_cast<const T*>(t.data) + (keys.first + j) * t.position_stride + keys.kv * t.head_stride;
   }
-  template <class Weight>
-  static __device__ void weigh(const Attention& a, int64_t first, int keys, int64_t kv, Weight weight,
-                               float* values) {
-    const int lane = static_cast<int>(threadIdx.x % 32);
-    const T* value =
-        static_cast<const T*>(a.v.data) + first * a.v.position_stride + kv * a.v.head_stride + lane;
-    float totals[kWide] = {};
-#pragma unroll 16
-    for (int j = 0; j < keys; ++j) {
-      const float w = weight(j);
+  static __device__ void fetch(const Attention& a, const Keys& keys) {
+    const int j = static_cast<int>(threadIdx.x % 32);
+    if (j >= keys.n) return;
+    fetch_ahead(place(a.k, keys, j), 32 * kWide * sizeof(T));
+    fetch_ahead(place(a.v, keys, j), 32 * kWide * sizeof(T));
+  }
+  static __device__ float dots(const Attention& a, const Keys& keys, int64_t i, int64_t head) {
+    constexpr int kAtOnce = 32 / kGroup, kSteps = 32 / kAtOnce, kBatch = 16 / kWide;
+    const int lane = static_cast<int>(threadIdx.x % 32), in_group = lane % kGroup, group = lane / kGroup;
+    const T* key = place(a.k, keys, 0) + 4 * in_group;
+    const auto stride = static_cast<int>(a.k.position_stride);
+    const float* query =
+        static_cast<const float*>(a.q.data) + i * a.q.position_stride + head * a.q.head_stride + 4 * in_group;
+    float4 q[kWide];
 #pragma unroll
-      for (int t = 0; t < kWide; ++t) {
-        const auto x = static_cast<float>(value[j * static_cast<int>(a.v.position_stride) + 32 * t]);
-        totals[t] = w == 0 ? totals[t] : fmaf(w, x, totals[t]);  // what a mask excludes takes no part
+    for (int t = 0; t < kWide; ++t) q[t] = load4(query + 32 * t);
+    float mine = 0;
+#pragma unroll
+    for (int begin = 0; begin < kSteps; begin += kBatch) {
+      float4 x[kBatch][kWide];
+#pragma unroll
+      for (int s = 0; s < kBatch; ++s)
+#pragma unroll
+        for (int t = 0; t < kWide; ++t)
+          x[s][t] = load4(key + min(kAtOnce * (begin + s) + group, keys.n - 1) * stride + 32 * t);
+#pragma unroll
+      for (int s = 0; s < kBatch; ++s) {
+        float sum = 0;
+#pragma unroll
+        for (int t = 0; t < kWide; ++t) {
+          sum = fmaf(q[t].x, x[s][t].x, sum), sum = fmaf(q[t].y, x[s][t].y, sum);
+          sum = fmaf(q[t].z, x[s][t].z, sum), sum = fmaf(q[t].w, x[s][t].w, sum);
+        }
+        for (int distance = kGroup / 2; distance > 0; distance /= 2)
+          sum += __shfl_xor_sync(~0u, sum, distance);
+        const float of_key = __shfl_sync(~0u, sum, lane % kAtOnce * kGroup);
+        if (lane / kAtOnce == begin + s) mine = of_key;
       }
     }
-#pragma unroll
-    for (int t = 0; t < kWide; ++t) values[32 * t + lane] = totals[t];
+    return mine;
   }
+  struct Values {
+    static constexpr int kLanes = 8 * kWide, kAtOnce = 32 / kLanes;  // lanes a value, four dimensions each
+    static constexpr int kBatch = 16;
+    float4 x[kBatch];
+
+    __device__ Values(const Attention& a, const Keys& keys) { load(a, keys, 0); }
+    __device__ void load(const Attention& a, const Keys& keys, int begin) {
+      const T* value = place(a.v, keys, 0) + static_cast<int>(threadIdx.x) % kLanes * 4;
+      const auto stride = static_cast<int>(a.v.position_stride);
+#pragma unroll
+      for (int s = 0; s < kBatch; ++s)
+        x[s] = load4(value + min(begin + s * kAtOnce + of_batch(), keys.n - 1) * stride);
+    }
+    __device__ void weigh(const Attention& a, const Keys& keys, float weight, float* sums) {
+      float4 total{};
+#pragma unroll
+      for (int begin = 0; begin < kTile; begin += kBatch * kAtOnce) {
+        if (begin > 0) load(a, keys, begin);
+#pragma unroll
+        for (int s = 0; s < kBatch; ++s) {
+          const float w = __shfl_sync(~0u, weight, begin + s * kAtOnce + of_batch());
+          if (w != 0) {  // what a mask excludes takes no part
+            total.x = fmaf(w, x[s].x, total.x), total.y = fmaf(w, x[s].y, total.y);
+            total.z = fmaf(w, x[s].z, total.z), total.w = fmaf(w, x[s].w, total.w);
+          }
+        }
+      }
+      if constexpr (kAtOnce == 2) {
+        total.x += __shfl_xor_sync(~0u, total.x, 16), total.y += __shfl_xor_sync(~0u, total.y, 16);
+        total.z += __shfl_xor_sync(~0u, total.z, 16), total.w += __shfl_xor_sync(~0u, total.w, 16);
+      }
+      const int in_value = static_cast<int>(threadIdx.x) % kLanes;
+      if (of_batch() == 0) *reinterpret_cast<float4*>(sums + 4 * in_value) = total;
+    }
+    static __device__ int of_batch() { return static_cast<int>(threadIdx.x % 32) / kLanes; }
+  };
 };
 
-/// One tile: scores, their largest and the sum of weights, and the weighted values to `values`.
-template <class Layout>
-__device__ Running one_tile(const Attention& a, int64_t i, int64_t head, int64_t tile, const float* query,
-                            float* values) {
-  const int lane = static_cast<int>(threadIdx.x % 32), in_group = lane % kGroup, group = lane / kGroup;
-  const int64_t kv = head / a.group, first = tile * kTile;
-  const int keys = static_cast<int>(min(static_cast<int64_t>(kTile), a.seen(i) - first));
-  float scores[kTile / 32] = {-INFINITY, -INFINITY};  // of keys lane and lane + 32
-  const uint8_t* mask =
-      a.mask == nullptr ? nullptr : a.mask + i * a.mask_query_stride + first * a.mask_key_stride;
-  const auto sees = [&](int j) { return j < keys && (mask == nullptr || mask[j * a.mask_key_stride] != 0); };
-#pragma unroll
-  for (int half = 0; half < kTile / 32; ++half) {
-    if (32 * half >= keys) break;
-#pragma unroll
-    for (int step = 0; step < 8; ++step) {
-      const int j = 32 * half + 4 * step + group;
-      float dot = Layout::dot(a, first, min(j, keys - 1), kv, in_group, query);
-      if (!sees(j)) dot = 0;
-      for (int distance = kGroup / 2; distance > 0; distance /= 2) dot += __shfl_xor_sync(~0u, dot, distance);
-      const float score = sees(j) ? static_cast<float>(a.scale) * dot : -INFINITY;
-      // Key 4 * step + g of a half belongs to lane 4 * step + g.
-      const float mine = __shfl_sync(~0u, score, lane % 4 * kGroup);
-      if (lane / 4 == step) scores[half] = mine;
-    }
-  }
-  Running tile_state;
-  tile_state.most = warp_max(fmaxf(scores[0], scores[1]));
-  float weights[2];
-  for (int h = 0; h < 2; ++h) {
-    weights[h] = sees(lane + 32 * h) ? expf(scores[h] - tile_state.most) : 0.0f;
-  }
-  tile_state.sum = warp_sum(weights[0] + weights[1]);
-  Layout::weigh(
-      a, first, keys, kv, [&](int j) { return __shfl_sync(~0u, j < 32 ? weights[0] : weights[1], j % 32); },
-      values);
-  return tile_state;
+/// The keys of a tile that query i sees, apart from a mask.
+__device__ Keys keys_of(const Attention& a, int64_t i, int64_t head, int64_t tile) {
+  const int64_t first = tile * kTile;
+  return {first, head / a.group,
+          static_cast<int>(max(int64_t{0}, min(static_cast<int64_t>(kTile), a.seen(i) - first)))};
 }
 
-/// Adds a tile to what there is: `scale_old` and `scale_new` are what the weighted values are multiplied by.
-__device__ void merge(Running& all, const Running& tile, float& scale_old, float& scale_new) {
-  const float most = fmaxf(all.most, tile.most);
-  scale_old = all.sum == 0 ? 0.0f : expf(all.most - most);
-  scale_new = tile.sum == 0 ? 0.0f : expf(tile.most - most);
-  all.sum = all.sum * scale_old + tile.sum * scale_new;
-  all.most = most;
+/// One tile: the largest score and the sum of weights, and the weighted values to `sums`.
+template <class Layout>
+__device__ Running one_tile(const Attention& a, int64_t i, int64_t head, const Keys& keys, float* sums) {
+  const auto lane = static_cast<int>(threadIdx.x % 32);
+  if (keys.n == 0) return {};
+  typename Layout::Values values(a, keys);
+  const float dot = Layout::dots(a, keys, i, head);
+  bool sees = lane < keys.n;
+  if (sees && a.mask != nullptr)
+    sees = a.mask[i * a.mask_query_stride + (keys.first + lane) * a.mask_key_stride] != 0;
+  const float score = sees ? static_cast<float>(a.scale) * dot : -INFINITY;
+  Running state;
+  state.most = warp_max(score);
+  const float weight = sees ? expf(score - state.most) : 0.0f;
+  state.sum = warp_sum(weight);
+  values.weigh(a, keys, weight, sums);
+  return state;
 }
 
 /// Writes the dimensions d0, d0 + 1 … of a result, one a lane.
@@ -190,141 +238,126 @@ __device__ void finish(const Attention& a, int64_t i, int64_t head, const Runnin
         value * (1.0f / all.sum);
 }
 
-/// What a warp keeps: its query and two vectors of values, from a multiple of 16 bytes on.
-__host__ __device__ inline int64_t shared_floats(const Attention& a) {
-  return (a.k.dim + 2 * a.v.dim + 3) / 4 * 4;
-}
+extern __shared__ __align__(16) float shared_sums[];
 
-extern __shared__ __align__(16) float shared_memory[];
+/// The weighted values of a tile in shared memory, from a multiple of 16 bytes on.
+__host__ __device__ inline int64_t shared_floats(const Attention& a) { return (a.v.dim + 3) / 4 * 4; }
 
-/// The warp's query, then room for two vectors of values.
-__device__ float* load_query(const Attention& a, int64_t i, int64_t head) {
-  float* mine = shared_memory + threadIdx.x / 32 * shared_floats(a);
-  for (int64_t d = threadIdx.x % 32; d < a.k.dim; d += 32) mine[d] = a.q.at(i, head, d);
-  __syncwarp();
-  return mine;
-}
+/// Sums of tiles (or of blocks of them), with their states.
+struct Sums {
+  const float* values;
+  const Running* states;
+  int n;
+  int64_t stride;  ///< from values to the next
+};
 
-/// A warp a (query, head): all tiles.
-template <class Layout>
-__global__ void whole_kernel(Attention a) {
-  let_next_begin();
-  await_predecessors();
-  const int64_t row = static_cast<int64_t>(blockIdx.x) * (blockDim.x / 32) + threadIdx.x / 32;
-  if (row >= a.q.n * a.q.heads) return;
-  const int64_t i = row / a.q.heads, head = row % a.q.heads;
-  const int lane = static_cast<int>(threadIdx.x % 32);
-  float *query = load_query(a, i, head), *values = query + a.k.dim, *of_tile = values + a.v.dim;
+/// A warp merges them: calls put(state of all, d0, value) with the weighted values of dimensions d0, d0 + 1
+/// …, one a lane.
+template <bool of_others, class Put>
+__device__ void merge(const Attention& a, const Sums& sums, Put put) {
+  constexpr int kBatch = 8;
+  const auto lane = static_cast<int>(threadIdx.x % 32);
+  const auto state_of = [&](int j) {
+    if (j >= sums.n) return Running();
+    if constexpr (!of_others) return sums.states[j];
+    const float2 state = __ldcg(reinterpret_cast<const float2*>(sums.states) + j);
+    return Running{state.x, state.y};
+  };
   Running all;
-  for (int64_t tile = 0; tile * kTile < a.seen(i); ++tile) {
-    const Running state = one_tile<Layout>(a, i, head, tile, query, of_tile);
-    if (state.sum == 0) continue;
-    float scale_old, scale_new;
-    const bool fresh = all.sum == 0;
-    merge(all, state, scale_old, scale_new);
-    for (int64_t d = lane; d < a.v.dim; d += 32)
-      values[d] = fresh ? of_tile[d] * scale_new : values[d] * scale_old + of_tile[d] * scale_new;
+  for (int first = 0; first < sums.n; first += 32)
+    if (const Running state = state_of(first + lane); state.sum != 0) all.most = fmaxf(all.most, state.most);
+  all.most = warp_max(all.most);
+  const auto weight_of = [&](const Running& state) {
+    return state.sum == 0 ? 0.0f : expf(state.most - all.most);
+  };
+  for (int first = 0; first < sums.n; first += 32) {
+    const Running state = state_of(first + lane);
+    all.sum += state.sum * weight_of(state);
   }
-  for (int64_t d0 = 0; d0 < a.v.dim; d0 += 32)
-    finish(a, i, head, all, d0, values[min(d0 + lane, a.v.dim - 1)]);
-}
-
-/// Merges the tiles of a (query, head) in order: as whole_kernel() does, 32 dimensions at a time.
-__device__ void merge_tiles(const Attention& a, int64_t row, const float* parts) {
-  constexpr int kAhead = 4;
-  const int64_t rows = a.q.n * a.q.heads, width = a.v.dim + 2, tiles = (*a.keys + kTile - 1) / kTile;
-  const int lane = static_cast<int>(threadIdx.x % 32);
+  all.sum = warp_sum(all.sum);
   for (int64_t d0 = 0; d0 < a.v.dim; d0 += 32) {
     const int64_t d = min(d0 + lane, a.v.dim - 1);
-    Running all;
-    float value = 0;
-    for (int64_t first = 0; first < tiles; first += kAhead) {
-      Running states[kAhead];
-      float values[kAhead];
+    float total = 0;
+    for (int first = 0; first < sums.n; first += kBatch) {
+      const float weight = weight_of(state_of(first + lane % kBatch));
+      float x[kBatch];
 #pragma unroll
-      for (int t = 0; t < kAhead; ++t) {
-        const float* part = parts + (min(first + t, tiles - 1) * rows + row) * width;
-        states[t] = {__ldcg(part), __ldcg(part + 1)};
-        values[t] = __ldcg(part + 2 + d);
+      for (int j = 0; j < kBatch; ++j) {
+        const float* value = sums.values + min(first + j, sums.n - 1) * sums.stride + d;
+        x[j] = of_others ? __ldcg(value) : *value;
       }
 #pragma unroll
-      for (int t = 0; t < kAhead; ++t) {
-        if (first + t >= tiles || states[t].sum == 0) continue;
-        float scale_old, scale_new;
-        const bool fresh = all.sum == 0;
-        merge(all, states[t], scale_old, scale_new);
-        value = fresh ? values[t] * scale_new : value * scale_old + values[t] * scale_new;
+      for (int j = 0; j < kBatch; ++j) {
+        const float w = __shfl_sync(~0u, weight, j);
+        total = w == 0 ? total : fmaf(w, x[j], total);
       }
     }
-    finish(a, row / a.q.heads, row % a.q.heads, all, d0, value);
+    put(all, d0, total);
   }
 }
 
-/// A warp a (query, head, tile): its state and values to `parts`. The last warp of a (query, head) to come
-/// merges them; `tickets` counts the others, and is all zeros before and after.
+/// A block a row, which is a (query, head), and kTiles tiles; rows from `first_row` on.
 template <class Layout>
-__global__ void tile_kernel(Attention a, int64_t tiles, float* parts, unsigned* tickets) {
+__global__ void __launch_bounds__(kThreadsOfTiles, 2)
+    attention_kernel(const __grid_constant__ Attention a, int64_t first_row,
+                     const __grid_constant__ Parts parts) {
+  __shared__ Running states[kTiles];
+  const int lane = static_cast<int>(threadIdx.x % 32), warp = static_cast<int>(threadIdx.x / 32);
+  const int64_t row = first_row + blockIdx.x, i = row / a.q.heads, head = row % a.q.heads;
+  const auto blocks = static_cast<int>((*a.keys + kKeysOfBlock - 1) / kKeysOfBlock),
+             block = static_cast<int>(blockIdx.y);
+  const Keys keys = keys_of(a, i, head, int64_t{block} * kTiles + warp);
+  if (head % a.group == 0) Layout::fetch(a, keys);
   let_next_begin();
   await_predecessors();
-  const int64_t rows = a.q.n * a.q.heads;
-  const int64_t unit = static_cast<int64_t>(blockIdx.x) * (blockDim.x / 32) + threadIdx.x / 32;
-  if (unit >= rows * tiles) return;
-  const int64_t row = unit % rows, tile = unit / rows, i = row / a.q.heads, head = row % a.q.heads;
-  const bool first_lane = threadIdx.x % 32 == 0;
-  float* part = parts + unit * (a.v.dim + 2);
-  Running state;
-  if (tile * kTile < a.seen(i)) state = one_tile<Layout>(a, i, head, tile, load_query(a, i, head), part + 2);
-  if (first_lane) part[0] = state.most, part[1] = state.sum;
+  if (block >= blocks) return;
+  const int64_t floats = shared_floats(a);
+  const Running state = one_tile<Layout>(a, i, head, keys, shared_sums + warp * floats);
+  if (lane == 0) states[warp] = state;
+  __syncthreads();
+  if (warp > 0) return;
+  // A tile without keys has no values either: it comes last.
+  const int n = static_cast<int>(
+      max(int64_t{1}, min(int64_t{kTiles}, (a.seen(i) - int64_t{block} * kKeysOfBlock + kTile - 1) / kTile)));
+  const Sums tiles{shared_sums, states, n, floats};
+  const auto to_result = [&](const Running& all, int64_t d0, float value) {
+    finish(a, i, head, all, d0, value);
+  };
+  if (blocks == 1) return merge<false>(a, tiles, to_result);
+  const int64_t at = blockIdx.x * parts.room;
+  float* const values = parts.values + at * a.v.dim;
+  merge<false>(a, tiles, [&](const Running& all, int64_t d0, float value) {
+    if (d0 + lane < a.v.dim) values[block * a.v.dim + d0 + lane] = value;
+    if (d0 + lane == 0) parts.states[at + block] = all;
+  });
   __threadfence();
   __syncwarp();
   unsigned before = 0;
-  if (first_lane) before = atomicAdd(tickets + row, 1u);
+  if (lane == 0) before = atomicAdd(parts.tickets + blockIdx.x, 1u);
   before = __shfl_sync(~0u, before, 0);
-  if (before + 1 != tiles) return;
+  if (before + 1 != static_cast<unsigned>(blocks)) return;
   __threadfence();
-  if (first_lane) tickets[row] = 0;
-  merge_tiles(a, row, parts);
+  if (lane == 0) parts.tickets[blockIdx.x] = 0;
+  merge<true>(a, {values, parts.states + at, blocks, a.v.dim}, to_result);
 }
 
-/// Warps a block of which each needs `floats` of shared memory.
-int warps_for(int64_t floats) {
-  const int64_t fit = 48 * 1024 / static_cast<int64_t>(sizeof(float)) / std::max<int64_t>(1, floats);
-  TL_CHECK(fit > 0, "attention with heads of more dimensions than fit shared memory");
-  return static_cast<int>(std::min<int64_t>(kWarps, fit));
-}
+using Kernel = void (*)(Attention, int64_t, Parts);
 
-/// Launches `warps` warps that need `floats` of shared memory each.
-template <class... Params, class... Args>
-void launch_warps(void (*kernel)(Params...), int64_t warps, int64_t floats, Args&&... args) {
-  const int per_block = warps_for(floats);
-  launch_early(kernel, blocks_for(warps, per_block), static_cast<unsigned>(32 * per_block),
-               static_cast<size_t>(per_block * floats) * sizeof(float), std::forward<Args>(args)...);
-}
-
-struct Kernels {
-  void (*whole)(Attention);
-  void (*tile)(Attention, int64_t, float*, unsigned*);
-};
-
-template <class Layout>
-constexpr Kernels kernels_of() {
-  return {whole_kernel<Layout>, tile_kernel<Layout>};
-}
-
-/// The kernels for how keys and values lie.
-Kernels kernels_for(const Ordered& k, const Ordered& v) {
+/// The kernel for how queries, keys and values lie.
+Kernel kernel_for(const Ordered& q, const Ordered& k, const Ordered& v) {
   const auto packed = [&](const Ordered& t) {
     return t.dim_stride == 1 && t.position_stride % 4 == 0 && t.head_stride % 4 == 0 &&
            reinterpret_cast<uintptr_t>(t.data) % 16 == 0;
   };
-  if (packed(k) && packed(v) && k.dim == v.dim && DType(k.dtype) == DType(v.dtype)) {
+  if (packed(q) && q.dtype == DType::f32 && packed(k) && packed(v) && k.dim == v.dim &&
+      DType(k.dtype) == DType(v.dtype)) {
     const bool f32 = k.dtype == DType::f32, f16 = k.dtype == DType::f16;
-    if (f32 && k.dim == 64) return kernels_of<PackedLayout<float, 2>>();
-    if (f16 && k.dim == 64) return kernels_of<PackedLayout<__half, 2>>();
-    if (f32 && k.dim == 128) return kernels_of<PackedLayout<float, 4>>();
-    if (f16 && k.dim == 128) return kernels_of<PackedLayout<__half, 4>>();
+    if (f32 && k.dim == 64) return attention_kernel<PackedLayout<float, 2>>;
+    if (f16 && k.dim == 64) return attention_kernel<PackedLayout<__half, 2>>;
+    if (f32 && k.dim == 128) return attention_kernel<PackedLayout<float, 4>>;
+    if (f16 && k.dim == 128) return attention_kernel<PackedLayout<__half, 4>>;
   }
-  return kernels_of<AnyLayout>();
+  return attention_kernel<AnyLayout>;
 }
 
 /// The same for flash_attention(), if it takes such tensors.
@@ -356,10 +389,10 @@ std::optional<FlashAttention> as_flash(const Attention& a, int64_t keys, int64_t
                         launches.number(pos)};
 }
 
-/// A counter for each of kFewQueries, all zeros.
+/// A counter for each row of a launch, all zeros.
 unsigned* tickets() {
   static unsigned* const counters = [] {
-    constexpr size_t kBytes = kFewQueries * sizeof(unsigned);
+    constexpr size_t kBytes = kMostRows * sizeof(unsigned);
     unsigned* memory = nullptr;
     check(cudaMalloc(&memory, kBytes), "memory");
     check(cudaMemsetAsync(memory, 0, kBytes, Device::get().stream()), "setting memory");
@@ -392,20 +425,20 @@ void attention(const KernelArgs& args) {
   if (masked) a.refused = Device::get().verdict();
   if (a.q.n >= kFlashQueries && !masked && args.activations == Activations::q8)
     if (const auto flash = as_flash(a, keys, pos)) return flash_attention(*flash);
-  const Kernels kernels = kernels_for(a.k, a.v);
-  const auto of_this_step = [&] {
-    a.keys = Device::get().launches().number(keys);
+  const Kernel kernel = kernel_for(a.q, a.k, a.v);
+  const auto shared = static_cast<size_t>(kTiles * shared_floats(a)) * sizeof(float);
+  TL_CHECK(shared <= 48 * 1024, "attention with heads of more dimensions than fit shared memory");
+  // The same launch while the context grows within its blocks.
+  const int64_t rows = a.q.n * a.q.heads, room = (keys + kKeysOfBlock - 1) / kKeysOfBlock;
+  const int64_t most = std::clamp<int64_t>(kMostBlocks / room, 1, kMostRows);
+  for (int64_t first = 0; first < rows; first += most) {
+    const int64_t n = std::min(most, rows - first), parts = room == 1 ? 0 : n * room;
+    const Scratch values(static_cast<size_t>(parts * a.v.dim) * sizeof(float)),
+        states(static_cast<size_t>(parts) * sizeof(Running));
+    a.keys = Device::get().launches().number(keys, {room * kKeysOfBlock});
     a.pos = Device::get().launches().number(pos);
-    return a;
-  };
-  const int64_t rows = a.q.n * a.q.heads, tiles = (keys + kTile - 1) / kTile, floats = shared_floats(a);
-  if (rows >= kFewQueries || tiles == 1) {
-    launch_warps(kernels.whole, rows, floats, of_this_step());
-  } else {
-    // The same launch while the context grows: tiles that are not there yet end at once.
-    const int64_t room = (tiles + kTileRoom - 1) / kTileRoom * kTileRoom;
-    const Scratch parts(static_cast<size_t>(rows * room * (a.v.dim + 2)) * sizeof(float));
-    launch_warps(kernels.tile, rows * room, floats, of_this_step(), room, parts.as<float>(), tickets());
+    launch_early(kernel, dim3(static_cast<unsigned>(n), static_cast<unsigned>(room)), kThreadsOfTiles, shared,
+                 a, first, Parts{values.as<float>(), states.as<Running>(), tickets(), room});
   }
   if (!masked) return;
   const unsigned long long refused = Device::get().read_verdict();

@@ -3,6 +3,7 @@
 #include "backend/cuda/cuda_backend.h"
 #include "backend/cuda/device.h"
 #include "backend/cuda/kernels.h"
+#include "backend/cuda/recorder.h"
 
 namespace tl {
 
@@ -55,7 +56,7 @@ std::string describe(const cudaDeviceProp& p) {
          std::to_string(p.multiProcessorCount) + " multiprocessors";
 }
 
-class CudaBackend final : public Backend {
+class CudaBackend final : public Backend, public RecordsSteps {
  public:
   explicit CudaBackend(int number) : device_(Device::open(number)) {}
   std::string_view name() const override { return "cuda"; }
@@ -63,6 +64,7 @@ class CudaBackend final : public Backend {
   DType storage(DType dtype) const override { return dtype; }
   bool fuses() const override { return true; }
   std::string description() const override { return describe(device_.properties()); }
+  std::unique_ptr<StepRecorder> recorder() const override { return step_recorder(); }
   std::shared_ptr<Storage> allocate(size_t bytes) const override { return cuda::allocate(bytes); }
   Tensor converted(const Tensor& t, DType dtype) const override {
     const Tensor to(dtype, t.shape(), cuda::allocate(static_cast<size_t>(bytes_of(dtype, t.elements()))));

@@ -1,6 +1,7 @@
 #include "backend/cuda/device.h"
 
 #include <algorithm>
+#include <atomic>
 #include <functional>
 
 #include "backend/cuda/cuda_backend.h"
@@ -11,6 +12,7 @@ namespace tl::cuda {
 namespace {
 
 Device* opened = nullptr;
+std::atomic<uint64_t> events = 0;
 
 /// Forgets what was computed from memory that changes now.
 void forget(const void* memory, size_t bytes) {
@@ -49,7 +51,10 @@ class DeviceMirror final : public Mirror {
           data, [bytes](const void* p) { Device::get().pinned().give(const_cast<void*>(p), bytes); });
       storage.data = data;
     }
-    if (memory_ != nullptr && valid_) Device::get().download(storage.data, memory_, bytes_);
+    if (memory_ != nullptr && valid_) {
+      Device::get().download(storage.data, memory_, bytes_);
+      ++events;
+    }
     valid_ = false;
     storage.elsewhere.store(false, std::memory_order_release);
   }
@@ -62,6 +67,12 @@ class DeviceMirror final : public Mirror {
     valid_ = true;
     if (!storage.constant) storage.elsewhere.store(true, std::memory_order_release);
     return static_cast<std::byte*>(memory_);
+  }
+
+  /// The whole storage, whose content is of no interest.
+  std::byte* overwritten(Storage& storage) {
+    valid_ = true;
+    return whole(storage);
   }
 
   /// A part of a storage that nobody writes to.
@@ -123,6 +134,7 @@ void check(cudaError_t status, const char* what) {
 void* MemoryPool::take(size_t bytes) {
   const size_t size = size_class(bytes);
   const std::lock_guard lock(mutex_);
+  if (kind_ == Kind::device) ++events;
   auto& free = free_[size];
   if (free.empty()) return allocate(size);
   std::pop_heap(free.begin(), free.end(), std::greater<>());
@@ -194,7 +206,10 @@ Remembered& remembered() {
   return *last;
 }
 
+uint64_t memory_events() { return events; }
+
 void Device::upload(void* to, const void* from, size_t bytes) {
+  ++events;
   forget(to, bytes);
   launches_->start();
   check(cudaMemcpyAsync(to, from, bytes, cudaMemcpyHostToDevice, stream_), "copying to the device");
@@ -242,6 +257,16 @@ std::byte* write_bytes(const Tensor& t) {
   std::byte* memory = mirror_of(storage).whole(storage);
   forget(memory, storage.bytes);
   return memory + t.byte_offset();
+}
+
+std::byte* overwrite_bytes(const Tensor& t) {
+  Storage& storage = *t.storage();
+  const bool all = t.is_contiguous() && t.byte_offset() == 0 &&
+                   static_cast<size_t>(bytes_of(t.dtype(), t.elements())) == storage.bytes;
+  if (!all) return write_bytes(t);
+  std::byte* memory = mirror_of(storage).overwritten(storage);
+  forget(memory, storage.bytes);
+  return memory;
 }
 
 std::shared_ptr<Derived>* derived(const Tensor& t) {

@@ -76,6 +76,10 @@ class Device {
   unsigned long long* verdict_ = nullptr;
 };
 
+/// Counts what happens to device memory beside launches: it is taken, or copied to or from the host for a
+/// tensor.
+uint64_t memory_events();
+
 /// Something computed from memory, kept until that is written to.
 struct Remembered {
   const void* from = nullptr;
@@ -123,6 +127,9 @@ std::shared_ptr<Storage> allocate(size_t bytes);
 const std::byte* read_bytes(const Tensor& t);
 /// The same for writing.
 std::byte* write_bytes(const Tensor& t);
+/// The same for writing all of a tensor: where that is all of its storage, what the host has is of no
+/// interest.
+std::byte* overwrite_bytes(const Tensor& t);
 template <class T>
 const T* read(const Tensor& t) {
   return reinterpret_cast<const T*>(read_bytes(t));

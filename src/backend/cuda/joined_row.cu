@@ -7,27 +7,45 @@ namespace tl::cuda {
 
 namespace {
 
-constexpr int kMostThreads = 512;  ///< of a block; a small one has kThreads
+/// Threads of a block, and blocks that a multiprocessor has registers for: while a launch computes, the
+/// blocks of the next one wait beside it with their first weights at hand. One that took more could not begin
+/// early.
+constexpr int kBlockThreads = 512, kBeside = 2, kWarps = kBlockThreads / 32;
+
+/// What is computed.
+enum class Kind : uint8_t {
+  sum,    ///< one product, and what it is added to
+  parts,  ///< up to three products, rotated and appended
+  gated,  ///< silu(part 0) * part 1
+};
 
 extern __shared__ __align__(16) unsigned char shared_row[];
 
-/// Of rounded activations: quants first, then the sum of each 16, then the scale of each 32.
-__device__ int* shared_sums(int k) { return reinterpret_cast<int*>(shared_row + k); }
-__device__ float* shared_scales(int k) { return reinterpret_cast<float*>(shared_row + k + k / 4); }
-
-/// A piece of a row of weights and the sum that its product goes to.
-template <class Piece>
-struct Addend {
-  const Piece& piece;
-  float& sum;
+/// What goes with 32 rounded activations: their scale, and the sums of all, the first and the last sixteen
+/// quants.
+struct BlockNumbers {
+  float scale, sum, first, last;
 };
-template <class Piece>
-Addend(const Piece&, float&) -> Addend<Piece>;
 
-template <class First, class... Rest>
-__device__ const First& first_of(const First& first, const Rest&...) {
-  return first;
-}
+/// A row in shared memory: of rounded activations the first sixteen quants of each 32 (warps read them from
+/// consecutive places), then the others, then the numbers of each 32. Its end is filled up with zeros, so
+/// that lanes need not ask whether there is a piece for them.
+struct SharedRow {
+  int elements;  ///< with the zeros at the end
+
+  __device__ int4* quants() const { return reinterpret_cast<int4*>(shared_row); }
+  __device__ const int4& quants(int sixteen) const {
+    return quants()[sixteen % 2 * (elements / 32) + sixteen / 2];
+  }
+  __device__ BlockNumbers* numbers() const { return reinterpret_cast<BlockNumbers*>(shared_row + elements); }
+  __device__ BlockNumbers numbers(int block) const {
+    const float4 all = reinterpret_cast<const float4*>(numbers())[block];
+    return {all.x, all.y, all.z, all.w};
+  }
+  __device__ float* floats() const { return reinterpret_cast<float*>(shared_row); }
+};
+
+// ---- Weights
 
 /// Quantised weights and rounded activations.
 template <DType format>
@@ -35,35 +53,31 @@ struct Rounded {
   static constexpr bool kRounds = true;
   using Piece = ChunksOf<format>;
   using Row = Fields<format>;
-  /// Half the pieces that a lane has under way at once.
-  static constexpr int kAhead = Piece::kElements > 32 || format == DType::q8_0 ? 1 : 2;
+  static constexpr int kElements = Piece::kElements;
+  /// Pieces of a row that a lane takes at once.
+  static constexpr int kAhead = kElements > 32 || Piece::kBlock > 32 || format == DType::q8_0 ? 1 : 2;
 
-  static __device__ int pieces(const JoinedRow& r) { return r.k / Piece::kElements; }
   static __device__ Row row(const JoinedRow& r, const JoinedRow::Part& part, int row) {
     return Row::from(part.data, static_cast<int64_t>(row) * (r.k / Piece::kBlock));
   }
   static __device__ Piece load(const Row& row, int piece) { return Piece(row, piece); }
-  /// Adds the products of a piece of each of some rows with the same activations.
-  template <class... Pieces>
-  static __device__ void multiply(const JoinedRow& r, int c, Pieces... pieces) {
-    const int k = r.k;
-    const auto* quants = reinterpret_cast<const int4*>(shared_row);
-    const int* sums = shared_sums(k);
-    const float* scales = shared_scales(k);
+  /// Adds the products of pieces `c` of two rows with the same activations.
+  static __device__ void multiply(const SharedRow& x, int c, const Piece& a, const Piece& b, float& sum_a,
+                                  float& sum_b) {
     if constexpr (Piece::kBlock == 32) {
-      const int4 q0 = quants[2 * c], q1 = quants[2 * c + 1];
-      const float scale = scales[c];
-      const int2 both = reinterpret_cast<const int2*>(sums)[c];
-      ((pieces.sum += dot32(q0, q1, scale, both.x + both.y, pieces.piece.part(0), pieces.piece.part(1))),
-       ...);
+      const int4 q0 = x.quants(2 * c), q1 = x.quants(2 * c + 1);
+      const BlockNumbers numbers = x.numbers(c);
+      sum_a += dot32(q0, q1, numbers.scale, numbers.sum, a);
+      sum_b += dot32(q0, q1, numbers.scale, numbers.sum, b);
     } else {
 #pragma unroll
       for (int i = 0; i < Piece::kParts; ++i) {
-        const int at = c / Piece::kPerBlock * Piece::kBlock + first_of(pieces...).piece.place(i);
-        const int4 q = quants[at / 16];
-        const float scale = scales[at / 32];
-        const int sum = sums[at / 16];
-        ((pieces.sum += dot16(q, scale, sum, pieces.piece.part(i))), ...);
+        const int sixteen = (c / Piece::kPerBlock * Piece::kBlock + a.place(i)) / 16;
+        const int4 q = x.quants(sixteen);
+        const BlockNumbers numbers = x.numbers(sixteen / 2);
+        const float sum = sixteen % 2 == 0 ? numbers.first : numbers.last;
+        sum_a += dot16(q, numbers.scale, sum, a.part(i));
+        sum_b += dot16(q, numbers.scale, sum, b.part(i));
       }
     }
   }
@@ -73,21 +87,44 @@ struct Rounded {
 template <class T>
 struct Plain {
   static constexpr bool kRounds = false;
-  static constexpr int kAhead = 4;
+  static constexpr int kAhead = 4, kElements = kPacked<T>;
   using Piece = uint4;
   using Row = const uint4*;
 
-  static __device__ int pieces(const JoinedRow& r) { return r.k / kPacked<T>; }
   static __device__ Row row(const JoinedRow&, const JoinedRow::Part& part, int row) {
     return reinterpret_cast<Row>(reinterpret_cast<const T*>(part.data[0]) + row * part.stride);
   }
   static __device__ Piece load(Row row, int piece) { return row[piece]; }
-  template <class... Pieces>
-  static __device__ void multiply(const JoinedRow&, int c, Pieces... pieces) {
-    const float* x = reinterpret_cast<const float*>(shared_row) + c * kPacked<T>;
-    (add_packed<T>(pieces.sum, pieces.piece, x), ...);
+  static __device__ void multiply(const SharedRow& row, int c, const Piece& a, const Piece& b, float& sum_a,
+                                  float& sum_b) {
+    const float* x = row.floats() + c * kElements;
+    add_packed<T>(sum_a, a, x);
+    add_packed<T>(sum_b, b, x);
   }
 };
+
+/// Elements that a warp takes at once.
+template <class Weights>
+constexpr int kStep = 32 * Weights::kAhead* Weights::kElements;
+
+/// Pieces of two rows that are on their way from memory.
+template <class Weights>
+struct Stage {
+  typename Weights::Piece a[Weights::kAhead], b[Weights::kAhead];
+
+  __device__ Stage(const typename Weights::Row& row_a, const typename Weights::Row& row_b, int first,
+                   int last)
+      : Stage(row_a, row_b, first, last, std::make_index_sequence<Weights::kAhead>()) {}
+
+ private:
+  template <size_t... i>
+  __device__ Stage(const typename Weights::Row& row_a, const typename Weights::Row& row_b, int first,
+                   int last, std::index_sequence<i...>)
+      : a{Weights::load(row_a, min(first + 32 * static_cast<int>(i), last))...},
+        b{Weights::load(row_b, min(first + 32 * static_cast<int>(i), last))...} {}
+};
+
+// ---- Units
 
 /// Calls body(number) with `index` as a constant, which is what parameters are fast at.
 template <class Body>
@@ -101,24 +138,27 @@ __device__ void with_part(int index, Body body) {
     body(std::integral_constant<int, 2>());
 }
 
-/// What a warp computes at a time: two rows of a part, the same row of gate and up, or one row.
+/// What a warp computes at a time: two rows of a part, or the same row of gate and up. The second row is the
+/// first where there is none.
+template <Kind kind>
 struct Unit {
   int part = 0;
   int row_a, row_b;
   int pair = -1;  ///< of the head, where the rows are rotated
 
   __device__ Unit(const JoinedRow& r, int unit) : row_a(unit), row_b(unit) {
-    if (r.gated) return;
-    if (r.n_parts > 1 && unit >= r.parts[0].units) {
+    if constexpr (kind == Kind::gated) return;
+    if (kind == Kind::parts && r.n_parts > 1 && unit >= r.parts[0].units) {
       unit -= r.parts[0].units, ++part;
       if (r.n_parts > 2 && unit >= r.parts[1].units) unit -= r.parts[1].units, ++part;
     }
-    row_a = row_b = unit;
-    if (r.single) return;
-    with_part(part, [&](auto p) {
-      row_a = 2 * unit, row_b = min(2 * unit + 1, r.parts[p].n - 1);
-      if (r.places[p].position != nullptr) find_pair(r.rope, unit);
-    });
+    row_a = 2 * unit;
+    if constexpr (kind == Kind::sum) row_b = min(row_a + 1, r.parts[0].n - 1);
+    if constexpr (kind == Kind::parts)
+      with_part(part, [&](auto p) {
+        row_b = min(row_a + 1, r.parts[p].n - 1);
+        if (r.places[p].position != nullptr) find_pair(r.rope, unit);
+      });
   }
 
  private:
@@ -132,31 +172,19 @@ struct Unit {
   }
 };
 
-__device__ Turn turn_of(const JoinedRow& r, const Unit& unit) {
-  Turn turn;
-  if (unit.pair >= 0)
-    with_part(unit.part, [&](auto p) { turn = Turn(r.rope, *r.places[p].position, unit.pair); });
-  return turn;
+/// The rotations of all pairs of a head, for each part.
+__device__ void find_turns(const JoinedRow& r, Turn* turns) {
+  const int pairs = static_cast<int>(r.rope.half);
+  for (int i = static_cast<int>(threadIdx.x); i < r.n_parts * pairs; i += kBlockThreads) {
+    const int part = i / pairs;
+    const Number position = part == 0   ? r.places[0].position
+                            : part == 1 ? r.places[1].position
+                                        : r.places[2].position;
+    if (position != nullptr) turns[i] = Turn(r.rope, *position, i % pairs);
+  }
 }
 
-/// The rows of a unit, and pieces of them that are on their way from memory: as many of each of two rows, or
-/// twice as many of one.
-template <class Weights>
-struct Stage {
-  static constexpr int kAhead = Weights::kAhead;
-  typename Weights::Piece a[kAhead], b[kAhead];
-
-  __device__ Stage(const typename Weights::Row& row_a, const typename Weights::Row& row_b, int first,
-                   int second, int pieces)
-      : Stage(row_a, row_b, first, second, pieces - 1, std::make_index_sequence<kAhead>()) {}
-
- private:
-  template <size_t... i>
-  __device__ Stage(const typename Weights::Row& row_a, const typename Weights::Row& row_b, int first,
-                   int second, int last, std::index_sequence<i...>)
-      : a{Weights::load(row_a, min(first + 32 * static_cast<int>(i), last))...},
-        b{Weights::load(row_b, min(second + 32 * static_cast<int>(i), last))...} {}
-};
+// ---- The row
 
 /// Four elements of the row in 8 bits, in each lane of a warp; eight lanes share a scale.
 struct RoundedFour {
@@ -181,57 +209,112 @@ struct RoundedFour {
 };
 
 /// Elements 4i … 4i + 3 to shared memory, and where others read them.
-__device__ void put_rounded(const JoinedRow& r, const RoundedFour& q, int i, bool there, bool writes) {
-  if (!there) return;
-  reinterpret_cast<unsigned*>(shared_row)[i] = q.quants;
-  if (i % 8 == 0) shared_scales(r.k)[i / 8] = q.scale;
-  if (i % 4 == 0) shared_sums(r.k)[i / 4] = q.sum;
-  if (!writes) return;
-  reinterpret_cast<unsigned*>(r.quants)[i] = q.quants;
-  if (i % 8 == 0) r.scales[i / 8] = q.scale;
-  if (i % 4 == 0) r.sums[i / 4] = q.sum;
+__device__ void put_rounded(const JoinedRow& r, const SharedRow& row, const RoundedFour& q, int i) {
+  const int other = __shfl_xor_sync(~0u, q.sum, 4), block = i / 8;
+  if (i >= r.k / 4) return;
+  reinterpret_cast<unsigned*>(shared_row)[i / 4 % 2 * (row.elements / 8) + block * 4 + i % 4] = q.quants;
+  if (i % 8 == 0)
+    reinterpret_cast<float4*>(row.numbers())[block] = {q.scale, static_cast<float>(q.sum + other),
+                                                       static_cast<float>(q.sum), static_cast<float>(other)};
+  if (blockIdx.x != 0) return;
+  if (r.quants != nullptr) reinterpret_cast<unsigned*>(r.quants)[i] = q.quants;
+  if (r.scales != nullptr && i % 8 == 0) r.scales[block] = q.scale;
+  if (r.sums != nullptr && i % 4 == 0) r.sums[i / 4] = q.sum;
 }
 
-/// The row, normalised and rounded as asked, to shared memory: four elements a thread at a time.
-template <bool rounds>
-__device__ void prepare(const JoinedRow& r) {
-  const float factor = r.normed ? rms_factor(r.x, r.k, r.eps) : 1.0f;
-  const int fours = r.k / 4;
-  const bool writes = blockIdx.x == 0;
-  const int lane = static_cast<int>(threadIdx.x) % 32, first = static_cast<int>(threadIdx.x) - lane,
-            threads = static_cast<int>(blockDim.x);
-  constexpr int kBatch = 3;  // loads under way at once
-  for (int begin = first; begin < fours; begin += kBatch * threads) {
-    float4 batch[kBatch], weights[kBatch];
+/// Four elements a thread of the row, and of the norm's weights, some at once.
+template <bool normed>
+struct Fours {
+  static constexpr int kBatch = normed ? 2 : 5;
+  float4 x[kBatch], weights[normed ? kBatch : 1];
+
+  __device__ void load(const JoinedRow& r, int first) {
 #pragma unroll
     for (int b = 0; b < kBatch; ++b) {
-      const int i = begin + b * threads + lane;
-      batch[b] = i < fours ? load4(r.x + 4 * i) : float4{};
-      if (r.normed && r.norm_weight != nullptr)
-        weights[b] = i < fours ? load4(r.norm_weight + 4 * i) : float4{};
+      const int i = first + b * kBlockThreads;
+      const bool there = i < r.k / 4;
+      x[b] = there ? load4(r.x + 4 * i) : float4{};
+      if constexpr (normed)
+        weights[b] = there && r.norm_weight != nullptr ? load4(r.norm_weight + 4 * i) : float4{1, 1, 1, 1};
     }
+  }
+};
+
+/// What the row is multiplied by to normalise it; `batch` holds its beginning.
+__device__ float factor_of(const JoinedRow& r, Fours<true>& batch) {
+  constexpr int kBatch = Fours<true>::kBatch;
+  __shared__ float parts[kSquareParts];
+  const double share = 1.0 / r.k;
+  const int first = static_cast<int>(threadIdx.x), lane = first % 32, n_parts = (r.k + 127) / 128;
+#pragma unroll 1
+  for (int begin = first; begin - lane < r.k / 4; begin += kBatch * kBlockThreads) {
+    if (begin != first) batch.load(r, begin);
 #pragma unroll
     for (int b = 0; b < kBatch; ++b) {
-      if (begin + b * threads >= fours) break;
-      const int i = begin + b * threads + lane;  // lanes past the end keep the others company
-      const bool there = i < fours;
-      float4 x = batch[b];
-      if (r.normed) {
+      const float squares = warp_sum(squares_of(batch.x[b]));
+      const int part = (begin + b * kBlockThreads) / 32;
+      if (lane == 0 && part < n_parts) parts[part] = squares;
+    }
+  }
+  if (r.k / 4 > kBatch * kBlockThreads) batch.load(r, first);
+  __syncthreads();
+  return rms_factor(parts, n_parts, share, r.eps);
+}
+
+/// The row, normalised and rounded as asked, to shared memory.
+template <bool rounds, bool normed>
+__device__ void prepare(const JoinedRow& r, const SharedRow& row) {
+  constexpr int kBatch = Fours<normed>::kBatch;
+  const int fours = r.k / 4, first = static_cast<int>(threadIdx.x), lane = first % 32;
+  Fours<normed> batch;
+  batch.load(r, first);
+  float factor = 1;
+  if constexpr (normed) factor = factor_of(r, batch);
+#pragma unroll 1
+  for (int begin = first; begin - lane < fours; begin += kBatch * kBlockThreads) {
+    if (begin != first) batch.load(r, begin);
+#pragma unroll
+    for (int b = 0; b < kBatch; ++b) {
+      const int i = begin + b * kBlockThreads;  // lanes past the end keep the others company
+      if (i - lane >= fours) break;
+      float4 x = batch.x[b];
+      if constexpr (normed) {
+        const float4 w = batch.weights[b];
         x.x *= factor, x.y *= factor, x.z *= factor, x.w *= factor;
-        if (r.norm_weight != nullptr) {
-          const float4 w = weights[b];
-          x.x *= w.x, x.y *= w.y, x.z *= w.z, x.w *= w.w;
-        }
-        if (writes && there && r.normed_out != nullptr) reinterpret_cast<float4*>(r.normed_out)[i] = x;
+        x.x *= w.x, x.y *= w.y, x.z *= w.z, x.w *= w.w;
+        if (r.normed_out != nullptr && blockIdx.x == 0 && i < fours)
+          reinterpret_cast<float4*>(r.normed_out)[i] = x;
       }
       if constexpr (rounds)
-        put_rounded(r, RoundedFour(x), i, there, writes);
-      else if (there)
+        put_rounded(r, row, RoundedFour(x), i);
+      else if (i < fours)
         reinterpret_cast<float4*>(shared_row)[i] = x;
     }
   }
   __syncthreads();
 }
+
+/// Zeros behind the row.
+template <bool rounds>
+__device__ void fill_up(const JoinedRow& r, const SharedRow& row) {
+  const int first = static_cast<int>(threadIdx.x);
+  if constexpr (rounds) {
+    for (int block = r.k / 32 + first; block < row.elements / 32; block += kBlockThreads) {
+      row.quants()[block] = row.quants()[row.elements / 32 + block] = int4{};
+      reinterpret_cast<float4*>(row.numbers())[block] = float4{};
+    }
+  } else {
+    for (int i = r.k / 4 + first; i < row.elements / 4; i += kBlockThreads)
+      reinterpret_cast<float4*>(shared_row)[i] = float4{};
+  }
+}
+
+// ---- What becomes of the sums
+
+/// Of the two rows of a unit.
+struct Sums {
+  float a = 0, b = 0;
+};
 
 __device__ void put(float* out, int64_t i, float value) {
   if (out != nullptr) out[i] = value;
@@ -244,18 +327,14 @@ __device__ float result_of(const JoinedRow::Part& part, int row, float sum) {
   return sum;
 }
 
-/// What becomes of the sums of two rows of a part.
-__device__ void finish_part(const JoinedRow& r, const JoinedRow::Part& part, const JoinedRow::Place& place,
-                            const Unit& unit, const Turn& turn, float a, float b) {
+/// Rotates the results of a part's unit, and appends them.
+__device__ void place_results(const JoinedRow& r, const JoinedRow::Part& part, const JoinedRow::Place& place,
+                              const Unit<Kind::parts>& unit, const Turn* turns, Sums sums) {
   const bool both = unit.row_a != unit.row_b;
-  a = result_of(part, unit.row_a, a);
+  float a = result_of(part, unit.row_a, sums.a), b = sums.b;
   if (both) b = result_of(part, unit.row_b, b);
-  if (r.addend != nullptr) {
-    r.result[unit.row_a] = r.addend[unit.row_a] + a;
-    if (both) r.result[unit.row_b] = r.addend[unit.row_b] + b;
-    return;
-  }
   if (unit.pair >= 0) {
+    const Turn turn = turns[unit.pair];
     const float left = turn.left(a, b);
     b = turn.right(a, b);
     a = left;
@@ -271,158 +350,208 @@ __device__ void finish_part(const JoinedRow& r, const JoinedRow::Part& part, con
   }
 }
 
-__device__ void finish(const JoinedRow& r, const Unit& unit, const Turn& turn, float a, float b) {
-  if (r.gated) {
-    a = result_of(r.parts[0], unit.row_a, a);
-    b = result_of(r.parts[1], unit.row_a, b);
+/// `added` is what lies at the unit's rows of r.addend.
+template <Kind kind>
+__device__ void finish(const JoinedRow& r, const Unit<kind>& unit, const Turn* turns, Sums sums, Sums added) {
+  if constexpr (kind == Kind::gated) {
+    const float a = result_of(r.parts[0], unit.row_a, sums.a), b = result_of(r.parts[1], unit.row_a, sums.b);
     r.result[unit.row_a] = plain(Functor<Op::swiglu>::apply(Real32(a), Real32(b)));
-    return;
+  } else if constexpr (kind == Kind::sum) {
+    r.result[unit.row_a] = added.a + result_of(r.parts[0], unit.row_a, sums.a);
+    if (unit.row_a != unit.row_b) r.result[unit.row_b] = added.b + result_of(r.parts[0], unit.row_b, sums.b);
+  } else {
+    with_part(unit.part, [&](auto p) {
+      place_results(r, r.parts[p], r.places[p], unit, turns + p * static_cast<int>(r.rope.half), sums);
+    });
   }
-  with_part(unit.part, [&](auto p) { finish_part(r, r.parts[p], r.places[p], unit, turn, a, b); });
 }
 
-template <class Weights>
-__global__ void __launch_bounds__(kMostThreads, 1) joined_row_kernel(const __grid_constant__ JoinedRow r) {
-  constexpr int kAhead = Weights::kAhead;
-  __shared__ Turn first_turns[kMostThreads / 32];
-  const int lane = static_cast<int>(threadIdx.x % 32), warp = static_cast<int>(threadIdx.x / 32);
-  const int pieces = Weights::pieces(r), step = r.single ? 64 * kAhead : 32 * kAhead;
-  const int second = r.single ? 32 * kAhead : 0;  // where b's pieces are, from a's
-  const int warps = static_cast<int>(blockDim.x) / 32, first_unit = static_cast<int>(blockIdx.x) * warps,
-            stride = static_cast<int>(gridDim.x) * warps;
-  int at = first_unit + warp, piece = lane;
-  typename Weights::Row row_a{}, row_b{};
-  const auto find_rows = [&](const Unit& unit) {
-    if (r.gated) {
-      row_a = Weights::row(r, r.parts[0], unit.row_a);
-      row_b = Weights::row(r, r.parts[1], unit.row_a);
-    } else {
-      with_part(unit.part, [&](auto p) {
-        row_a = Weights::row(r, r.parts[p], unit.row_a);
-        row_b = Weights::row(r, r.parts[p], unit.row_b);
-      });
-    }
-  };
-  // What nobody writes to is fetched before the kernels that compute x have ended.
-  Unit unit(r, min(at, r.units - 1));
-  find_rows(unit);
-  Stage<Weights> stage(row_a, row_b, piece, piece + second, pieces);
-  let_next_begin();
-  if (r.normed && r.norm_weight != nullptr)
-    for (int i = 32 * static_cast<int>(threadIdx.x); i < r.k; i += 32 * static_cast<int>(blockDim.x))
-      asm volatile("prefetch.global.L2 [%0];" ::"l"(r.norm_weight + i));
-  if (const int mine = first_unit + static_cast<int>(threadIdx.x);
-      static_cast<int>(threadIdx.x) < warps && mine < r.units)
-    first_turns[threadIdx.x] = turn_of(r, Unit(r, mine));
-  await_predecessors();
-  prepare<Weights::kRounds>(r);
-  if (at >= r.units) return;
-  Turn turn = first_turns[warp];
-  float sum_a = 0, sum_b = 0;
-  for (;;) {
-    if (r.single) {
+// ---- The kernel
+
+/// Has the parameters at hand: the first to read one waits for memory.
+__device__ void touch(const JoinedRow& r) {
+  const auto* words = reinterpret_cast<const int*>(&r);
 #pragma unroll
-      for (int i = 0; i < kAhead; ++i)
-        if (piece + 32 * i < pieces) Weights::multiply(r, piece + 32 * i, Addend(stage.a[i], sum_a));
-#pragma unroll
-      for (int i = 0; i < kAhead; ++i)
-        if (piece + second + 32 * i < pieces)
-          Weights::multiply(r, piece + second + 32 * i, Addend(stage.b[i], sum_a));
-    } else {
-#pragma unroll
-      for (int i = 0; i < kAhead; ++i)
-        if (piece + 32 * i < pieces)
-          Weights::multiply(r, piece + 32 * i, Addend(stage.a[i], sum_a), Addend(stage.b[i], sum_b));
-    }
-    piece += step;
-    if (piece - lane >= pieces) {
-      const float a = warp_sum(sum_a), b = warp_sum(sum_b);
-      const Unit done = unit;
-      const Turn done_turn = turn;
-      at += stride;
-      const bool goes_on = at < r.units;
-      if (goes_on) {
-        unit = Unit(r, at);
-        find_rows(unit);
-        piece = lane, sum_a = sum_b = 0;
-        stage = Stage<Weights>(row_a, row_b, piece, piece + second, pieces);
+  for (size_t i = 0; i < sizeof r / sizeof(int); i += 16) asm volatile("" ::"r"(words[i]));
+}
+
+/// What a warp does: its units one after another.
+template <class Weights, Kind kind>
+class Worker {
+ public:
+  __device__ explicit Worker(const JoinedRow& row)
+      : r(row),
+        x{row.padded},
+        lane(static_cast<int>(threadIdx.x % 32)),
+        stride(static_cast<int>(gridDim.x) * kWarps),
+        at(static_cast<int>(blockIdx.x + threadIdx.x / 32 * gridDim.x)),
+        piece(lane),
+        stage(next_stage()) {}
+
+  /// To be called when what others compute is there.
+  __device__ void work(const Turn* turns) {
+    while (at < r.units) {
+      // Each lane finishes one unit of 32: what follows the sums takes longer than they do.
+      const int mine = at + lane * stride;
+      const Unit<kind> unit(r, min(mine, r.units - 1));
+      Sums added;
+      if constexpr (kind == Kind::sum) {
+        if (r.addend != nullptr) added = {r.addend[unit.row_a], r.addend[unit.row_b]};
       }
-      if (lane == 0) finish(r, done, done_turn, a, b);
-      if (!goes_on) return;
-      if (lane == 0) turn = turn_of(r, unit);
-    } else {
-      stage = Stage<Weights>(row_a, row_b, piece, piece + second, pieces);
+      const Sums sums = sums_of_next();
+      if (mine < r.units) finish<kind>(r, unit, turns, sums, added);
     }
   }
+
+ private:
+  /// The sums of up to 32 units, one a lane.
+  __device__ Sums sums_of_next() {
+    Sums mine;
+    float sum_a = 0, sum_b = 0;
+#pragma unroll 1
+    for (int done = 0; done < 32 && at < r.units;) {
+      const int first = piece;
+      piece += 32 * Weights::kAhead;
+      const bool is_last = (piece - lane) * Weights::kElements >= r.k;
+      if (is_last) at += stride, piece = lane;
+#pragma unroll
+      for (int i = 0; i < Weights::kAhead; ++i)
+        Weights::multiply(x, first + 32 * i, stage.a[i], stage.b[i], sum_a, sum_b);
+      if (at < r.units) stage = next_stage();  // on its way while other warps multiply
+      if (!is_last) continue;
+      add_up(sum_a, sum_b);
+      if (lane == done++) mine = {sum_a, sum_b};
+      sum_a = sum_b = 0;
+    }
+    return mine;
+  }
+
+  __device__ Stage<Weights> next_stage() const {
+    const Unit<kind> unit(r, min(at, r.units - 1));
+    typename Weights::Row a{}, b{};
+    if constexpr (kind == Kind::gated) {
+      a = Weights::row(r, r.parts[0], unit.row_a);
+      b = Weights::row(r, r.parts[1], unit.row_a);
+    } else if constexpr (kind == Kind::sum) {
+      a = Weights::row(r, r.parts[0], unit.row_a);
+      b = Weights::row(r, r.parts[0], unit.row_b);
+    } else {
+      with_part(unit.part, [&](auto p) {
+        a = Weights::row(r, r.parts[p], unit.row_a);
+        b = Weights::row(r, r.parts[p], unit.row_b);
+      });
+    }
+    return {a, b, piece, r.k / Weights::kElements - 1};
+  }
+
+  /// Both sums over the warp, each as warp_sum() adds: halves of the warp take one each.
+  static __device__ void add_up(float& a, float& b) {
+    const bool upper = threadIdx.x % 32 >= 16;
+    float mine = upper ? b : a;
+    mine += __shfl_xor_sync(~0u, upper ? a : b, 16);
+    for (int distance = 8; distance > 0; distance /= 2) mine += __shfl_xor_sync(~0u, mine, distance);
+    a = __shfl_sync(~0u, mine, 0);
+    b = __shfl_sync(~0u, mine, 16);
+  }
+
+  const JoinedRow& r;
+  const SharedRow x;
+  const int lane;
+  const int stride;  ///< of units
+  int at, piece;     ///< what is fetched next
+  Stage<Weights> stage;
+};
+
+template <class Weights, Kind kind>
+__global__ void __launch_bounds__(kBlockThreads, kBeside)
+    joined_row_kernel(const __grid_constant__ JoinedRow r) {
+  __shared__ Turn turns[kind == Kind::parts ? JoinedRow::kMostParts * JoinedRow::kMostPairs : 1];
+  // What nobody writes to is fetched before the kernels that compute x have ended.
+  if (r.norm_weight != nullptr && blockIdx.x == 0 && threadIdx.x == 0)
+    fetch_ahead(r.norm_weight, r.k * static_cast<int>(sizeof(float)));
+  if (kind == Kind::parts && r.turns) find_turns(r, turns);
+  touch(r);
+  fill_up<Weights::kRounds>(r, {r.padded});
+  Worker<Weights, kind> worker(r);
+  await_predecessors();
+  let_next_begin();  // not before: what it does until it waits would slow down the kernels that this one
+                     // awaits
+  if (r.normed)
+    prepare<Weights::kRounds, true>(r, {r.padded});
+  else
+    prepare<Weights::kRounds, false>(r, {r.padded});
+  worker.work(turns);
 }
+
+// ---- Launching
 
 using Kernel = void (*)(JoinedRow);
 
-/// The kernel for a type of weights, or null.
-Kernel kernel_for(DType weights, bool rounded) {
+struct Kernels {
+  Kernel sum = nullptr, parts = nullptr, gated = nullptr;
+  int step = 0;
+};
+
+template <class Weights>
+constexpr Kernels kernels_of() {
+  return {joined_row_kernel<Weights, Kind::sum>, joined_row_kernel<Weights, Kind::parts>,
+          joined_row_kernel<Weights, Kind::gated>, kStep<Weights>};
+}
+
+/// The kernels for a type of weights, if there are.
+Kernels kernels_for(DType weights, bool rounded) {
   switch (weights) {
     case DType::f32:
-      return rounded ? nullptr : joined_row_kernel<Plain<float>>;
+      return rounded ? Kernels() : kernels_of<Plain<float>>();
     case DType::f16:
-      return rounded ? nullptr : joined_row_kernel<Plain<__half>>;
+      return rounded ? Kernels() : kernels_of<Plain<__half>>();
     case DType::bf16:
-      return rounded ? nullptr : joined_row_kernel<Plain<__nv_bfloat16>>;
-#define TL_FORMAT(format) \
-  case DType::format:     \
-    return rounded ? joined_row_kernel<Rounded<DType::format>> : nullptr;
-      TL_FORMAT(q4_0)
-      TL_FORMAT(q4_1)
-      TL_FORMAT(q5_0)
-      TL_FORMAT(q5_1)
-      TL_FORMAT(q8_0)
-      TL_FORMAT(q2_k)
-      TL_FORMAT(q3_k)
-      TL_FORMAT(q4_k)
-      TL_FORMAT(q5_k)
-      TL_FORMAT(q6_k)
-#undef TL_FORMAT
+      return rounded ? Kernels() : kernels_of<Plain<__nv_bfloat16>>();
+#define TL_CASE(format) \
+  case DType::format:   \
+    return rounded ? kernels_of<Rounded<DType::format>>() : Kernels();
+      TL_QUANTISED_FORMATS(TL_CASE)
+#undef TL_CASE
     default:
-      return nullptr;
+      return {};
   }
 }
 
+int64_t padded(int64_t k, const Kernels& kernels) {
+  return (k + kernels.step - 1) / kernels.step * kernels.step;
+}
+
 /// What the row takes.
-size_t shared_bytes(int64_t k, bool rounded) {
-  const auto n = static_cast<size_t>(k);
-  return rounded ? n + n / 8 + n / 4 : n * sizeof(float);
+size_t shared_bytes(int64_t elements, bool rounded) {
+  const auto n = static_cast<size_t>(elements);
+  return rounded ? n + n / 32 * sizeof(BlockNumbers) : n * sizeof(float);
 }
 
 /// What a block may take, beside a little that has its place fixed.
-size_t most_shared() { return Device::get().properties().sharedMemPerBlockOptin - 1024; }
+size_t most_shared() { return Device::get().properties().sharedMemPerBlockOptin - 6144; }
 
 }  // namespace
 
 bool can_join(DType weights, bool rounded, int64_t k) {
-  return kernel_for(weights, rounded) != nullptr && shared_bytes(k, rounded) <= most_shared();
+  const Kernels kernels = kernels_for(weights, rounded);
+  return kernels.step > 0 && k <= 128 * kSquareParts &&
+         shared_bytes(padded(k, kernels), rounded) <= most_shared();
 }
 
 void add_joined_row(LaunchList& list, JoinedRow row) {
-  const bool rounded = row.quants != nullptr;
+  const bool rounded = is_quantised(row.weights);
   const int64_t processors = Device::get().properties().multiProcessorCount;
-  auto* const last = row.parts + row.n_parts;
-  const bool any_turns = std::any_of(row.places, row.places + row.n_parts,
-                                     [](const JoinedRow::Place& p) { return p.position != nullptr; });
-  // A row a warp where pairs would leave the GPU half empty.
-  row.single = !row.gated && !any_turns && row.units < 12 * processors;
-  if (row.single) {
-    row.units = 0;
-    for (auto* part = &row.parts[0]; part != last; ++part) row.units += part->units = part->n;
-  }
-  const Kernel kernel = kernel_for(row.weights, rounded);
-  const size_t shared = shared_bytes(row.k, rounded);
+  row.turns = std::any_of(row.places, row.places + row.n_parts,
+                          [](const JoinedRow::Place& p) { return p.position != nullptr; });
+  const Kernels kernels = kernels_for(row.weights, rounded);
+  const Kernel kernel = row.gated ? kernels.gated : row.addend != nullptr ? kernels.sum : kernels.parts;
+  row.padded = static_cast<int>(padded(row.k, kernels));
+  const size_t shared = shared_bytes(row.padded, rounded);
   check(cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize,
                              static_cast<int>(most_shared())),
         "asking for shared memory");
-  // Large blocks prepare the row less often, small ones spread few units over more multiprocessors.
-  const unsigned threads = row.units >= kMostThreads / 32 * processors * 3 / 4 ? kMostThreads : kThreads;
-  const int64_t warps = threads / 32, room = 2 * kThreads / threads * processors;
-  const auto blocks = static_cast<unsigned>(std::min<int64_t>((row.units + warps - 1) / warps, room));
-  list.add(Follows::overlaps, kernel, dim3(blocks), threads, shared, row);
+  const int64_t blocks = std::min<int64_t>(row.units, processors);
+  list.add(Follows::overlaps, kernel, dim3(static_cast<unsigned>(blocks)), kBlockThreads, shared, row);
 }
 
 }  // namespace tl::cuda

@@ -13,12 +13,14 @@ namespace tl::cuda {
 
 /// Kept short, with what is read first in front: parameters come from memory that no cache holds any more.
 struct JoinedRow {
-  static constexpr int kMostParts = 3;
+  static constexpr int kMostParts = 3, kMostPairs = 128;
 
   const float *x, *norm_weight;  ///< norm_weight may be null
-  int k, units, n_parts;         ///< a unit is two rows of the weights, or one where `single`
+  int k, units, n_parts;         ///< a unit is two rows of the weights
   bool normed, gated;            ///< gated: result = silu(part 0) * part 1
-  bool single;                   ///< add_joined_row() decides
+  // add_joined_row() decides:
+  bool turns;  ///< a part is rotated
+  int padded;  ///< elements of the row in shared memory
   double eps;
   // Results that nobody reads outside have a null for where to write them.
   const float* addend;  ///< result = addend + part 0; or null
@@ -46,7 +48,7 @@ struct JoinedRow {
     int64_t row_stride;
   };
   Place places[kMostParts];
-  Rope rope;  ///< of all that are rotated; `first` is each one's position
+  Rope rope;  ///< of all that are rotated, at most kMostPairs; `first` is each one's position
   DType weights;
 };
 

@@ -33,6 +33,14 @@ void LaunchList::add(const LaunchList& from, const Launch& launch) {
     std::memcpy(room(from.sizes_[i]), from.bytes_.data() + from.places_[i], from.sizes_[i]);
 }
 
+void LaunchList::drop_last() {
+  const size_t first = launches_.back().first_argument;
+  if (first < places_.size()) bytes_.resize(places_[first]);
+  places_.resize(first);
+  sizes_.resize(first);
+  launches_.pop_back();
+}
+
 bool LaunchList::operator==(const LaunchList& other) const {
   if (launches_.size() != other.launches_.size() || bytes_ != other.bytes_ || places_ != other.places_)
     return false;
@@ -78,15 +86,24 @@ void LaunchList::start(cudaStream_t stream) const {
 /// came twice.
 struct Launches::Replay {
   LaunchList noted, joined;
-  cudaGraphExec_t graph = nullptr;
-
-  Replay() = default;
-  Replay(const Replay&) = delete;
-  Replay& operator=(const Replay&) = delete;
-  ~Replay() {
-    if (graph != nullptr) cudaGraphExecDestroy(graph);
-  }
+  Graph graph;
 };
+
+Graph::Graph(const LaunchList& list) {
+  const cudaStream_t stream = Device::get().stream();
+  cudaGraph_t graph = nullptr;
+  check(cudaStreamBeginCapture(stream, cudaStreamCaptureModeRelaxed), "noting a graph");
+  list.start(stream);
+  check(cudaStreamEndCapture(stream, &graph), "noting a graph");
+  check(cudaGraphInstantiate(&graph_, graph, 0), "making a graph");
+  check(cudaGraphDestroy(graph), "making a graph");
+}
+
+Graph::~Graph() {
+  if (graph_ != nullptr) cudaGraphExecDestroy(graph_);
+}
+
+void Graph::start(cudaStream_t stream) const { check(cudaGraphLaunch(graph_, stream), "starting a graph"); }
 
 Launches::Launches(cudaStream_t stream) : stream_(stream) {
   check(cudaMalloc(&device_numbers_, kMostNumbers * sizeof(int64_t)), "memory");
@@ -95,8 +112,9 @@ Launches::Launches(cudaStream_t stream) : stream_(stream) {
 
 Launches::~Launches() = default;
 
-Number Launches::number(int64_t value) {
+Number Launches::number(int64_t value, NumberRange range) {
   numbers_.push_back(value);
+  ranges_.push_back(range);
   return device_numbers_ + numbers_.size() - 1;
 }
 
@@ -112,18 +130,32 @@ void Launches::upload_numbers() {
 }
 
 void Launches::repeat(Replay& replay) {
-  if (replay.graph == nullptr) {
-    cudaGraph_t graph = nullptr;
-    check(cudaStreamBeginCapture(stream_, cudaStreamCaptureModeRelaxed), "noting a graph");
-    replay.joined.start(stream_);
-    check(cudaStreamEndCapture(stream_, &graph), "noting a graph");
-    check(cudaGraphInstantiate(&replay.graph, graph, 0), "making a graph");
-    check(cudaGraphDestroy(graph), "making a graph");
-  }
-  check(cudaGraphLaunch(replay.graph, stream_), "starting a graph");
+  if (!replay.graph) replay.graph = Graph(replay.joined);
+  replay.graph.start(stream_);
+}
+
+void Launches::begin_recording() {
+  start();
+  recording_ = numbers_.empty();
+}
+
+std::optional<Launches::Recording> Launches::end_recording() {
+  if (!recording_) return std::nullopt;
+  Recording recording{noted_, {}};
+  for (size_t i = 0; i < numbers_.size(); ++i) recording.numbers.emplace_back(numbers_[i], ranges_[i]);
+  start();
+  return recording;
+}
+
+void Launches::run(const Graph& graph, const std::vector<int64_t>& numbers) {
+  numbers_ = numbers;
+  ranges_.resize(numbers.size());
+  upload_numbers();
+  graph.start(stream_);
 }
 
 void Launches::start() {
+  recording_ = false;
   if (noted_.launches().empty()) return;
   upload_numbers();
   const auto known =
@@ -148,7 +180,9 @@ void Launches::wait() {
   start();
   check(cudaStreamSynchronize(stream_), "computing");
   numbers_.clear();
+  ranges_.clear();
   uploaded_ = 0;
+  enough_ = kEnough;
 }
 
 }  // namespace tl::cuda

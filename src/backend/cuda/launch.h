@@ -8,7 +8,10 @@
 #include <cstddef>
 #include <cstdint>
 #include <cstring>
+#include <limits>
 #include <memory>
+#include <optional>
+#include <utility>
 #include <vector>
 
 namespace tl::cuda {
@@ -62,6 +65,7 @@ class LaunchList {
   const void* argument_of(const Launch& launch, size_t i) const {
     return bytes_.data() + places_[launch.first_argument + i];
   }
+  void drop_last();
   bool operator==(const LaunchList& other) const;
   void clear();
   /// Starts all of it, in order.
@@ -83,6 +87,31 @@ class LaunchList {
 /// Whether launches of a kernel begin joined ones (row_fusion.h): a good place to end a list.
 bool begins_joined_row(const void* kernel);
 
+/// Launches as one CUDA graph.
+class Graph {
+ public:
+  Graph() = default;
+  explicit Graph(const LaunchList& list);
+  Graph(Graph&& other) noexcept : graph_(std::exchange(other.graph_, nullptr)) {}
+  Graph& operator=(Graph&& other) noexcept {
+    std::swap(graph_, other.graph_);
+    return *this;
+  }
+  ~Graph();
+  explicit operator bool() const { return graph_ != nullptr; }
+  void start(cudaStream_t stream) const;
+
+ private:
+  cudaGraphExec_t graph_ = nullptr;
+};
+
+/// What a number may be while the launch stays as it is.
+struct NumberRange {
+  int64_t most = std::numeric_limits<int64_t>::max();
+  const void* source = nullptr;  ///< the host storage that holds it, if it stands in one
+  bool operator==(const NumberRange&) const = default;
+};
+
 /// The launches that were asked for and not started yet.
 class Launches {
  public:
@@ -92,18 +121,44 @@ class Launches {
   template <class... Params, class... Args>
   void add(Follows follows, void (*kernel)(Params...), dim3 grid, unsigned threads, size_t shared,
            Args&&... args) {
-    if (noted_.launches().size() >= kEnough && begins_joined_row(reinterpret_cast<const void*>(kernel)))
+    if (!recording_ && noted_.launches().size() >= enough_ &&
+        begins_joined_row(reinterpret_cast<const void*>(kernel))) {
       start();  // the GPU works on these while the host notes the next ones down
+      enough_ *= 2;
+    }
     noted_.add(follows, kernel, grid, threads, shared, std::forward<Args>(args)...);
     if (noted_.launches().size() >= kMostLaunches) start();
     if (numbers_.size() >= kMostNumbers - 64) wait();
   }
+  /// The argument of the last launch noted down, if that is one of kernel(argument); null if not.
+  template <class Param>
+  const Param* last_of(void (*kernel)(Param)) const {
+    if (noted_.launches().empty() || noted_.launches().back().kernel != reinterpret_cast<const void*>(kernel))
+      return nullptr;
+    return static_cast<const Param*>(noted_.argument_of(noted_.launches().back(), 0));
+  }
+  /// Takes that launch back.
+  void drop_last() { noted_.drop_last(); }
   /// A number for the next launch, and for no other; nothing may be copied between the two.
-  Number number(int64_t value);
+  Number number(int64_t value, NumberRange range = {});
   /// Starts what was noted down.
   void start();
   /// Starts it and waits for everything that was started.
   void wait();
+
+  /// All launches of some time, with their numbers.
+  struct Recording {
+    LaunchList list;
+    std::vector<std::pair<int64_t, NumberRange>> numbers;
+  };
+  /// Launches are held back from now on, as one list …
+  void begin_recording();
+  /// … until now, and are started; nothing if some had to be started before, or were under way.
+  std::optional<Recording> end_recording();
+  /// Whether everything was waited for that was asked for.
+  bool is_idle() const { return noted_.launches().empty() && numbers_.empty(); }
+  /// Starts a graph of launches whose numbers are these; to be called when idle.
+  void run(const Graph& graph, const std::vector<int64_t>& numbers);
 
  private:
   struct Replay;
@@ -115,7 +170,10 @@ class Launches {
   cudaStream_t stream_;
   LaunchList noted_;
   std::vector<int64_t> numbers_;  ///< since everything was waited for last
-  size_t uploaded_ = 0;           ///< how many of them are on the device
+  std::vector<NumberRange> ranges_;
+  bool recording_ = false;
+  size_t uploaded_ = 0;      ///< how many of them are on the device
+  size_t enough_ = kEnough;  ///< launches that make a list: few where the GPU has nothing to do yet
   int64_t* device_numbers_ = nullptr;
   int64_t* pinned_numbers_ = nullptr;
   std::vector<std::unique_ptr<Replay>> replays_;  ///< the last used first

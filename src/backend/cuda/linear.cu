@@ -115,11 +115,9 @@ __global__ void q8_kernel(Product p, Blocks w, Q8Rows x, int64_t first) {
     for (int r = 0; r < rows; ++r) {
       const Chunks chunk(w, min(j + r, p.n - 1) * chunks + c);
       if constexpr (Chunks::kBlock == 32) {
-        const Part first_half = chunk.part(0), second_half = chunk.part(1);
 #pragma unroll
         for (int i = 0; i < columns; ++i)
-          if (columns == 1 || first + i < p.m)
-            sums[r][i] += x.dot(first + i, 32 * c, first_half, second_half);
+          if (columns == 1 || first + i < p.m) sums[r][i] += x.dot(first + i, 32 * c, chunk);
       } else {
 #pragma unroll
         for (int part = 0; part < Chunks::kParts; ++part) {
@@ -155,13 +153,9 @@ void q8_linear(const Product& p, const Blocks& w, const Q8Rows& x) {
 using Q8Linear = void (*)(const Product&, const Blocks&, const Q8Rows&);
 
 Q8Linear q8_linear_for(DType format) {
-  static const std::map<DType, Q8Linear> table = {
-      {DType::q4_0, q8_linear<DType::q4_0>}, {DType::q4_1, q8_linear<DType::q4_1>},
-      {DType::q5_0, q8_linear<DType::q5_0>}, {DType::q5_1, q8_linear<DType::q5_1>},
-      {DType::q8_0, q8_linear<DType::q8_0>}, {DType::q2_k, q8_linear<DType::q2_k>},
-      {DType::q3_k, q8_linear<DType::q3_k>}, {DType::q4_k, q8_linear<DType::q4_k>},
-      {DType::q5_k, q8_linear<DType::q5_k>}, {DType::q6_k, q8_linear<DType::q6_k>},
-  };
+#define TL_ENTRY(format) {DType::format, q8_linear<DType::format>},
+  static const std::map<DType, Q8Linear> table = {TL_QUANTISED_FORMATS(TL_ENTRY)};
+#undef TL_ENTRY
   const auto found = table.find(format);
   return found == table.end() ? nullptr : found->second;
 }
@@ -227,20 +221,11 @@ void check_ids(const Tensor& ids, const Shape& table) {
 }  // namespace
 
 void tell_products(RowMeanings& meanings) {
-#define TL_FORMAT(format)                                                   \
+#define TL_MEANING(format)                                                  \
   meanings[reinterpret_cast<const void*>(q8_kernel<DType::format, 1, 1>)] = \
       meanings[reinterpret_cast<const void*>(q8_kernel<DType::format, 2, 1>)] = row_product;
-  TL_FORMAT(q4_0)
-  TL_FORMAT(q4_1)
-  TL_FORMAT(q5_0)
-  TL_FORMAT(q5_1)
-  TL_FORMAT(q8_0)
-  TL_FORMAT(q2_k)
-  TL_FORMAT(q3_k)
-  TL_FORMAT(q4_k)
-  TL_FORMAT(q5_k)
-  TL_FORMAT(q6_k)
-#undef TL_FORMAT
+  TL_QUANTISED_FORMATS(TL_MEANING)
+#undef TL_MEANING
   meanings[reinterpret_cast<const void*>(packed_float_kernel<float, 1>)] = row_float_product<DType::f32>;
   meanings[reinterpret_cast<const void*>(packed_float_kernel<__half, 1>)] = row_float_product<DType::f16>;
   meanings[reinterpret_cast<const void*>(packed_float_kernel<__nv_bfloat16, 1>)] =
@@ -254,7 +239,8 @@ void linear(const KernelArgs& args) {
   if (args.out.elements() == 0) return;
   const float* from = read<float>(x);
   const float* bias = args.in.size() > 2 ? read<float>(args.in[2]) : nullptr;
-  const Product p{args.out.elements() / n, n, k, bias, write<float>(args.out), w.storage()->constant};
+  auto* out = reinterpret_cast<float*>(overwrite_bytes(args.out));
+  const Product p{args.out.elements() / n, n, k, bias, out, w.storage()->constant};
   const bool tensors = p.m >= kTensorRows && args.activations == Activations::q8 && has_tensor_product();
   if (tensors && w.dtype() == DType::f16 && reads_packed(blocks_of(w), w.strides()[0], k))
     return tensor_product(from, {blocks_of(w), w.strides()[0]}, bias, p.out, p.m, n, k);
@@ -277,7 +263,8 @@ void embedding(const KernelArgs& args) {
   unsigned long long* verdict = known ? nullptr : Device::get().verdict();
   Source from{nullptr, ids.dtype()};
   if (known && ids.elements() == 1)
-    from = {Device::get().launches().number(load_int(ids, 0)), DType::i64};
+    from = {Device::get().launches().number(load_int(ids, 0), {table.shape()[0] - 1, ids.storage().get()}),
+            DType::i64};
   else
     from.data = read_bytes(ids);
   launch(embedding_kernel, blocks_for(args.out.elements()), kThreads, 0, ids.elements(), table.shape()[1],

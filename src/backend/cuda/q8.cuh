@@ -13,17 +13,38 @@ struct Part {
 };
 
 /// Its product with sixteen activations scale * q, of which `quants_sum` is the sum of q.
-__device__ inline float dot16(const int4& q, float scale, int quants_sum, const Part& w) {
+__device__ inline float dot16(const int4& q, float scale, float quants_sum, const Part& w) {
   int sum = __dp4a(w.q[0], q.x, 0);
   sum = __dp4a(w.q[1], q.y, sum);
   sum = __dp4a(w.q[2], q.z, sum);
   sum = __dp4a(w.q[3], q.w, sum);
-  return scale * fmaf(w.a, static_cast<float>(sum), w.b * static_cast<float>(quants_sum));
+  return scale * fmaf(w.a, static_cast<float>(sum), w.b * quants_sum);
 }
 
-/// The same for 32 of each that share scales.
-__device__ inline float dot32(const int4& q0, const int4& q1, float scale, int quants_sum, const Part& w0,
-                              const Part& w1) {
+/// sum + the products of four bytes without sign and four with one.
+__device__ inline int dot_unsigned(unsigned a, int b, int sum) {
+  int result;
+  asm("dp4a.u32.s32 %0, %1, %2, %3;" : "=r"(result) : "r"(a), "r"(b), "r"(sum));
+  return result;
+}
+
+/// The product of a piece of two parts that share scales with 32 activations.
+template <class Chunk>
+__device__ inline float dot32(const int4& q0, const int4& q1, float scale, float quants_sum,
+                              const Chunk& chunk) {
+  const Part w0 = chunk.part(0), w1 = chunk.part(1);
+  if constexpr (requires { requires Chunk::kNibblesOnly; }) {
+    // High nibbles stay where they are: sixteen times their value, as the others are counted.
+    int low = __dp4a(w0.q[0], q0.x, 0);
+    low = __dp4a(w0.q[1], q0.y, low);
+    low = __dp4a(w0.q[2], q0.z, low);
+    low = __dp4a(w0.q[3], q0.w, low);
+    int sum = dot_unsigned(chunk.qs.x & 0xf0f0f0f0u, q1.x, 16 * low);
+    sum = dot_unsigned(chunk.qs.y & 0xf0f0f0f0u, q1.y, sum);
+    sum = dot_unsigned(chunk.qs.z & 0xf0f0f0f0u, q1.z, sum);
+    sum = dot_unsigned(chunk.qs.w & 0xf0f0f0f0u, q1.w, sum);
+    return scale * fmaf(w0.a / 16, static_cast<float>(sum), w0.b * quants_sum);
+  }
   int sum = __dp4a(w0.q[0], q0.x, 0);
   sum = __dp4a(w0.q[1], q0.y, sum);
   sum = __dp4a(w0.q[2], q0.z, sum);
@@ -32,7 +53,7 @@ __device__ inline float dot32(const int4& q0, const int4& q1, float scale, int q
   sum = __dp4a(w1.q[1], q1.y, sum);
   sum = __dp4a(w1.q[2], q1.z, sum);
   sum = __dp4a(w1.q[3], q1.w, sum);
-  return scale * fmaf(w0.a, static_cast<float>(sum), w0.b * static_cast<float>(quants_sum));
+  return scale * fmaf(w0.a, static_cast<float>(sum), w0.b * quants_sum);
 }
 
 /// How 32 activations are rounded, by their largest magnitude: quants are x * inverse.
@@ -40,10 +61,12 @@ struct Rounding {
   float scale, inverse;
   __device__ Rounding(float most, bool finite) {
     const bool representable = most > 1e-36f;  // below, 127 / most overflows: the block counts as 0
-    scale = finite ? representable ? most / 127.0f : 0.0f : NAN;
-    inverse = finite && representable ? 127.0f / most : 0.0f;
+    scale = finite ? representable ? most * (1.0f / 127.0f) : 0.0f : NAN;
+    inverse = 0;
+    if (finite && representable) asm("rcp.approx.f32 %0, %1;" : "=f"(inverse) : "f"(most));
+    inverse *= 127.0f;
   }
-  __device__ int quant(float x) const { return inverse != 0 ? static_cast<int>(rintf(x * inverse)) : 0; }
+  __device__ int quant(float x) const { return inverse != 0 ? __float2int_rn(x * inverse) : 0; }
 };
 
 /// What a warp makes of 32 activations, one a lane: a block that holds NaN or infinity has the scale NaN, so
@@ -72,14 +95,16 @@ struct Q8Rows {
   /// The product of a part with the activations from element `at` (a multiple of 16) of a row on.
   __device__ float dot(int64_t row, int64_t at, const Part& w) const {
     const int64_t of_row = row * k + at;
-    return dot16(*reinterpret_cast<const int4*>(quants + of_row), scales[of_row / 32], sums[of_row / 16], w);
+    return dot16(*reinterpret_cast<const int4*>(quants + of_row), scales[of_row / 32],
+                 static_cast<float>(sums[of_row / 16]), w);
   }
   /// The same with 32 activations from a multiple of 32 on.
-  __device__ float dot(int64_t row, int64_t at, const Part& w0, const Part& w1) const {
+  template <class Chunk>
+  __device__ float dot(int64_t row, int64_t at, const Chunk& chunk) const {
     const int64_t of_row = row * k + at;
     const auto* q = reinterpret_cast<const int4*>(quants + of_row);
     const int2 both = *reinterpret_cast<const int2*>(sums + of_row / 16);
-    return dot32(q[0], q[1], scales[of_row / 32], both.x + both.y, w0, w1);
+    return dot32(q[0], q[1], scales[of_row / 32], static_cast<float>(both.x + both.y), chunk);
   }
 };
 
@@ -113,6 +138,11 @@ struct Fields {
     return result;
   }
 };
+
+/// The formats that have such pieces.
+#define TL_QUANTISED_FORMATS(with)                                                                   \
+  with(q4_0) with(q4_1) with(q5_0) with(q5_1) with(q8_0) with(q2_k) with(q3_k) with(q4_k) with(q5_k) \
+      with(q6_k)
 
 /// How a format's blocks fall into pieces that a thread reads at once. kElements of a block's kBlock make one
 /// chunk, as kParts parts; part(i) starts at element place(i) of the block.
@@ -150,6 +180,7 @@ __device__ inline unsigned fifth_bits(unsigned bits) {
 template <bool has_min, bool has_fifth>
 struct Nibbles {
   static constexpr int kBlock = 32, kElements = 32, kPerBlock = 1, kParts = 2;
+  static constexpr bool kNibblesOnly = !has_fifth;
   uint4 qs;
   unsigned high = 0, scale;
 

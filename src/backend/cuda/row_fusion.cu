@@ -92,7 +92,9 @@ class Joiner {
   bool add(const RowRotation& rotation) {
     const int part = part_with(rotation.x);
     Rope rope = rotation.rope;
-    if (part < 0 || rope.heads * rope.head_dim != row_.parts[part].n || rope.head_dim % 2 != 0) return false;
+    if (part < 0 || rope.heads * rope.head_dim != row_.parts[part].n || rope.head_dim % 2 != 0 ||
+        rope.half > JoinedRow::kMostPairs)
+      return false;
     Place& place = row_.places[part];
     if (place.position != nullptr || place.row != nullptr || !plain_so_far()) return false;
     place.position = rope.first;

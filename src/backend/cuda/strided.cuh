@@ -39,6 +39,16 @@ __device__ inline void let_next_begin() {
 #endif
 }
 
+/// Has memory brought to the L2 cache, while a launch waits for the one before.
+__device__ inline void fetch_ahead(const void* memory, int bytes) {
+#if __CUDA_ARCH__ >= 900
+  const auto begin = reinterpret_cast<uintptr_t>(memory) / 16 * 16,
+             end = (reinterpret_cast<uintptr_t>(memory) + static_cast<unsigned>(bytes) + 15) / 16 * 16;
+  asm volatile("cp.async.bulk.prefetch.L2.global [%0], %1;" ::"l"(begin),
+               "r"(static_cast<unsigned>(end - begin)));
+#endif
+}
+
 /// Blocks for a kernel whose threads stride over n items.
 inline unsigned blocks_for(int64_t n, int threads = kThreads) {
   return static_cast<unsigned>(std::clamp<int64_t>((n + threads - 1) / threads, 1, int64_t{1} << 20));
@@ -270,21 +280,53 @@ __device__ inline float block_sum(float value) {
   return value;
 }
 
-/// What a block of kThreads threads or more multiplies a line by to normalise it: the first kThreads add up.
-__device__ inline float rms_factor(const float* line, int64_t n, double eps) {
+/// 1 / sqrt(x), rounded once but for about one number in 2^19: division and root in double take as long as
+/// the rest of a norm.
+__device__ inline float inverse_root(double x) {
+  const float guess = rsqrtf(static_cast<float>(x));
+  if (!(guess > 0 && guess < INFINITY)) return static_cast<float>(1 / sqrt(x));
+  const double g = guess;
+  return static_cast<float>(g * fma(-0.5 * x * g, g, 1.5));
+}
+
+// A line's squares are added up 128 at a time, four a lane, by a warp; then their sums, kSquareParts of them
+// at most: part p is the sum of the 128s p, p + kSquareParts … Whichever warp adds which, bits stay the same.
+constexpr int kSquareParts = 512;
+
+__device__ inline float squares_of(const float4& x) {
+  return x.x * x.x + x.y * x.y + (x.z * x.z + x.w * x.w);
+}
+
+/// What a line is multiplied by to normalise it, from the parts of its squares; for each thread of a warp.
+__device__ inline float rms_factor(const float* parts, int n_parts, double share, double eps) {
   float squares = 0;
-  const int64_t mine = threadIdx.x < kThreads ? n : 0;
-  if (n % 4 == 0 && reinterpret_cast<uintptr_t>(line) % 16 == 0) {
-#pragma unroll 4
-    for (int64_t i = threadIdx.x; i < mine / 4; i += kThreads) {
-      const float4 x = load4(line + 4 * i);
-      squares += x.x * x.x + x.y * x.y + (x.z * x.z + x.w * x.w);
+  for (int p = static_cast<int>(threadIdx.x % 32); p < n_parts; p += 32) squares += parts[p];
+  return inverse_root(static_cast<double>(warp_sum(squares)) * share + eps);
+}
+
+/// The same for a block that has the line in memory.
+__device__ inline float rms_factor(const float* line, int64_t n, double eps) {
+  __shared__ float parts[kSquareParts];
+  const int lane = static_cast<int>(threadIdx.x % 32);
+  const bool packed = n % 4 == 0 && reinterpret_cast<uintptr_t>(line) % 16 == 0;
+  const auto pieces = (n + 127) / 128;
+  const int n_parts = static_cast<int>(min(pieces, int64_t{kSquareParts}));
+  for (int p = static_cast<int>(threadIdx.x / 32); p < n_parts; p += static_cast<int>(blockDim.x / 32)) {
+    float squares = 0;
+    for (int64_t piece = p; piece < pieces; piece += kSquareParts) {
+      const int64_t i = 128 * piece + 4 * lane;
+      float4 x{};
+      if (packed && i < n)
+        x = load4(line + i);
+      else if (i < n)
+        x = {line[i], i + 1 < n ? line[i + 1] : 0, i + 2 < n ? line[i + 2] : 0, i + 3 < n ? line[i + 3] : 0};
+      squares += squares_of(x);
     }
-  } else {
-    for (int64_t i = threadIdx.x; i < mine; i += kThreads) squares += line[i] * line[i];
+    squares = warp_sum(squares);
+    if (lane == 0) parts[p] = squares;
   }
-  squares = block_sum(squares);
-  return static_cast<float>(1 / sqrt(static_cast<double>(squares) / static_cast<double>(n) + eps));
+  __syncthreads();
+  return rms_factor(parts, n_parts, 1.0 / static_cast<double>(n), eps);
 }
 
 }  // namespace tl::cuda

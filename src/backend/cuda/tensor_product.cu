@@ -84,13 +84,10 @@ void decode(const Blocks& w, int64_t elements, __half* out) {
 }
 
 void decode_all(const Blocks& w, int64_t elements, __half* out) {
+#define TL_ENTRY(format) {DType::format, decode<DType::format>},
   static const std::map<DType, void (*)(const Blocks&, int64_t, __half*)> table = {
-      {DType::q4_0, decode<DType::q4_0>}, {DType::q4_1, decode<DType::q4_1>},
-      {DType::q5_0, decode<DType::q5_0>}, {DType::q5_1, decode<DType::q5_1>},
-      {DType::q8_0, decode<DType::q8_0>}, {DType::q2_k, decode<DType::q2_k>},
-      {DType::q3_k, decode<DType::q3_k>}, {DType::q4_k, decode<DType::q4_k>},
-      {DType::q5_k, decode<DType::q5_k>}, {DType::q6_k, decode<DType::q6_k>},
-  };
+      TL_QUANTISED_FORMATS(TL_ENTRY)};
+#undef TL_ENTRY
   table.at(w.dtype)(w, elements, out);
 }
 
@@ -196,14 +193,14 @@ void tensor_product(const float* x, const TensorWeights& w, const float* bias, f
   const auto* halves = rows->halves.as<__half>();
   const auto* scales = rows->scales.as<float>();
   if (has_warpgroup_product(w.blocks.dtype, k))
-    return warpgroup_product({halves, scales, bias, out, m, n, k, w.blocks, w.stride});
+    return warpgroup_product({halves, scales, m, k, {w.blocks, bias, out, n, w.stride}});
   const bool coded = is_quantised(w.blocks.dtype);
   const Scratch decoded(coded ? static_cast<size_t>(n * k) * sizeof(__half) : 1);
   if (coded) decode_all(w.blocks, n * k, decoded.as<__half>());
   const auto* weights = coded ? decoded.as<__half>() : reinterpret_cast<const __half*>(w.blocks.data[0]);
   if (has_warpgroup_product(DType::f16, k)) {
     const Blocks plain{DType::f16, {reinterpret_cast<const uint8_t*>(weights)}, {}};
-    return warpgroup_product({halves, scales, bias, out, m, n, k, plain, coded ? k : w.stride});
+    return warpgroup_product({halves, scales, m, k, {plain, bias, out, n, coded ? k : w.stride}});
   }
   const Product p{halves, weights, scales, bias, out, m, n, k, coded ? k : w.stride};
   // Sums are the same either way: each element adds its depths in order.

@@ -14,6 +14,21 @@ namespace tl::cuda {
 
 namespace {
 
+/// Products of the same rows with up to three weights of a type.
+struct Products {
+  static constexpr int kMostParts = 3;
+  const __half* x;
+  const float* scales;
+  int64_t m, k, n_parts;
+  WarpgroupProduct::Part parts[kMostParts];
+  int64_t end_tile[kMostParts];  ///< where each part's columns end, in tiles
+
+  int64_t tiles() const { return end_tile[n_parts - 1]; }
+  bool writes(const float* out) const {
+    return std::any_of(parts, parts + n_parts, [&](const auto& part) { return part.out == out; });
+  }
+};
+
 constexpr int kTile = 128, kDepth = 64, kBlockThreads = 256;
 constexpr int kCodedAhead = 3;  ///< steps that coded weights are fetched ahead of being decoded
 constexpr int kMatrixBytes = kTile * kDepth * 2, kStageBytes = 2 * kMatrixBytes;
@@ -118,7 +133,7 @@ struct HalfWeights {
   struct Raw {};
   struct Row {
     RowCopier copier;
-    __device__ Row(const WarpgroupProduct& p, int64_t first)
+    __device__ Row(const WarpgroupProduct::Part& p, int64_t, int64_t first)
         : copier(reinterpret_cast<const __half*>(p.w.data[0]), p.stride, first, p.n) {}
     __device__ void copy(unsigned char* to, int step) const { copier.copy(to, step); }
     __device__ Raw load(int) const { return {}; }
@@ -166,9 +181,8 @@ struct CodedWeights {
     int half = static_cast<int>(threadIdx.x % 2);
     int to[4];
 
-    __device__ Row(const WarpgroupProduct& p, int64_t first)
-        : fields(
-              Fields<format>::from(p.w.data, min(first + threadIdx.x / 2, p.n - 1) * (p.k / Raw::kBlock))) {
+    __device__ Row(const WarpgroupProduct::Part& p, int64_t k, int64_t first)
+        : fields(Fields<format>::from(p.w.data, min(first + threadIdx.x / 2, p.n - 1) * (k / Raw::kBlock))) {
       static_assert(Raw::kParts == 2);
       const int row = static_cast<int>(threadIdx.x / 2);
 #pragma unroll
@@ -194,17 +208,20 @@ struct CodedWeights {
 
 template <class Weights, int kStages>
 __global__ void __launch_bounds__(kBlockThreads, kStages > 3 ? 1 : 2)
-    warpgroup_kernel(const __grid_constant__ WarpgroupProduct p) {
+    warpgroup_kernel(const __grid_constant__ Products p) {
   // With many stages the products of a step may run on while the next one begins.
   constexpr int kPending = kStages > 3 ? 1 : 0, kAhead = kStages - 1 - kPending;
   extern __shared__ unsigned char shared_bytes[];
   const auto raw_address = static_cast<unsigned>(__cvta_generic_to_shared(shared_bytes));
   const unsigned base = (raw_address + kAlignment - 1) / kAlignment * kAlignment;
   unsigned char* const stages = shared_bytes + (base - raw_address);
+  const int which = (blockIdx.y >= p.end_tile[0]) + (p.n_parts > 2 && blockIdx.y >= p.end_tile[1]);
+  const WarpgroupProduct::Part part = which == 0 ? p.parts[0] : which == 1 ? p.parts[1] : p.parts[2];
+  const int64_t first_tile = which == 0 ? 0 : which == 1 ? p.end_tile[0] : p.end_tile[1];
   const int64_t first_row = static_cast<int64_t>(blockIdx.x) * kTile,
-                first_column = static_cast<int64_t>(blockIdx.y) * kTile;
+                first_column = (blockIdx.y - first_tile) * kTile;
   const int steps = static_cast<int>(p.k / kDepth);
-  const typename Weights::Row weights(p, first_column);
+  const typename Weights::Row weights(part, p.k, first_column);
   const RowCopier rows(p.x, p.k, first_row, p.m);
   // Stages are known when the code is made: the loop below takes as many steps at once as there are stages.
   const auto copy_step = [&](int s, int stage) {
@@ -257,23 +274,24 @@ __global__ void __launch_bounds__(kBlockThreads, kStages > 3 ? 1 : 2)
     const int64_t row = first_row + 16 * warp + lane / 4 + 8 * e;
     if (row >= p.m) continue;
     const float scale = p.scales[row];
-    float* out = p.out + row * p.n;
+    float* out = part.out + row * part.n;
 #pragma unroll
     for (int j = 0; j < kTile / 8; ++j) {
 #pragma unroll
       for (int c = 0; c < 2; ++c) {
         const int64_t column = first_column + 8 * j + lane % 4 * 2 + c;
-        if (column >= p.n) continue;
+        if (column >= part.n) continue;
         const float value = sums[4 * j + 2 * e + c] * scale;
-        out[column] = p.bias == nullptr ? value : value + p.bias[column];
+        out[column] = part.bias == nullptr ? value : value + part.bias[column];
       }
     }
   }
 }
 
+using Kernel = void (*)(Products);
 struct Kernels {
-  void (*few)(WarpgroupProduct) = nullptr;   ///< for few blocks
-  void (*many)(WarpgroupProduct) = nullptr;  ///< two on a multiprocessor
+  Kernel few = nullptr;   ///< for few blocks
+  Kernel many = nullptr;  ///< two on a multiprocessor
 };
 constexpr int kStagesOfFew = 6, kStagesOfMany = 3;
 
@@ -309,15 +327,28 @@ bool has_warpgroup_product(DType weights, int64_t k) {
 }
 
 void warpgroup_product(const WarpgroupProduct& p) {
-  const Kernels kernels = kernels_for(p.w.dtype);
-  const dim3 grid(static_cast<unsigned>((p.m + kTile - 1) / kTile),
-                  static_cast<unsigned>((p.n + kTile - 1) / kTile));
+  const Kernels kernels = kernels_for(p.part.w.dtype);
+  Launches& launches = Device::get().launches();
+  Products all{p.x, p.scales, p.m, p.k, 0, {}, {}};
+  for (const Kernel kernel : {kernels.few, kernels.many}) {
+    const Products* last = launches.last_of(kernel);
+    if (last == nullptr || last->n_parts == Products::kMostParts || last->x != p.x || last->m != p.m ||
+        last->k != p.k || last->writes(p.part.out))
+      continue;
+    all = *last;
+    launches.drop_last();
+  }
+  const int64_t tiles = (p.part.n + kTile - 1) / kTile;
+  all.parts[all.n_parts] = p.part;
+  all.end_tile[all.n_parts] = tiles + (all.n_parts == 0 ? 0 : all.end_tile[all.n_parts - 1]);
+  ++all.n_parts;
+  const dim3 grid(static_cast<unsigned>((p.m + kTile - 1) / kTile), static_cast<unsigned>(all.tiles()));
   const bool few = static_cast<int64_t>(grid.x) * grid.y <= Device::get().properties().multiProcessorCount;
   const auto kernel = few ? kernels.few : kernels.many;
   const int shared = (few ? kStagesOfFew : kStagesOfMany) * kStageBytes + kAlignment;
   check(cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, shared),
         "asking for shared memory");
-  launch(kernel, grid, kBlockThreads, static_cast<size_t>(shared), p);
+  launch(kernel, grid, kBlockThreads, static_cast<size_t>(shared), all);
 }
 
 }  // namespace tl::cuda

@@ -7,17 +7,24 @@ namespace tl::cuda {
 
 /// out[m, n] = scales[m] * x[m, k] w[n, k]^T + bias[n]: halves in, sums in float32.
 struct WarpgroupProduct {
+  /// A weight, and where its products go.
+  struct Part {
+    Blocks w;           ///< planes of a quantised weight, or float16
+    const float* bias;  ///< may be null
+    float* out;
+    int64_t n, stride;  ///< the stride is that of float16 rows
+  };
   const __half* x;
-  const float *scales, *bias;  ///< no bias: null
-  float* out;
-  int64_t m, n, k;
-  Blocks w;        ///< planes of a quantised weight, or float16
-  int64_t stride;  ///< of float16 rows
+  const float* scales;
+  int64_t m, k;
+  Part part;
 };
 
 /// Whether the device has them and there is a kernel for such weights and rows of k elements. float16 weights
 /// lie at multiples of 16 bytes, row by row.
 bool has_warpgroup_product(DType weights, int64_t k);
+/// Products of the same rows, asked for one after another, become one launch: each alone may fill a few
+/// multiprocessors only.
 void warpgroup_product(const WarpgroupProduct& p);
 
 }  // namespace tl::cuda

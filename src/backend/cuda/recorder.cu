@@ -1,0 +1,100 @@
+#include "backend/cuda/recorder.h"
+
+#include <optional>
+
+#include "backend/cuda/device.h"
+#include "backend/cuda/row_fusion.h"
+
+namespace tl::cuda {
+
+namespace {
+
+/// What was launched is a list that does not change while its numbers do: each of them follows the position,
+/// or is the id that the step was made from.
+class GraphRecorder final : public StepRecorder {
+ public:
+  void begin() override { Device::get().launches().begin_recording(); }
+
+  void end(int64_t position, const Tensor& input, const Tensor& output) override {
+    std::optional<Launches::Recording> now = Device::get().launches().end_recording();
+    if (!now) return forget();
+    const bool same_list = last_ && now->list == last_->list;
+    std::optional<std::vector<int64_t>> slopes;
+    if (same_list) slopes = slopes_to(*now, position - position_, input);
+    knows_ = slopes && slopes == slopes_;
+    if (!same_list) graph_ = {};
+    slopes_ = std::move(slopes);
+    last_ = std::move(now);
+    position_ = position;
+    remember(output);
+  }
+
+  bool repeat(int64_t position, const Tensor& input, const Tensor& output) override {
+    Launches& launches = Device::get().launches();
+    if (!knows_ || !is_undisturbed(output) || !launches.is_idle()) return false;
+    std::vector<int64_t> numbers;
+    for (size_t i = 0; i < last_->numbers.size(); ++i) {
+      const auto& [value, range] = last_->numbers[i];
+      const int64_t next =
+          range.source != nullptr ? load_int(input, 0) : value + (*slopes_)[i] * (position - position_);
+      if (next < 0 || next > range.most) return false;
+      numbers.push_back(next);
+    }
+    if (!graph_) graph_ = Graph(with_joined_rows(last_->list));
+    overwrite_bytes(output);
+    launches.run(graph_, numbers);
+    remember(output);
+    return true;
+  }
+
+  void forget() override {
+    last_.reset();
+    slopes_.reset();
+    knows_ = false;
+    graph_ = {};
+  }
+
+ private:
+  /// How the numbers of a later recording follow from the last one's.
+  std::optional<std::vector<int64_t>> slopes_to(const Launches::Recording& now, int64_t tokens,
+                                                const Tensor& input) const {
+    if (tokens < 1 || now.numbers.size() != last_->numbers.size() || input.elements() != 1)
+      return std::nullopt;
+    std::vector<int64_t> slopes;
+    for (size_t i = 0; i < now.numbers.size(); ++i) {
+      const auto& [value, range] = now.numbers[i];
+      const auto& [before, range_before] = last_->numbers[i];
+      const bool is_input = range.source != nullptr;
+      if (is_input != (range_before.source != nullptr) || range.most != range_before.most)
+        return std::nullopt;
+      if (is_input && range.source != input.storage().get()) return std::nullopt;
+      if (!is_input && (value - before) % tokens != 0) return std::nullopt;
+      slopes.push_back(is_input ? 0 : (value - before) / tokens);
+    }
+    return slopes;
+  }
+
+  // Memory that the list names may have become somebody else's, or the host may have written to it.
+  void remember(const Tensor& output) {
+    events_ = memory_events();
+    output_ = output.storage();
+  }
+  bool is_undisturbed(const Tensor& output) const {
+    const bool was_fetched = !output.storage()->elsewhere;
+    return output.storage() == output_.lock() && memory_events() == events_ + (was_fetched ? 1 : 0);
+  }
+
+  std::optional<Launches::Recording> last_;
+  std::optional<std::vector<int64_t>> slopes_;  ///< from the recording before to the last
+  int64_t position_ = 0;                        ///< of the last
+  bool knows_ = false;                          ///< three recordings agreed
+  Graph graph_;
+  uint64_t events_ = 0;
+  std::weak_ptr<Storage> output_;
+};
+
+}  // namespace
+
+std::unique_ptr<StepRecorder> step_recorder() { return std::make_unique<GraphRecorder>(); }
+
+}  // namespace tl::cuda
