@@ -62,7 +62,10 @@ bool runs_on(const Backend& backend, const Case& c) {
   const bool f64 =
       result_type(c).dtype == DType::f64 ||
       std::any_of(c.in.begin(), c.in.end(), [](const Tensor& t) { return t.dtype() == DType::f64; });
-  return !f64;
+  const bool caches_blocks =
+      (c.op == Op::attention || c.op == Op::cache_append) &&
+      std::any_of(c.in.begin(), c.in.end(), [](const Tensor& t) { return is_quantised(t.dtype()); });
+  return !f64 && (!caches_blocks || backend.caches_blocks());  // others are never given such a cache
 }
 
 std::vector<long double> numbers(const Tensor& t) {

@@ -389,6 +389,13 @@ std::optional<FlashAttention> as_flash(const Attention& a, int64_t keys, int64_t
                         launches.number(pos)};
 }
 
+Tensor as_float32(const Tensor& t) {
+  if (t.dtype() == DType::f32) return t;
+  const Tensor copy(DType::f32, t.shape(), allocate(static_cast<size_t>(t.elements()) * sizeof(float)));
+  copy_elements(copy, t);
+  return copy;
+}
+
 /// A counter for each row of a launch, all zeros.
 unsigned* tickets() {
   static unsigned* const counters = [] {
@@ -407,9 +414,14 @@ void attention(const KernelArgs& args) {
   const auto& attrs = args.attr<AttentionAttrs>();
   const bool masked = args.in.size() > 3;
   if (args.out.elements() == 0) return;
-  const void *q = read_bytes(args.in[0]), *k = read_bytes(args.in[1]), *v = read_bytes(args.in[2]);
-  Attention a{ordered(args.in[0], attrs.q_order, q), ordered(args.in[1], attrs.k_order, k),
-              ordered(args.in[2], attrs.v_order, v), ordered(args.out, attrs.out_order, nullptr)};
+  // Tensor cores take float32; converting keys and values for many queries costs little.
+  const bool flash =
+      args.in[0].shape()[attrs.q_order[0]] >= kFlashQueries && !masked && args.activations == Activations::q8;
+  const Tensor keys_in = flash ? as_float32(args.in[1]) : args.in[1],
+               values_in = flash ? as_float32(args.in[2]) : args.in[2];
+  const void *q = read_bytes(args.in[0]), *k = read_bytes(keys_in), *v = read_bytes(values_in);
+  Attention a{ordered(args.in[0], attrs.q_order, q), ordered(keys_in, attrs.k_order, k),
+              ordered(values_in, attrs.v_order, v), ordered(args.out, attrs.out_order, nullptr)};
   const int64_t keys = a.k.n, pos = attrs.causal ? args.params.ints[0] : 0;
   if (keys == 0 || pos < 0) refuse_blind_query(0);
   a.k.n = a.v.n = 0;  // known to the kernels as a number of this step
@@ -423,7 +435,7 @@ void attention(const KernelArgs& args) {
   a.scale = args.params.floats[0];
   a.causal = attrs.causal;
   if (masked) a.refused = Device::get().verdict();
-  if (a.q.n >= kFlashQueries && !masked && args.activations == Activations::q8)
+  if (flash)
     if (const auto flash = as_flash(a, keys, pos)) return flash_attention(*flash);
   const Kernel kernel = kernel_for(a.q, a.k, a.v);
   const auto shared = static_cast<size_t>(kTiles * shared_floats(a)) * sizeof(float);

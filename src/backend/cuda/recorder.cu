@@ -58,7 +58,7 @@ class GraphRecorder final : public StepRecorder {
   /// How the numbers of a later recording follow from the last one's.
   std::optional<std::vector<int64_t>> slopes_to(const Launches::Recording& now, int64_t tokens,
                                                 const Tensor& input) const {
-    if (tokens < 1 || now.numbers.size() != last_->numbers.size() || input.elements() != 1)
+    if (tokens == 0 || now.numbers.size() != last_->numbers.size() || input.elements() != 1)
       return std::nullopt;
     std::vector<int64_t> slopes;
     for (size_t i = 0; i < now.numbers.size(); ++i) {

@@ -107,6 +107,26 @@ TEST(FuseAttention, EverySpellingIsFoundAndGivesTheReferenceResult) {
   }
 }
 
+TEST(Plans, ProductsOfTheSameRowsFollowOneAnother) {
+  Dump dump;
+  Session cpu(cpu_backend(), nullptr, dump.options()), reference(reference_backend(), nullptr);
+  const NodeRef rows = random({3, 8}, 1), others = random({3, 8}, 2),
+                weights[] = {random({4, 8}, 3), random({4, 8}, 4)};
+  const auto build = [&] {
+    const NodeRef x = graph::unary(Op::neg, rows);
+    const auto product = [&](const NodeRef& of, int w) {
+      return graph::unary(Op::tanh, graph::linear(of, weights[w]));
+    };
+    const NodeRef sum = graph::binary(Op::add, product(x, 0), product(graph::unary(Op::abs, others), 0));
+    return graph::binary(Op::add, sum, product(x, 1));
+  };
+  EXPECT_LT(largest_difference(cpu.value(build()), reference.value(build())), 1e-5);
+  std::string order;
+  for (const char* at = dump.text_.c_str(); (at = std::strstr(at, "= ")) != nullptr; at += 2)
+    order += at[2];  // neg, linear, tanh, abs, add
+  EXPECT_EQ(order, "nlltaltata") << dump.text_;
+}
+
 TEST(FuseAttention, NotWhereSomebodyWantsTheWeights) {
   Dump dump;
   Session cpu(cpu_backend(), nullptr, dump.options());
