@@ -7,8 +7,8 @@
 
 namespace tl {
 
-/// A vocabulary whose tokens are the 256 bytes, then <bos> (256), <eos> (257) and <eot> (258).
-inline Tokenizer byte_tokenizer() {
+/// A vocabulary whose tokens are the 256 bytes.
+inline VocabularySpec byte_vocabulary() {
   VocabularySpec spec;
   spec.name = "bytes";
   spec.kind = VocabularyKind::llama;
@@ -17,6 +17,12 @@ inline Tokenizer byte_tokenizer() {
     spec.tokens.push_back(std::string("<0x") + kHex[i / 16] + kHex[i % 16] + ">");
     spec.token_types.push_back(static_cast<int32_t>(TokenType::byte));
   }
+  return spec;
+}
+
+/// The 256 bytes, then <bos> (256), <eos> (257) and <eot> (258).
+inline Tokenizer byte_tokenizer() {
+  VocabularySpec spec = byte_vocabulary();
   for (const char* name : {"<bos>", "<eos>", "<|eot_id|>"}) {
     spec.tokens.push_back(name);
     spec.token_types.push_back(static_cast<int32_t>(TokenType::control));

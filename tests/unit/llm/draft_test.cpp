@@ -302,14 +302,7 @@ TEST(ModelDrafter, GuessesWhatTheOtherModelCanTake) {
 
 TEST(Draft, OtherVocabulariesAreRefused) {
   const auto tokenizer = [](const std::string& changed, int32_t more) {
-    VocabularySpec spec;
-    spec.name = "other";
-    spec.kind = VocabularyKind::llama;
-    for (int i = 0; i < 256; ++i) {
-      constexpr const char* kHex = "0123456789ABCDEF";
-      spec.tokens.push_back(std::string("<0x") + kHex[i / 16] + kHex[i % 16] + ">");
-      spec.token_types.push_back(static_cast<int32_t>(TokenType::byte));
-    }
+    VocabularySpec spec = byte_vocabulary();
     spec.tokens.push_back(changed);
     for (int32_t i = 0; i < more; ++i) spec.tokens.push_back("<more " + std::to_string(i) + ">");
     spec.token_types.resize(spec.tokens.size(), static_cast<int32_t>(TokenType::control));
