@@ -155,6 +155,9 @@ Packing packing_of(DType dtype) {
   }
 }
 
+/// A matrix is packed in pieces of this many bytes, so that no more of a file's pages stay beside the panels.
+constexpr int64_t kPiece = int64_t{4} << 20;
+
 /// What hangs at a storage: the panels of the tensors that lie in it, by where and what they are.
 struct PanelsOfStorage {
   PanelMemory memory;
@@ -181,11 +184,19 @@ Panels::Panels(const Tensor& w, PanelMemory& memory, ThreadPool& pool) {
   panel_bytes_ = w.shape()[1] / info(w.dtype()).block_elements * packing.panel_block_bytes;
   count_ = (n + kPanelRows - 1) / kPanelRows;
   storage_ = memory.take(static_cast<size_t>(count_ * panel_bytes_));
-  pool.parallel_for(count_, 16, [&](int64_t begin, int64_t end) {
-    for (int64_t i = begin; i < end; ++i)
-      packing.panel(w, kPanelRows * i, static_cast<int>(std::min<int64_t>(kPanelRows, n - kPanelRows * i)),
-                    storage_->data + i * panel_bytes_);
-  });
+  const int64_t row_bytes = bytes_of(w.dtype(), w.strides()[0]);
+  const int64_t piece = std::max<int64_t>(1, kPiece / std::max<int64_t>(1, kPanelRows * row_bytes));
+  for (int64_t first = 0; first < count_; first += piece) {
+    const int64_t last = std::min(count_, first + piece);
+    pool.parallel_for(last - first, 16, [&](int64_t begin, int64_t end) {
+      for (int64_t i = first + begin; i < first + end; ++i)
+        packing.panel(w, kPanelRows * i, static_cast<int>(std::min<int64_t>(kPanelRows, n - kPanelRows * i)),
+                      storage_->data + i * panel_bytes_);
+    });
+    // All that was read so far: pages at the seams of pieces go with the next one.
+    if (w.storage()->give_back)
+      w.storage()->give_back(w.bytes(), static_cast<size_t>(std::min(n, kPanelRows * last) * row_bytes));
+  }
 }
 
 const Panels& panels_of(const Tensor& w, ThreadPool& pool) {
@@ -196,12 +207,7 @@ const Panels& panels_of(const Tensor& w, ThreadPool& pool) {
   auto& [memory, panels] = *static_cast<PanelsOfStorage*>(attachment.get());
   const auto key = std::make_tuple(w.byte_offset(), w.dtype(), w.shape()[0], w.shape()[1], w.strides()[0]);
   auto found = panels.find(key);
-  if (found == panels.end()) {
-    found = panels.emplace(key, Panels(w, memory, pool)).first;
-    if (w.storage()->give_back)
-      w.storage()->give_back(w.bytes(),
-                             static_cast<size_t>(bytes_of(w.dtype(), w.shape()[0] * w.strides()[0])));
-  }
+  if (found == panels.end()) found = panels.emplace(key, Panels(w, memory, pool)).first;
   return found->second;
 }
 

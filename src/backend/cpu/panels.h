@@ -24,7 +24,8 @@ class PanelMemory {
 /// A quantised matrix [n, k] in panels of eight rows; rows beyond n are 0.
 class Panels {
  public:
-  /// Packs `w`, whose rows lie in one piece each.
+  /// Packs `w`, whose rows lie in one piece each. Pages of a mapped file are given back to the system as soon
+  /// as they have been read.
   Panels(const Tensor& w, PanelMemory& memory, ThreadPool& pool);
   const std::byte* data() const { return storage_->data; }
   int64_t panel_bytes() const { return panel_bytes_; }
@@ -36,7 +37,7 @@ class Panels {
 };
 
 /// The panels of `w`. They are made once for as long as the tensor's storage lives and then take the place of
-/// its blocks: pages of a mapped file that were read for packing are given back to the system.
+/// its blocks.
 const Panels& panels_of(const Tensor& w, ThreadPool& pool);
 
 }  // namespace tl::cpu
