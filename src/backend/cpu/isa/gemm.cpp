@@ -8,9 +8,6 @@ namespace tl::cpu::TL_ISA {
 
 namespace {
 
-// Unrolled from the start, or GCC keeps the sums in memory instead of registers.
-#define TL_UNROLLED _Pragma("GCC unroll 8") for
-
 /// One term of the sums of R x 8 W elements.
 template <int R, int W>
 TL_INLINE void add_term(const float* a, const float* b, F32 (&sums)[R][W]) {
@@ -90,34 +87,11 @@ void add_rows(const RowsSum& s) {
   for (; p < s.k; ++p) add_row_terms<1>(s, p);
 }
 
-using Block = F32[kLanes];
-
-/// Rows become columns.
-TL_INLINE void transpose(Block& x) {
-  Block pairs, fours;
-  TL_UNROLLED(int i = 0; i < 8; i += 2) {
-    pairs[i] = F32(RawF32(__builtin_shufflevector(x[i].v, x[i + 1].v, 0, 8, 1, 9, 4, 12, 5, 13)));
-    pairs[i + 1] = F32(RawF32(__builtin_shufflevector(x[i].v, x[i + 1].v, 2, 10, 3, 11, 6, 14, 7, 15)));
-  }
-  TL_UNROLLED(int i = 0; i < 8; i += 4) {
-    TL_UNROLLED(int j = 0; j < 2; ++j) {
-      const RawF32 a = pairs[i + j].v, b = pairs[i + j + 2].v;
-      fours[i + 2 * j] = F32(RawF32(__builtin_shufflevector(a, b, 0, 1, 8, 9, 4, 5, 12, 13)));
-      fours[i + 2 * j + 1] = F32(RawF32(__builtin_shufflevector(a, b, 2, 3, 10, 11, 6, 7, 14, 15)));
-    }
-  }
-  TL_UNROLLED(int i = 0; i < 4; ++i) {
-    const RawF32 a = fours[i].v, b = fours[i + 4].v;
-    x[i] = F32(RawF32(__builtin_shufflevector(a, b, 0, 1, 2, 3, 8, 9, 10, 11)));
-    x[i + 4] = F32(RawF32(__builtin_shufflevector(a, b, 4, 5, 6, 7, 12, 13, 14, 15)));
-  }
-}
-
 /// panel[p * width + l] = lanes[l][p] for l in 0..8, p in 0..k
 void pack_lanes(const float* const* lanes, int64_t k, int64_t width, int64_t ahead, float* panel) {
   int64_t p = 0;
   for (; p + kLanes <= k; p += kLanes) {
-    Block block;
+    F32 block[kLanes];
     if (p % 16 == 0) TL_UNROLLED(int l = 0; l < kLanes; ++l) __builtin_prefetch(lanes[l] + p + ahead);
     TL_UNROLLED(int l = 0; l < kLanes; ++l) block[l] = load(lanes[l] + p);
     transpose(block);

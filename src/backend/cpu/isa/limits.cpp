@@ -34,7 +34,7 @@ int32_t multiply_add(int64_t rounds) {
       Dots d;
       for (int g = 0; g < 4; ++g) d = add_products(d, q[g], a + 16 * row + 4 * g);
       // Bits, not a sum: it may not overflow however often the round is repeated.
-      total.v ^= totals(d).v;
+      total.v = total.v ^ totals(d).v;
     }
   }
   int32_t lanes[8], result = 0;

@@ -36,9 +36,6 @@ TL_INLINE F32 weight_tail(const std::byte* p, int64_t n) {
 /// How far ahead a weight row is asked for that serves a single row of x alone, in bytes.
 constexpr int64_t kAhead = 2048;
 
-// Unrolled from the start, or GCC keeps the sums in memory instead of registers.
-#define TL_UNROLLED _Pragma("GCC unroll 4") for
-
 /// N weight rows from row i on, times M rows of x: 16 partial sums each, the tail in the first eight.
 template <class Weight, int N, int M>
 TL_INLINE void row_product(const FloatLinear& a, int64_t i, int64_t row) {

@@ -17,11 +17,17 @@ namespace tl::cpu::TL_ISA {
 namespace {
 
 // Shifts are immediate and sums stay in registers where vectors are the processor's own. Unrolled portable
-// code would only be long, and so would code with a sanitizer's checks in every step.
-#if defined(__AVX2__) && !defined(TL_SANITIZED)
+// code would only be long, and so would code with a sanitizer's checks in every step. NEON shifts by a
+// register as well as by a number, so the blocks of a panel block need not be unrolled there.
+#if (defined(__AVX2__) || defined(TL_NEON)) && !defined(TL_SANITIZED)
 #define TL_UNROLL _Pragma("GCC unroll 8")
 #else
 #define TL_UNROLL
+#endif
+#if defined(TL_NEON)
+#define TL_UNROLL_BLOCKS
+#else
+#define TL_UNROLL_BLOCKS TL_UNROLL
 #endif
 
 /// What the formats have in common; those of 256 elements have eight blocks of 32 in a panel block, and an
@@ -179,7 +185,7 @@ TL_INLINE void panel_product(const std::byte* panel, const Q8Rows& x, int64_t ro
     const F32 d = F::d(*p);
     F32 min;
     if constexpr (F::kMins) min = F::min(*p);
-    TL_UNROLL
+    TL_UNROLL_BLOCKS
     for (int j = 0; j < F::kBlocks; ++j) {
       if (M == 1) prefetch<F>(p, j);
       const int64_t at = row * blocks + first + j;

@@ -1,7 +1,8 @@
 // One vector type of eight floats and its companions, so that kernels read as algorithms.
 //
 // Files in this folder are compiled once per instruction set, with TL_ISA naming it: portable (whatever the
-// compiler's baseline is), avx2 (AVX2 + FMA + F16C) or avx512 (AVX-512 VL/BW/DQ + VNNI at the same width).
+// compiler's baseline is), avx2 (AVX2 + FMA + F16C), avx512 (AVX-512 VL/BW/DQ + VNNI at the same width), neon
+// or dotprod (64-bit ARM, the second with dot products of bytes; TL_NEON is defined for both).
 // Everything lives in namespace tl::cpu::TL_ISA and is forced inline: a function that the linker shared
 // between these files would run instructions that the processor may lack. For the same reason these files
 // include no C++ library code.
@@ -14,22 +15,34 @@
 #if defined(__AVX2__) || defined(__AVX512F__)
 #include <immintrin.h>
 #endif
+#ifdef TL_NEON
+#include "backend/cpu/isa/vector_pair.h"
+#endif
 
 #ifndef TL_ISA
 #error "TL_ISA must name the instruction set"
 #endif
 
 #define TL_INLINE [[gnu::always_inline]] inline
+// Unrolled from the start, or GCC keeps an array's vectors in memory instead of registers.
+#define TL_UNROLLED _Pragma("GCC unroll 8") for
 
 namespace tl::cpu::TL_ISA {
 
 constexpr int64_t kLanes = 8;
 
+#ifdef TL_NEON
+using RawF32 = Pair<float32x4_t>;
+using RawI32 = Pair<int32x4_t>;
+using RawI16 = Pair<int16x8_t>;
+using RawU8 = Pair<uint8x16_t>;
+#else
 using RawF32 = float __attribute__((vector_size(32)));
 using RawI32 = int32_t __attribute__((vector_size(32)));
 using RawI16 = int16_t __attribute__((vector_size(32)));
-using RawU16 = uint16_t __attribute__((vector_size(16)));
+using RawU16 = uint16_t __attribute__((vector_size(32)));
 using RawU8 = uint8_t __attribute__((vector_size(32)));
+#endif
 
 /// Eight truth values: all bits of a lane set or none.
 struct Mask {
@@ -47,7 +60,11 @@ struct F32 {
   RawF32 v;
   F32() = default;
   TL_INLINE explicit F32(RawF32 raw) : v(raw) {}
+#ifdef TL_NEON
+  TL_INLINE explicit F32(float x) : v{vdupq_n_f32(x), vdupq_n_f32(x)} {}
+#else
   TL_INLINE explicit F32(float x) : v{x, x, x, x, x, x, x, x} {}
+#endif
   TL_INLINE explicit F32(double x) : F32(static_cast<float>(x)) {}
   TL_INLINE explicit F32(int x) : F32(static_cast<float>(x)) {}
 };
@@ -88,6 +105,8 @@ TL_INLINE F32 select(Mask m, F32 a, F32 b) {
 TL_INLINE F32 fma(F32 a, F32 b, F32 c) {
 #ifdef __FMA__
   return F32(RawF32(_mm256_fmadd_ps(a.v, b.v, c.v)));
+#elif defined(TL_NEON)
+  return F32(RawF32{vfmaq_f32(c.v.low, a.v.low, b.v.low), vfmaq_f32(c.v.high, a.v.high, b.v.high)});
 #else
   return F32(a.v * b.v + c.v);
 #endif
@@ -117,6 +136,8 @@ TL_INLINE float sum(F32 x) {
   const __m128 four = _mm_add_ps(_mm256_castps256_ps128(x.v), _mm256_extractf128_ps(x.v, 1));
   const __m128 two = _mm_add_ps(four, _mm_movehl_ps(four, four));
   return _mm_cvtss_f32(_mm_add_ss(two, _mm_movehdup_ps(two)));
+#elif defined(TL_NEON)
+  return vaddvq_f32(x.v.low + x.v.high);
 #else
   const float a = x.v[0] + x.v[4], b = x.v[1] + x.v[5], c = x.v[2] + x.v[6], d = x.v[3] + x.v[7];
   return (a + c) + (b + d);
@@ -138,10 +159,56 @@ TL_INLINE F32 sums_of(const F32 (&v)[8]) {
   }
   return F32(RawF32(_mm256_add_ps(_mm256_castpd_ps(_mm256_permute2f128_pd(fours[0], fours[1], 0x20)),
                                   _mm256_castpd_ps(_mm256_permute2f128_pd(fours[0], fours[1], 0x31)))));
+#elif defined(TL_NEON)
+  float32x4_t pairs[4];
+  for (int i = 0; i < 4; ++i)
+    pairs[i] = vpaddq_f32(v[2 * i].v.low + v[2 * i].v.high, v[2 * i + 1].v.low + v[2 * i + 1].v.high);
+  return F32(RawF32{vpaddq_f32(pairs[0], pairs[1]), vpaddq_f32(pairs[2], pairs[3])});
 #else
   F32 r;
   for (int l = 0; l < 8; ++l) r.v[l] = sum(v[l]);
   return r;
+#endif
+}
+
+/// Rows of eight become columns.
+TL_INLINE void transpose(F32 (&x)[8]) {
+#ifdef TL_NEON
+  const auto quarter = [](float32x4_t& a, float32x4_t& b, float32x4_t& c, float32x4_t& d) {
+    const auto wide = [](float32x4_t v) { return vreinterpretq_f64_f32(v); };
+    const auto narrow = [](float64x2_t v) { return vreinterpretq_f32_f64(v); };
+    const float64x2_t ab0 = wide(vtrn1q_f32(a, b)), ab1 = wide(vtrn2q_f32(a, b)),
+                      cd0 = wide(vtrn1q_f32(c, d)), cd1 = wide(vtrn2q_f32(c, d));
+    a = narrow(vtrn1q_f64(ab0, cd0)), b = narrow(vtrn1q_f64(ab1, cd1));
+    c = narrow(vtrn2q_f64(ab0, cd0)), d = narrow(vtrn2q_f64(ab1, cd1));
+  };
+  for (int i = 0; i < 8; i += 4) {
+    quarter(x[i].v.low, x[i + 1].v.low, x[i + 2].v.low, x[i + 3].v.low);
+    quarter(x[i].v.high, x[i + 1].v.high, x[i + 2].v.high, x[i + 3].v.high);
+  }
+  for (int i = 0; i < 4; ++i) {
+    const float32x4_t other = x[i].v.high;
+    x[i].v.high = x[i + 4].v.low;
+    x[i + 4].v.low = other;
+  }
+#else
+  F32 pairs[8], fours[8];
+  TL_UNROLLED(int i = 0; i < 8; i += 2) {
+    pairs[i] = F32(RawF32(__builtin_shufflevector(x[i].v, x[i + 1].v, 0, 8, 1, 9, 4, 12, 5, 13)));
+    pairs[i + 1] = F32(RawF32(__builtin_shufflevector(x[i].v, x[i + 1].v, 2, 10, 3, 11, 6, 14, 7, 15)));
+  }
+  TL_UNROLLED(int i = 0; i < 8; i += 4) {
+    TL_UNROLLED(int j = 0; j < 2; ++j) {
+      const RawF32 a = pairs[i + j].v, b = pairs[i + j + 2].v;
+      fours[i + 2 * j] = F32(RawF32(__builtin_shufflevector(a, b, 0, 1, 8, 9, 4, 5, 12, 13)));
+      fours[i + 2 * j + 1] = F32(RawF32(__builtin_shufflevector(a, b, 2, 3, 10, 11, 6, 7, 14, 15)));
+    }
+  }
+  TL_UNROLLED(int i = 0; i < 4; ++i) {
+    const RawF32 a = fours[i].v, b = fours[i + 4].v;
+    x[i] = F32(RawF32(__builtin_shufflevector(a, b, 0, 1, 2, 3, 8, 9, 10, 11)));
+    x[i + 4] = F32(RawF32(__builtin_shufflevector(a, b, 4, 5, 6, 7, 12, 13, 14, 15)));
+  }
 #endif
 }
 
@@ -156,23 +223,34 @@ TL_INLINE F32 ceil(F32 x) { return F32(RawF32(_mm256_ceil_ps(x.v))); }
 TL_INLINE F32 rint(F32 x) {
   return F32(RawF32(_mm256_round_ps(x.v, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC)));
 }
+#elif defined(TL_NEON)
+TL_INLINE F32 sqrt(F32 x) { return F32(RawF32{vsqrtq_f32(x.v.low), vsqrtq_f32(x.v.high)}); }
+TL_INLINE F32 floor(F32 x) { return F32(RawF32{vrndmq_f32(x.v.low), vrndmq_f32(x.v.high)}); }
+TL_INLINE F32 ceil(F32 x) { return F32(RawF32{vrndpq_f32(x.v.low), vrndpq_f32(x.v.high)}); }
+TL_INLINE F32 rint(F32 x) { return F32(RawF32{vrndnq_f32(x.v.low), vrndnq_f32(x.v.high)}); }
+#endif
+#if defined(__AVX2__) || defined(TL_NEON)
 #define TL_LANEWISE_1(X) X(log) X(sin) X(cos) X(tan) X(tanh) X(erf)
 #else
 #define TL_LANEWISE_1(X) X(log) X(sin) X(cos) X(tan) X(tanh) X(erf) X(sqrt) X(floor) X(ceil) X(rint)
 #endif
 
 // Rarely in an inner loop: the C library's scalar function, lane by lane.
-#define X(name)                                                                \
-  TL_INLINE F32 name(F32 x) {                                                  \
-    for (int64_t i = 0; i < kLanes; ++i) x.v[i] = __builtin_##name##f(x.v[i]); \
-    return x;                                                                  \
+#define X(name)                                                                    \
+  TL_INLINE F32 name(F32 x) {                                                      \
+    float lanes[kLanes];                                                           \
+    store(lanes, x);                                                               \
+    for (int64_t i = 0; i < kLanes; ++i) lanes[i] = __builtin_##name##f(lanes[i]); \
+    return load(lanes);                                                            \
   }
 TL_LANEWISE_1(X)
 #undef X
-#define X(name)                                                                        \
-  TL_INLINE F32 name(F32 a, F32 b) {                                                   \
-    for (int64_t i = 0; i < kLanes; ++i) a.v[i] = __builtin_##name##f(a.v[i], b.v[i]); \
-    return a;                                                                          \
+#define X(name)                                                                  \
+  TL_INLINE F32 name(F32 a, F32 b) {                                             \
+    float x[kLanes], y[kLanes];                                                  \
+    store(x, a), store(y, b);                                                    \
+    for (int64_t i = 0; i < kLanes; ++i) x[i] = __builtin_##name##f(x[i], y[i]); \
+    return load(x);                                                              \
   }
 X(pow)
 X(fmod)
@@ -183,11 +261,19 @@ X(fmod)
 TL_INLINE I32 to_i32(F32 x) {
 #ifdef __AVX2__
   return {bits_as<RawI32>(_mm256_cvtps_epi32(x.v))};
+#elif defined(TL_NEON)
+  return {RawI32{vcvtnq_s32_f32(x.v.low), vcvtnq_s32_f32(x.v.high)}};
 #else
   return {__builtin_convertvector(rint(x).v, RawI32)};
 #endif
 }
-TL_INLINE F32 to_f32(I32 x) { return F32(__builtin_convertvector(x.v, RawF32)); }
+TL_INLINE F32 to_f32(I32 x) {
+#ifdef TL_NEON
+  return F32(RawF32{vcvtq_f32_s32(x.v.low), vcvtq_f32_s32(x.v.high)});
+#else
+  return F32(__builtin_convertvector(x.v, RawF32));
+#endif
+}
 
 /// e^x = 2^n e^r with |r| <= ln 2 / 2; e^r = 1 + r + r^2 P(r), P fitted for the least relative error (2^-28).
 /// Exact at the ends: overflow gives infinity, underflow goes through subnormals to 0, NaN stays.
@@ -220,6 +306,15 @@ TL_INLINE void store_f16(uint16_t* p, F32 x) {
                    _mm256_cvtps_ph(x.v, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC));
 }
 TL_INLINE float f16(uint16_t h) { return _cvtsh_ss(h); }
+#elif defined(TL_NEON)
+TL_INLINE F32 load_f16(const uint16_t* p) {
+  const float16x8_t halves = vreinterpretq_f16_u16(vld1q_u16(p));
+  return F32(RawF32{vcvt_f32_f16(vget_low_f16(halves)), vcvt_high_f32_f16(halves)});
+}
+TL_INLINE void store_f16(uint16_t* p, F32 x) {
+  vst1q_u16(p, vreinterpretq_u16_f16(vcvt_high_f16_f32(vcvt_f16_f32(x.v.low), x.v.high)));
+}
+TL_INLINE float f16(uint16_t h) { return bits_as<__fp16>(h); }
 #else
 /// The 15 bits below the sign, moved to float's place, are 2^112 too small; infinity and NaN need their
 /// exponent back.
@@ -250,9 +345,15 @@ TL_INLINE void store_f16(uint16_t* p, F32 x) {
 #endif
 
 TL_INLINE F32 load_bf16(const uint16_t* p) {
-  RawU16 raw;
+#ifdef TL_NEON
+  const uint16x8_t raw = vld1q_u16(p);
+  return F32(RawF32{vreinterpretq_f32_u32(vshll_n_u16(vget_low_u16(raw), 16)),
+                    vreinterpretq_f32_u32(vshll_high_n_u16(raw, 16))});
+#else
+  uint16_t raw __attribute__((vector_size(16)));
   memcpy(&raw, p, sizeof raw);
   return F32(bits_as<RawF32>(__builtin_convertvector(raw, RawI32) << 16));
+#endif
 }
 
 // ---- Bytes
@@ -268,21 +369,26 @@ TL_INLINE U8 bytes(uint8_t x) { return {RawU8{} + x}; }
 
 /// The bits of `field` (a mask of the result), moved there from `n` places above (below, if negative).
 TL_INLINE U8 bits_from(U8 a, int n, uint8_t field) {
-  using Words = uint16_t __attribute__((vector_size(32)));  // what crosses a byte's border is masked out
-  const auto words = bits_as<Words>(a.v);
-  const Words moved = n >= 0 ? words >> static_cast<uint16_t>(n) : words << static_cast<uint16_t>(-n);
+#ifdef TL_NEON
+  const int8x16_t left = vdupq_n_s8(static_cast<int8_t>(-n));
+  return U8{RawU8{vshlq_u8(a.v.low, left), vshlq_u8(a.v.high, left)}} & bytes(field);
+#else
+  const auto words = bits_as<RawU16>(a.v);  // what crosses a byte's border is masked out
+  const RawU16 moved = n >= 0 ? words >> static_cast<uint16_t>(n) : words << static_cast<uint16_t>(-n);
   return U8{bits_as<RawU8>(n == 0 ? words : moved)} & bytes(field);
+#endif
 }
 
 /// Eight running dot products of bytes, a quantum of four elements at a time: lane l takes bytes 4 l … 4 l
-/// + 3.
-#if defined(__AVX512VNNI__) && defined(__AVX512VL__)
+/// + 3. Whole where the instruction set adds four products in 32 bits; elsewhere two partial sums a lane.
+#if (defined(__AVX512VNNI__) && defined(__AVX512VL__)) || (defined(TL_NEON) && defined(__ARM_FEATURE_DOTPROD))
+#define TL_WHOLE_DOTS
 struct Dots {
   RawI32 v{};
 };
 #else
 struct Dots {
-  RawI16 v{};  ///< two partial sums a lane
+  RawI16 v{};
 };
 #endif
 
@@ -295,10 +401,30 @@ TL_INLINE __m256i spread_four(const int8_t* p) {
 }
 #endif
 
+#ifdef TL_NEON
+/// Adds w times the four bytes at a, all signed: unsigned quants have at most 6 bits.
+TL_INLINE Dots add_signed_products(Dots d, U8 w, const int8_t* a) {
+  int32_t word;
+  memcpy(&word, a, sizeof word);
+  const int8x16_t four = vreinterpretq_s8_s32(vdupq_n_s32(word));
+  const int8x16_t low = vreinterpretq_s8_u8(w.v.low), high = vreinterpretq_s8_u8(w.v.high);
+#ifdef TL_WHOLE_DOTS
+  return {RawI32{vdotq_s32(d.v.low, low, four), vdotq_s32(d.v.high, high, four)}};
+#else
+  const auto pairs = [four](int8x16_t x) {
+    return vpaddq_s16(vmull_s8(vget_low_s8(x), vget_low_s8(four)), vmull_high_s8(x, four));
+  };
+  return {RawI16{d.v.low + pairs(low), d.v.high + pairs(high)}};
+#endif
+}
+#endif
+
 /// Adds u (unsigned) times the four signed bytes at a. The caller sees to it that sums of two products stay
 /// within 16 bits: |u|max * 127 * 2 * (number of calls) <= 32767.
 TL_INLINE Dots add_products(Dots d, U8 u, const int8_t* a) {
-#if defined(__AVX512VNNI__) && defined(__AVX512VL__)
+#if defined(TL_NEON)
+  return add_signed_products(d, u, a);
+#elif defined(__AVX2__) && defined(TL_WHOLE_DOTS)
   return {bits_as<RawI32>(_mm256_dpbusd_epi32(bits_as<__m256i>(d.v), bits_as<__m256i>(u.v), spread_four(a)))};
 #elif defined(__AVX2__)
   const __m256i pairs = _mm256_maddubs_epi16(bits_as<__m256i>(u.v), spread_four(a));
@@ -312,12 +438,13 @@ TL_INLINE Dots add_products(Dots d, U8 u, const int8_t* a) {
 #endif
 }
 
+#ifndef TL_NEON
 /// The same for signed bytes w (-128 … 127) and a (-127 … 127).
 TL_INLINE Dots add_signed_products(Dots d, U8 w, const int8_t* a) {
 #ifdef __AVX2__
   const __m256i y = bits_as<__m256i>(w.v);
   const __m256i magnitude = _mm256_abs_epi8(y), other = _mm256_sign_epi8(spread_four(a), y);
-#if defined(__AVX512VNNI__) && defined(__AVX512VL__)
+#ifdef TL_WHOLE_DOTS
   return {bits_as<RawI32>(_mm256_dpbusd_epi32(bits_as<__m256i>(d.v), magnitude, other))};
 #else
   return {bits_as<RawI16>(_mm256_add_epi16(bits_as<__m256i>(d.v), _mm256_maddubs_epi16(magnitude, other)))};
@@ -331,11 +458,14 @@ TL_INLINE Dots add_signed_products(Dots d, U8 w, const int8_t* a) {
   return d;
 #endif
 }
+#endif
 
 /// The eight dot products.
 TL_INLINE I32 totals(Dots d) {
-#if defined(__AVX512VNNI__) && defined(__AVX512VL__)
+#if defined(TL_WHOLE_DOTS)
   return {d.v};
+#elif defined(TL_NEON)
+  return {RawI32{vpaddlq_s16(d.v.low), vpaddlq_s16(d.v.high)}};
 #elif defined(__AVX2__)
   return {bits_as<RawI32>(_mm256_madd_epi16(bits_as<__m256i>(d.v), _mm256_set1_epi16(1)))};
 #else
@@ -349,7 +479,7 @@ TL_INLINE I32 totals(Dots d) {
 /// in 16 bits, so that only what comes out in the end has to fit.
 TL_INLINE Dots start_from(const int16_t (&pair)[2], int shift) {
   const int even = pair[0] * (1 << shift), odd = pair[1] * (1 << shift);
-#if defined(__AVX512VNNI__) && defined(__AVX512VL__)
+#ifdef TL_WHOLE_DOTS
   return {RawI32{} + (even + odd)};
 #else
   const uint32_t both = static_cast<uint16_t>(even) | static_cast<uint32_t>(odd) << 16;
@@ -359,7 +489,7 @@ TL_INLINE Dots start_from(const int16_t (&pair)[2], int shift) {
 
 /// A small integer for each of eight rows.
 struct Scales {
-#if defined(__AVX2__) && !(defined(__AVX512VNNI__) && defined(__AVX512VL__))
+#if defined(__AVX2__) && !defined(TL_WHOLE_DOTS)
   RawI16 v;  ///< each twice, for both partial sums of a lane
 #else
   RawI32 v;
@@ -370,14 +500,19 @@ struct Scales {
 template <class Byte>
 TL_INLINE Scales load_scales(const Byte (&p)[8]) {
   [[maybe_unused]] constexpr bool kSigned = static_cast<Byte>(-1) < Byte{};
-#ifdef __AVX2__
+#if defined(__AVX2__)
   const __m128i bytes = _mm_loadl_epi64(reinterpret_cast<const __m128i*>(p));
-#if defined(__AVX512VNNI__) && defined(__AVX512VL__)
+#ifdef TL_WHOLE_DOTS
   return {bits_as<RawI32>(kSigned ? _mm256_cvtepi8_epi32(bytes) : _mm256_cvtepu8_epi32(bytes))};
 #else
   const __m128i twice = _mm_unpacklo_epi8(bytes, bytes);
   return {bits_as<RawI16>(kSigned ? _mm256_cvtepi8_epi16(twice) : _mm256_cvtepu8_epi16(twice))};
 #endif
+#elif defined(TL_NEON)
+  const uint8x8_t bytes = vld1_u8(reinterpret_cast<const uint8_t*>(p));
+  const int16x8_t words =
+      kSigned ? vmovl_s8(vreinterpret_s8_u8(bytes)) : vreinterpretq_s16_u16(vmovl_u8(bytes));
+  return {RawI32{vmovl_s16(vget_low_s16(words)), vmovl_high_s16(words)}};
 #else
   Scales s;
   for (int i = 0; i < 8; ++i) s.v[i] = p[i];
@@ -387,7 +522,7 @@ TL_INLINE Scales load_scales(const Byte (&p)[8]) {
 
 /// The eight dot products, each times its row's scale.
 TL_INLINE I32 scaled_totals(Dots d, Scales s) {
-#if defined(__AVX2__) && !(defined(__AVX512VNNI__) && defined(__AVX512VL__))
+#if defined(__AVX2__) && !defined(TL_WHOLE_DOTS)
   return {bits_as<RawI32>(_mm256_madd_epi16(bits_as<__m256i>(d.v), bits_as<__m256i>(s.v)))};
 #else
   return {totals(d).v * s.v};
