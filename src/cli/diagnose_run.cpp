@@ -111,7 +111,7 @@ bool has_forward(const ModelOptions& options) {
 }
 
 ModelOptions opened_up(ModelOptions options) {
-  options.unfused = true;
+  options.passes = graph::PassOptions::none();
   options.precision.activations = Activations::float32;
   return options;
 }

@@ -48,6 +48,26 @@ void add_processor_options(CLI::App& command, ModelOptions& o, const char* group
       ->group(group);
 }
 
+void add_fusion_option(CLI::App& command, ModelOptions& o, const char* group) {
+  command
+      .add_option_function<std::vector<std::string>>(
+          "--no-fuse",
+          [&o](const std::vector<std::string>& names) {
+            try {
+              for (const std::string& name : names) o.passes.switch_off(name);
+            } catch (const Error& e) {
+              throw UsageError(fmt::format("--no-fuse: {}", e.what()));
+            }
+          },
+          "Run without a fusion: attention (scores, softmax and their product in one kernel), swiglu "
+          "(silu(gate) "
+          "times up), products (those of the same rows one after the other); several with commas")
+      ->delimiter(',')
+      ->allow_extra_args(false)
+      ->option_text("NAME[,NAME…]")
+      ->group(group);
+}
+
 }  // namespace
 
 void add_model_options(CLI::App& command, ModelOptions& o) {
@@ -106,9 +126,11 @@ void add_model_options(CLI::App& command, ModelOptions& o) {
   precision("accumulate", "Type of running sums: float64, float32 (the default), float16, bfloat16");
   command.add_flag("--dump-graph", o.dump_graph, "Show each plan on standard error")->group(kGroup);
   command
-      .add_flag("--unfused", o.unfused,
-                "Run every operation by itself: fused kernels show nothing of their inside")
+      .add_flag_callback(
+          "--unfused", [&o] { o.passes = graph::PassOptions::none(); },
+          "Run every operation by itself: fused kernels show nothing of their inside")
       ->group(kGroup);
+  add_fusion_option(command, o, kGroup);
   command
       .add_option("--plant", o.plant,
                   "Put a known fault into a layer of the run, to see whether it is found (may be repeated; "

@@ -37,7 +37,7 @@ std::unique_ptr<Session> make_session(const ModelOptions& options, const KernelC
   session.precision = options.precision;
   session.processors = options.processors;
   session.notice = [](const std::string& text) { say("note: " + text); };
-  if (options.unfused) session.passes = graph::PassOptions::none();
+  session.passes = options.passes;
   session.kernel = choice;
   if (!options.plant.empty()) plant(session, options.plant, choice);
   if (options.dump_graph) {

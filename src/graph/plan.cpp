@@ -120,6 +120,25 @@ void gather_products(Plan& plan, const Trace& t) {
 
 }  // namespace
 
+void PassOptions::switch_off(std::string_view name) {
+  struct Pass {
+    std::string_view name;
+    bool PassOptions::*runs;
+  };
+  static constexpr Pass kPasses[] = {{"attention", &PassOptions::fuse_attention},
+                                     {"swiglu", &PassOptions::fuse_swiglu},
+                                     {"products", &PassOptions::gather_products}};
+  std::string known;
+  for (const Pass& pass : kPasses) {
+    if (pass.name == name) {
+      this->*pass.runs = false;
+      return;
+    }
+    known += fmt::format("{}{}", known.empty() ? "" : ", ", pass.name);
+  }
+  throw Error(fmt::format("'{}' is no fusion that can be switched off; those are {}", name, known));
+}
+
 Plan plan(const Trace& t, const PassOptions& options) {
   Plan plan;
   for (size_t v = 0; v < t.values.size(); ++v) {
@@ -131,7 +150,7 @@ Plan plan(const Trace& t, const PassOptions& options) {
   }
   if (options.fuse_attention) fuse_attention(plan, t);
   if (options.fuse_swiglu) fuse_swiglu(plan, t);
-  gather_products(plan, t);
+  if (options.gather_products) gather_products(plan, t);
   assign_buffers(plan, t);
   verify(plan, t);
   return plan;

@@ -7,6 +7,7 @@
 #include <cstdint>
 #include <span>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "graph/node.h"
@@ -62,11 +63,14 @@ struct Plan {
   int n_slots = 0;
 };
 
-/// Which passes run; each can be switched off by name (`--no-pass NAME`).
+/// Which passes run; each can be switched off by name (`--no-fuse NAME`).
 struct PassOptions {
-  bool fuse_attention = true;
-  bool fuse_swiglu = true;
-  static PassOptions none() { return {false, false}; }
+  bool fuse_attention = true;   ///< "attention"
+  bool fuse_swiglu = true;      ///< "swiglu"
+  bool gather_products = true;  ///< "products"
+  static PassOptions none() { return {false, false, false}; }
+  /// Switches a pass off. Throws Error that lists the names if there is none of this one.
+  void switch_off(std::string_view name);
 };
 
 Plan plan(const Trace& trace, const PassOptions& options);

@@ -47,6 +47,28 @@ TEST(RunningOptions, CacheTypesOfKeysAndValues) {
             logits({"--device", "reference"}).out);
 }
 
+TEST(RunningOptions, EachFusionCanBeSwitchedOff) {
+  const auto plan = [](const std::vector<std::string>& more) {
+    std::vector<std::string> arguments = {"--dump-graph"};
+    arguments.insert(arguments.end(), more.begin(), more.end());
+    return logits(arguments);
+  };
+  const Output all = plan({}), rest = plan({"--no-fuse", "swiglu,products"}),
+               none = plan({"--no-fuse", "attention", "--no-fuse", "swiglu"});
+  const auto has = [](const Output& r, const char* op) { return r.err.find(op) != std::string::npos; };
+  EXPECT_TRUE(has(all, "= attention(") && has(all, "= swiglu(")) << all.err;
+  EXPECT_TRUE(has(rest, "= attention(") && !has(rest, "= swiglu(")) << rest.err;
+  EXPECT_TRUE(!has(none, "= attention(") && !has(none, "= swiglu(")) << none.err;
+  EXPECT_EQ(rest.out, all.out);
+  const Output wrong = plan({"--no-fuse", "swiglu,norms"});
+  EXPECT_EQ(wrong.exit_code, 2);
+  EXPECT_NE(
+      wrong.err.find("--no-fuse: 'norms' is no fusion that can be switched off; those are attention, swiglu, "
+                     "products"),
+      std::string::npos)
+      << wrong.err;
+}
+
 TEST(RunningOptions, CacheTypesThatDoNotFitAreRefused) {
   Output r = logits({"--cache-type", "q8_0"}, tiny_model());
   EXPECT_EQ(r.exit_code, 1);

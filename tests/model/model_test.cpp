@@ -96,6 +96,17 @@ TEST_P(SmallModel, UnfusedIsTheSameWithinRounding) {
             1e-5);
 }
 
+/// Only attention rounds otherwise than what it stands for.
+TEST_P(SmallModel, SameBitsWithoutEachOtherFusion) {
+  const auto prompt = ids(13);
+  const auto fused = Running(file_.path(), {}).all(prompt);
+  for (const char* name : {"swiglu", "products"}) {
+    Running::Options options;
+    options.passes.switch_off(name);
+    EXPECT_EQ(Running(file_.path(), options).all(prompt), fused) << name;
+  }
+}
+
 INSTANTIATE_TEST_SUITE_P(Types, SmallModel,
                          testing::Values(DType::q4_0, DType::q8_0, DType::q6_k, DType::f16, DType::f32),
                          [](const auto& test) { return std::string(name(test.param)); });
