@@ -39,20 +39,66 @@ sanitize() {  # TOOL WHAT SECONDS COMMAND…
 }
 
 "$bin/tl" synth "$work/small.gguf" --layers 2 --hidden 256 --ffn 512 --heads 8 --kv-heads 2 --vocab 1000 >/dev/null
-ops='*cuda_linear:*cuda_attention:*cuda_contract:*cuda_matmul:*cuda_sort:*cuda_embedding:*cuda_softmax:*cuda_rms_norm'
+ops='*cuda_linear:*cuda_cache_append:*cuda_top_k:*cuda_attention:*cuda_contract:*cuda_matmul:*cuda_sort:*cuda_embedding:*cuda_softmax:*cuda_rms_norm'
 # Twelve tokens: steps that are walked, replayed, and repeated as one graph.
 for tool in memcheck racecheck initcheck synccheck; do
-  sanitize "$tool" model 30 "$bin/tl" generate "$work/small.gguf" --tokens "$(seq -s, 1 70)" -n 12 --temp 0 --ignore-eos --device cuda
+  for cache in f32 q8_0; do
+    sanitize "$tool" "model-$cache" 30 "$bin/tl" generate "$work/small.gguf" --tokens "$(seq -s, 1 70)" -n 12 --ignore-eos --seed 1 \
+      --cache-type $cache --device cuda
+  done
   sanitize "$tool" operations 45 "$bin/conformance_test" --backend cuda "--gtest_filter=$ops"
 done
 
-# Tokens fed one by one take joined launches, two by two single ones. Beyond 256 keys attention takes several blocks.
-for batch in 1 2; do
-  run "batch-$batch.txt" 40 "$bin/tl" logits "$work/small.gguf" --tokens "$(seq -s, 1 300)" -b $batch \
-    --out "$work/batch-$batch.npy" --device cuda
+# same WHAT FILE FILE: whether two files are equal
+same() { if cmp -s "$2" "$3" && [ -s "$2" ]; then row "$1" equal; else row "$1" DIFFERENT; fi; }
+
+# Tokens fed one by one take joined launches, two by two single ones; all at once, as asked, many rows. Beyond 256 keys attention
+# takes several blocks.
+for type in q4_0 q8_0 f16 q4_k q6_k; do
+  "$bin/tl" synth "$work/batch.gguf" --type $type --layers 2 --hidden 256 --ffn 512 --heads 8 --kv-heads 2 --vocab 1000 >/dev/null
+  for cache in f32 q8_0; do
+    logits() { run "batch-$type.txt" 40 "$bin/tl" logits "$work/batch.gguf" --tokens "$(seq -s, 1 300)" --cache-type $cache --device cuda "$@"; }
+    logits -b 1 --out "$work/1.npy"
+    logits -b 2 --out "$work/2.npy"
+    logits -b 300 --batch-invariant --out "$work/300.npy"
+    same "$type, cache $cache: 1 by 1 and 2 by 2" "$work/1.npy" "$work/2.npy"
+    same "… and at once, --batch-invariant" "$work/1.npy" "$work/300.npy"
+  done
 done
-if cmp -s "$work/batch-1.npy" "$work/batch-2.npy"; then result=equal; else result=DIFFERENT; fi
-row "logits one by one, two by two" "$result"
+
+# answer NAME OPTION…: the ids that follow a prompt
+answer() {
+  run "answer-$1.txt" 40 "$bin/tl" generate "$work/small.gguf" --tokens 1,5,9,5,9,5,9 -n 400 --ignore-eos --json "${@:2}"
+  python3 -c 'import json,sys; print(json.load(sys.stdin)["tokens"])' <"$logs/answer-$1.txt" >"$work/$1.ids" 2>/dev/null
+}
+# Log probabilities need all logits, so that the host chooses.
+for sampling in "--temp 0" "--temp 0.8 --seed 7" "--temp 3 --top-k 1000 --top-p 1 --min-p 0 --seed 7" "--temp 1 --top-k 5 --seed 9"; do
+  read -ra chosen <<<"$sampling"
+  answer device --device cuda "${chosen[@]}"
+  answer host --device cuda "${chosen[@]}" --logprobs 1
+  same "chosen on the GPU and here, $sampling" "$work/device.ids" "$work/host.ids"
+done
+answer plain --device cuda --temp 0
+answer drafted --device cuda --temp 0 --draft lookup
+same "400 tokens with --draft lookup" "$work/plain.ids" "$work/drafted.ids"
+
+for device in cpu cuda; do
+  cat >"$work/$device.tl" <<PROGRAM
+let x = [[1.0, 2.0, 3.0], [4.0, 5.0, 6.5]]
+fn scaled(x) { softmax(x @ transpose(x)) * 8.0 }
+main {
+    with device("$device") {
+        print(scaled(x), sum(x), argmax(x, 1))
+        let y = scaled(x)
+        z[i, k] = y[i, j] x[j, k]
+        print(z)
+    }
+    print(x + 1.0)
+}
+PROGRAM
+  run "program-$device.txt" 40 "$bin/tl" run "$work/$device.tl"
+done
+same "a program with device(\"cuda\")" "$logs/program-cpu.txt" "$logs/program-cuda.txt"
 
 # Most of these tokens come from steps that are repeated as one graph.
 "$bin/tl" synth "$work/small-f16.gguf" --type f16 --layers 2 --hidden 256 --ffn 512 --heads 8 --kv-heads 2 --vocab 1000 >/dev/null

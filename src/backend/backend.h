@@ -30,6 +30,7 @@ struct KernelArgs {
   const Params& params;
   ThreadPool& pool;
   Activations activations = Activations::q8;
+  bool batch_invariant = false;  ///< a row's bits may not depend on how many rows there are
 
   template <class A>
   const A& attr() const {

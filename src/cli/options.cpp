@@ -124,6 +124,12 @@ void add_model_options(CLI::App& command, ModelOptions& o) {
             "float16, bfloat16");
   precision("residual", "Type of the residual stream, if another than that of other results");
   precision("accumulate", "Type of running sums: float64, float32 (the default), float16, bfloat16");
+  command
+      .add_flag(
+          "--batch-invariant", o.batch_invariant,
+          "A prompt at once gives the bits of the same tokens fed one by one: slower with cuda, always so "
+          "elsewhere")
+      ->group(kGroup);
   command.add_flag("--dump-graph", o.dump_graph, "Show each plan on standard error")->group(kGroup);
   command
       .add_flag_callback(

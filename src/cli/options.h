@@ -31,13 +31,15 @@ struct ModelOptions {
   bool mmap = true;             ///< map the file, or read it into memory
   std::string cache_type_k = "f32", cache_type_v = "f32";  ///< "f32", "f16" or "q8_0"
   Precision precision;                                     ///< of activations, residual stream and sums
-  bool dump_graph = false;                                 ///< show each plan on standard error
-  graph::PassOptions passes;                               ///< fusions, each of which can be switched off
-  std::vector<std::string> plant;                          ///< faults to put in: "rope-pairing@5"
+  bool batch_invariant = false;    ///< a prompt at once gives the bits of one fed token by token
+  bool dump_graph = false;         ///< show each plan on standard error
+  graph::PassOptions passes;       ///< fusions, each of which can be switched off
+  std::vector<std::string> plant;  ///< faults to put in: "rope-pairing@5"
 };
 
 /// Adds --device, -t, -c, -b, --layers, --program, --models, --no-mmap, --cache-type, --activations,
-/// --residual, --accumulate, --cpu-mask, --cpu-range, --dump-graph, --unfused, --no-fuse and --plant.
+/// --residual, --accumulate, --batch-invariant, --cpu-mask, --cpu-range, --dump-graph, --unfused, --no-fuse
+/// and --plant.
 void add_model_options(CLI::App& command, ModelOptions& options);
 
 /// Adds --temp, --top-k, --top-p, --min-p, --repeat-penalty and so on.

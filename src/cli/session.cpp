@@ -35,6 +35,7 @@ std::unique_ptr<Session> make_session(const ModelOptions& options, const KernelC
   SessionOptions session;
   session.n_threads = options.threads;
   session.precision = options.precision;
+  session.batch_invariant = options.batch_invariant;
   session.processors = options.processors;
   session.notice = [](const std::string& text) { say("note: " + text); };
   session.passes = options.passes;

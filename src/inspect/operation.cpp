@@ -47,8 +47,13 @@ Tensor operand(const Operation& c, size_t i, const Kernel& kernel) {
 }  // namespace
 
 Operation operation_of(const ExecutedStep& step, const Session& session) {
-  return {step.step.op,    step.node.path(), {step.inputs.begin(), step.inputs.end()},
-          step.step.attrs, step.params,      session.options().precision.activations};
+  return {step.step.op,
+          step.node.path(),
+          {step.inputs.begin(), step.inputs.end()},
+          step.step.attrs,
+          step.params,
+          session.options().precision.activations,
+          session.options().batch_invariant};
 }
 
 TensorType result_type(const Operation& c) {
@@ -72,14 +77,14 @@ Tensor run(const Backend& backend, const Operation& c, ThreadPool& pool) {
     std::copy_n(old.bytes(), bytes_of(kept, old.elements()), state.tensor.bytes());
     in[0] = state.tensor;
     const Tensor out = state.tensor.view(type.shape, state.tensor.strides());
-    kernel.run({in, out, c.attrs, c.params, pool, c.activations});
+    kernel.run({in, out, c.attrs, c.params, pool, c.activations, c.batch_invariant});
     state.check();
     return in_blocks ? converted(out, stored) : out;
   }
 
   const DType target = is_float(type.dtype) ? kernel.compute : type.dtype;
   const Guarded out(target, type.shape);
-  kernel.run({in, out.tensor, c.attrs, c.params, pool, c.activations});
+  kernel.run({in, out.tensor, c.attrs, c.params, pool, c.activations, c.batch_invariant});
   out.check();
   return target == stored ? out.tensor : converted(out.tensor, stored);
 }

@@ -18,6 +18,7 @@ struct Operation {
   Attrs attrs = {};
   Params params = {};
   Activations activations = Activations::float32;
+  bool batch_invariant = false;
 };
 
 /// The operation that a step ran, on the tensors it read (shared, not copied).

@@ -221,7 +221,8 @@ struct Session::Run {
     const Tensor target = direct ? out : temporary(kernel.compute, out.shape());
     const Params fused = step.bind != nullptr ? params(step) : Params();
     const Params& numbers = step.bind != nullptr ? fused : node(step.output).params;
-    kernel.run({in, target, step.attrs, numbers, session.pool_, session.options_.precision.activations});
+    kernel.run({in, target, step.attrs, numbers, session.pool_, session.options_.precision.activations,
+                session.options_.batch_invariant});
     in.clear();
     if (!direct) value(step.output) = session.backend_.converted(target, out.dtype());
   }

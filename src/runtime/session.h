@@ -45,6 +45,8 @@ struct SessionOptions {
   int n_threads = 0;                 ///< 0: physical cores, or those of `processors`
   std::vector<int> processors = {};  ///< a thread each; none: wherever the system puts them
   Precision precision = {};
+  /// A prompt at once gives the bits of one fed token by token, where a backend would be faster otherwise.
+  bool batch_invariant = false;
   graph::PassOptions passes = {};
   std::function<void(const std::string&)> notice = {};      ///< told once about each fallback
   std::function<void(const std::string&)> dump_graph = {};  ///< given each new plan as text

@@ -10,6 +10,7 @@
 #include "backend/cuda/kernels.h"
 #include "backend/cuda/refusals.h"
 #include "backend/cuda/strided.cuh"
+#include "tensor/block_layouts.h"
 
 namespace tl::cuda {
 
@@ -20,6 +21,19 @@ constexpr int kTiles = 8, kThreadsOfTiles = 32 * kTiles, kKeysOfBlock = kTile * 
 constexpr int64_t kMostRows = 4096;  ///< (query, head)s of a launch
 constexpr int64_t kMostBlocks = 1 << 16;
 
+/// An element in blocks of 8 bits, by the block and its place there.
+struct InBlocks {
+  const BlockQ8_0* block;
+  int place = 0;
+
+  __device__ InBlocks operator+(int64_t elements) const {
+    const int64_t at = place + elements;
+    return {block + (at >> 5), static_cast<int>(at & 31)};
+  }
+  __device__ float scale() const { return __half2float(__ushort_as_half(block->d)); }
+  __device__ float number() const { return static_cast<float>(block->qs[place]) * scale(); }
+};
+
 /// A tensor with its axes renamed to (position, head, head_dim).
 struct Ordered {
   const void* data;
@@ -29,7 +43,9 @@ struct Ordered {
 
   __device__ float at(int64_t position, int64_t head, int64_t d) const {
     const int64_t i = position * position_stride + head * head_stride + d * dim_stride;
-    return dtype == DType::f32 ? static_cast<const float*>(data)[i] : load<float>(data, dtype, i);
+    if (dtype == DType::f32) return static_cast<const float*>(data)[i];
+    if (dtype == DType::q8_0) return (InBlocks{static_cast<const BlockQ8_0*>(data)} + i).number();
+    return load<float>(data, dtype, i);
   }
 };
 
@@ -114,24 +130,56 @@ struct AnyLayout {
   };
 };
 
+/// Numbers of type T that lie one after another.
+template <class T>
+struct Run {
+  using Place = const T*;
+  using Four = float4;
+  static constexpr int kBytesOf32 = 32 * sizeof(T);
+  static __device__ Place begin(const void* data) { return static_cast<const T*>(data); }
+  static __device__ Four four(Place p) { return load4(p); }
+  static __device__ float4 numbers(const Four& four) { return four; }
+};
+/// The same in blocks of 8 bits; quants stay as they were read until they are used.
+template <>
+struct Run<BlockQ8_0> {
+  using Place = InBlocks;
+  struct Four {
+    unsigned quants, scale;
+  };
+  static constexpr int kBytesOf32 = sizeof(BlockQ8_0);
+  static __device__ Place begin(const void* data) { return {static_cast<const BlockQ8_0*>(data)}; }
+  static __device__ Four four(const Place& p) {
+    const auto* halves = reinterpret_cast<const unsigned short*>(p.block->qs + p.place);
+    return {halves[0] | static_cast<unsigned>(halves[1]) << 16, p.block->d};
+  }
+  static __device__ float4 numbers(const Four& four) {
+    const float scale = __half2float(__ushort_as_half(static_cast<unsigned short>(four.scale)));
+    const auto number = [&](int i) {
+      return static_cast<float>(static_cast<int8_t>(four.quants >> (8 * i))) * scale;
+    };
+    return {number(0), number(1), number(2), number(3)};
+  }
+};
+
 /// Heads of 32 * kWide dimensions that lie in one piece, of type T. What is read is asked for before any of
 /// it is used.
 template <class T, int kWide>
 struct PackedLayout {
   /// Where key (or value) `j` of some begins.
-  static __device__ const T* place(const Ordered& t, const Keys& keys, int j) {
-    return static_cast<const T*>(t.data) + (keys.first + j) * t.position_stride + keys.kv * t.head_stride;
+  static __device__ typename Run<T>::Place place(const Ordered& t, const Keys& keys, int j) {
+    return Run<T>::begin(t.data) + ((keys.first + j) * t.position_stride + keys.kv * t.head_stride);
   }
   static __device__ void fetch(const Attention& a, const Keys& keys) {
     const int j = static_cast<int>(threadIdx.x % 32);
     if (j >= keys.n) return;
-    fetch_ahead(place(a.k, keys, j), 32 * kWide * sizeof(T));
-    fetch_ahead(place(a.v, keys, j), 32 * kWide * sizeof(T));
+    fetch_ahead(address(place(a.k, keys, j)), kWide * Run<T>::kBytesOf32);
+    fetch_ahead(address(place(a.v, keys, j)), kWide * Run<T>::kBytesOf32);
   }
   static __device__ float dots(const Attention& a, const Keys& keys, int64_t i, int64_t head) {
     constexpr int kAtOnce = 32 / kGroup, kSteps = 32 / kAtOnce, kBatch = 16 / kWide;
     const int lane = static_cast<int>(threadIdx.x % 32), in_group = lane % kGroup, group = lane / kGroup;
-    const T* key = place(a.k, keys, 0) + 4 * in_group;
+    const typename Run<T>::Place key = place(a.k, keys, 0) + 4 * in_group;
     const auto stride = static_cast<int>(a.k.position_stride);
     const float* query =
         static_cast<const float*>(a.q.data) + i * a.q.position_stride + head * a.q.head_stride + 4 * in_group;
@@ -141,19 +189,20 @@ struct PackedLayout {
     float mine = 0;
 #pragma unroll
     for (int begin = 0; begin < kSteps; begin += kBatch) {
-      float4 x[kBatch][kWide];
+      typename Run<T>::Four x[kBatch][kWide];
 #pragma unroll
       for (int s = 0; s < kBatch; ++s)
 #pragma unroll
         for (int t = 0; t < kWide; ++t)
-          x[s][t] = load4(key + min(kAtOnce * (begin + s) + group, keys.n - 1) * stride + 32 * t);
+          x[s][t] = Run<T>::four(key + (min(kAtOnce * (begin + s) + group, keys.n - 1) * stride + 32 * t));
 #pragma unroll
       for (int s = 0; s < kBatch; ++s) {
         float sum = 0;
 #pragma unroll
         for (int t = 0; t < kWide; ++t) {
-          sum = fmaf(q[t].x, x[s][t].x, sum), sum = fmaf(q[t].y, x[s][t].y, sum);
-          sum = fmaf(q[t].z, x[s][t].z, sum), sum = fmaf(q[t].w, x[s][t].w, sum);
+          const float4 k = Run<T>::numbers(x[s][t]);
+          sum = fmaf(q[t].x, k.x, sum), sum = fmaf(q[t].y, k.y, sum);
+          sum = fmaf(q[t].z, k.z, sum), sum = fmaf(q[t].w, k.w, sum);
         }
         for (int distance = kGroup / 2; distance > 0; distance /= 2)
           sum += __shfl_xor_sync(~0u, sum, distance);
@@ -166,15 +215,15 @@ struct PackedLayout {
   struct Values {
     static constexpr int kLanes = 8 * kWide, kAtOnce = 32 / kLanes;  // lanes a value, four dimensions each
     static constexpr int kBatch = 16;
-    float4 x[kBatch];
+    typename Run<T>::Four x[kBatch];
 
     __device__ Values(const Attention& a, const Keys& keys) { load(a, keys, 0); }
     __device__ void load(const Attention& a, const Keys& keys, int begin) {
-      const T* value = place(a.v, keys, 0) + static_cast<int>(threadIdx.x) % kLanes * 4;
+      const typename Run<T>::Place value = place(a.v, keys, 0) + static_cast<int>(threadIdx.x) % kLanes * 4;
       const auto stride = static_cast<int>(a.v.position_stride);
 #pragma unroll
       for (int s = 0; s < kBatch; ++s)
-        x[s] = load4(value + min(begin + s * kAtOnce + of_batch(), keys.n - 1) * stride);
+        x[s] = Run<T>::four(value + min(begin + s * kAtOnce + of_batch(), keys.n - 1) * stride);
     }
     __device__ void weigh(const Attention& a, const Keys& keys, float weight, float* sums) {
       float4 total{};
@@ -185,8 +234,9 @@ struct PackedLayout {
         for (int s = 0; s < kBatch; ++s) {
           const float w = __shfl_sync(~0u, weight, begin + s * kAtOnce + of_batch());
           if (w != 0) {  // what a mask excludes takes no part
-            total.x = fmaf(w, x[s].x, total.x), total.y = fmaf(w, x[s].y, total.y);
-            total.z = fmaf(w, x[s].z, total.z), total.w = fmaf(w, x[s].w, total.w);
+            const float4 v = Run<T>::numbers(x[s]);
+            total.x = fmaf(w, v.x, total.x), total.y = fmaf(w, v.y, total.y);
+            total.z = fmaf(w, v.z, total.z), total.w = fmaf(w, v.w, total.w);
           }
         }
       }
@@ -199,6 +249,10 @@ struct PackedLayout {
     }
     static __device__ int of_batch() { return static_cast<int>(threadIdx.x % 32) / kLanes; }
   };
+
+ private:
+  static __device__ const void* address(const void* p) { return p; }
+  static __device__ const void* address(const InBlocks& p) { return p.block; }
 };
 
 /// The keys of a tile that query i sees, apart from a mask.
@@ -347,11 +401,13 @@ using Kernel = void (*)(Attention, int64_t, Parts);
 Kernel kernel_for(const Ordered& q, const Ordered& k, const Ordered& v) {
   const auto packed = [&](const Ordered& t) {
     return t.dim_stride == 1 && t.position_stride % 4 == 0 && t.head_stride % 4 == 0 &&
-           reinterpret_cast<uintptr_t>(t.data) % 16 == 0;
+           (t.dtype == DType::q8_0 || reinterpret_cast<uintptr_t>(t.data) % 16 == 0);
   };
   if (packed(q) && q.dtype == DType::f32 && packed(k) && packed(v) && k.dim == v.dim &&
       DType(k.dtype) == DType(v.dtype)) {
-    const bool f32 = k.dtype == DType::f32, f16 = k.dtype == DType::f16;
+    const bool f32 = k.dtype == DType::f32, f16 = k.dtype == DType::f16, q8 = k.dtype == DType::q8_0;
+    if (q8 && k.dim == 64) return attention_kernel<PackedLayout<BlockQ8_0, 2>>;
+    if (q8 && k.dim == 128) return attention_kernel<PackedLayout<BlockQ8_0, 4>>;
     if (f32 && k.dim == 64) return attention_kernel<PackedLayout<float, 2>>;
     if (f16 && k.dim == 64) return attention_kernel<PackedLayout<__half, 2>>;
     if (f32 && k.dim == 128) return attention_kernel<PackedLayout<float, 4>>;
@@ -415,8 +471,8 @@ void attention(const KernelArgs& args) {
   const bool masked = args.in.size() > 3;
   if (args.out.elements() == 0) return;
   // Tensor cores take float32; converting keys and values for many queries costs little.
-  const bool flash =
-      args.in[0].shape()[attrs.q_order[0]] >= kFlashQueries && !masked && args.activations == Activations::q8;
+  const bool flash = args.in[0].shape()[attrs.q_order[0]] >= kFlashQueries && !masked &&
+                     args.activations == Activations::q8 && !args.batch_invariant;
   const Tensor keys_in = flash ? as_float32(args.in[1]) : args.in[1],
                values_in = flash ? as_float32(args.in[2]) : args.in[2];
   const void *q = read_bytes(args.in[0]), *k = read_bytes(keys_in), *v = read_bytes(values_in);

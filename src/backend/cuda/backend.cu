@@ -63,6 +63,7 @@ class CudaBackend final : public Backend, public RecordsSteps {
   const KernelTable& kernels() const override { return table_; }
   DType storage(DType dtype) const override { return dtype; }
   bool fuses() const override { return true; }
+  bool caches_blocks() const override { return true; }
   std::string description() const override { return describe(device_.properties()); }
   std::unique_ptr<StepRecorder> recorder() const override { return step_recorder(); }
   std::shared_ptr<Storage> allocate(size_t bytes) const override { return cuda::allocate(bytes); }

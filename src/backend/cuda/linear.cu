@@ -1,8 +1,8 @@
 // x @ w^T with stored weights, and rows of a table.
 //
-// A warp computes one row of w against up to kColumns rows of x: lanes take every 32nd piece of the row, then
-// add up in a tree. Nothing depends on how many rows x has. Quantised weights meet activations rounded to 8
-// bits in integer dot products of four (dp4a); with float activations every weight is decoded.
+// A warp computes one or two rows of w against up to kColumns rows of x: lanes take every 32nd piece of the
+// row, then add up in a tree. Nothing depends on how many rows x has. Quantised weights meet activations
+// rounded to 8 bits in integer dot products of four (dp4a); with float activations every weight is decoded.
 #include "backend/cuda/blocks.cuh"
 #include "backend/cuda/kernels.h"
 #include "backend/cuda/q8.cuh"
@@ -29,9 +29,24 @@ struct Product {
   }
 };
 
+/// Rows of x are taken `columns` at a time, blockIdx.y after blockIdx.y.
+template <int columns>
+__device__ int64_t first_column(int64_t first) {
+  return first + static_cast<int64_t>(blockIdx.y) * columns;
+}
+
+/// Calls body(first, groups) for groups of `columns` rows of x, as many as a grid takes at once.
+template <class Body>
+void each_columns(int64_t m, int columns, Body body) {
+  constexpr int64_t kMostGroups = 65535;
+  for (int64_t first = 0; first < m; first += kMostGroups * columns)
+    body(first, static_cast<unsigned>(std::min(kMostGroups, (m - first + columns - 1) / columns)));
+}
+
 /// Rows of w are `stride` elements apart.
 template <int columns>
-__global__ void float_kernel(Product p, Blocks w, int64_t stride, const float* x, int64_t first) {
+__global__ void float_kernel(Product p, Blocks w, int64_t stride, const float* x, int64_t from) {
+  const int64_t first = first_column<columns>(from);
   const int lane = static_cast<int>(threadIdx.x % 32);
   const int64_t j = static_cast<int64_t>(blockIdx.x) * kWarps + threadIdx.x / 32;
   if (j >= p.n) return;
@@ -49,7 +64,8 @@ __global__ void float_kernel(Product p, Blocks w, int64_t stride, const float* x
 
 /// The same for plain types whose rows lie at multiples of 16 bytes: 16 at a time.
 template <class T, int columns>
-__global__ void packed_float_kernel(Product p, const T* w, int64_t stride, const float* x, int64_t first) {
+__global__ void packed_float_kernel(Product p, const T* w, int64_t stride, const float* x, int64_t from) {
+  const int64_t first = first_column<columns>(from);
   const int lane = static_cast<int>(threadIdx.x % 32);
   const int64_t j = static_cast<int64_t>(blockIdx.x) * kWarps + threadIdx.x / 32;
   if (j >= p.n) return;
@@ -75,8 +91,9 @@ void packed_float_linear(const Product& p, const Blocks& w, int64_t stride, cons
   const T* weights = reinterpret_cast<const T*>(w.data[0]);
   const unsigned blocks = blocks_for(p.n, kWarps);
   if (p.m == 1) return launch(packed_float_kernel<T, 1>, blocks, kThreads, 0, p, weights, stride, x, 0);
-  for (int64_t first = 0; first < p.m; first += kColumns)
-    launch(packed_float_kernel<T, kColumns>, blocks, kThreads, 0, p, weights, stride, x, first);
+  each_columns(p.m, kColumns, [&](int64_t first, unsigned groups) {
+    launch(packed_float_kernel<T, kColumns>, dim3(blocks, groups), kThreads, 0, p, weights, stride, x, first);
+  });
 }
 
 /// Whether rows of plain weights are whole pieces of 16 bytes.
@@ -92,17 +109,16 @@ void float_linear(const Product& p, const Blocks& w, int64_t stride, const float
   if (packed && w.dtype == DType::f16) return packed_float_linear<__half>(p, w, stride, x);
   if (packed && w.dtype == DType::bf16) return packed_float_linear<__nv_bfloat16>(p, w, stride, x);
   const unsigned blocks = blocks_for(p.n, kWarps);
-  for (int64_t first = 0; first < p.m; first += kColumns) {
-    if (p.m == 1)
-      launch(float_kernel<1>, blocks, kThreads, 0, p, w, stride, x, first);
-    else
-      launch(float_kernel<kColumns>, blocks, kThreads, 0, p, w, stride, x, first);
-  }
+  if (p.m == 1) return launch(float_kernel<1>, blocks, kThreads, 0, p, w, stride, x, 0);
+  each_columns(p.m, kColumns, [&](int64_t first, unsigned groups) {
+    launch(float_kernel<kColumns>, dim3(blocks, groups), kThreads, 0, p, w, stride, x, first);
+  });
 }
 
 /// A warp takes `rows` rows of w at once.
 template <DType format, int rows, int columns>
-__global__ void q8_kernel(Product p, Blocks w, Q8Rows x, int64_t first) {
+__global__ void q8_kernel(Product p, Blocks w, Q8Rows x, int64_t from) {
+  const int64_t first = first_column<columns>(from);
   using Chunks = ChunksOf<format>;
   const int lane = static_cast<int>(threadIdx.x % 32);
   const int64_t j = (static_cast<int64_t>(blockIdx.x) * kWarps + threadIdx.x / 32) * rows;
@@ -141,13 +157,19 @@ __global__ void q8_kernel(Product p, Blocks w, Q8Rows x, int64_t first) {
 
 template <DType format>
 void q8_linear(const Product& p, const Blocks& w, const Q8Rows& x) {
-  // One row of x: two rows of w a warp where there are enough of them to keep the GPU busy.
+  // Two rows of w a warp where there are enough of them to keep the GPU busy.
   const bool many = p.n >= int64_t{64} * Device::get().properties().multiProcessorCount / 2;
   if (p.m == 1 && many)
     return launch(q8_kernel<format, 2, 1>, blocks_for(p.n, 2 * kWarps), kThreads, 0, p, w, x, 0);
   if (p.m == 1) return launch(q8_kernel<format, 1, 1>, blocks_for(p.n, kWarps), kThreads, 0, p, w, x, 0);
-  for (int64_t first = 0; first < p.m; first += kColumns)
-    launch(q8_kernel<format, 1, kColumns>, blocks_for(p.n, kWarps), kThreads, 0, p, w, x, first);
+  each_columns(p.m, kColumns, [&](int64_t first, unsigned groups) {
+    if (many || groups > 1)
+      launch(q8_kernel<format, 2, kColumns>, dim3(blocks_for(p.n, 2 * kWarps), groups), kThreads, 0, p, w, x,
+             first);
+    else
+      launch(q8_kernel<format, 1, kColumns>, dim3(blocks_for(p.n, kWarps), groups), kThreads, 0, p, w, x,
+             first);
+  });
 }
 
 using Q8Linear = void (*)(const Product&, const Blocks&, const Q8Rows&);
@@ -241,7 +263,8 @@ void linear(const KernelArgs& args) {
   const float* bias = args.in.size() > 2 ? read<float>(args.in[2]) : nullptr;
   auto* out = reinterpret_cast<float*>(overwrite_bytes(args.out));
   const Product p{args.out.elements() / n, n, k, bias, out, w.storage()->constant};
-  const bool tensors = p.m >= kTensorRows && args.activations == Activations::q8 && has_tensor_product();
+  const bool tensors = p.m >= kTensorRows && args.activations == Activations::q8 && !args.batch_invariant &&
+                       has_tensor_product();
   if (tensors && w.dtype() == DType::f16 && reads_packed(blocks_of(w), w.strides()[0], k))
     return tensor_product(from, {blocks_of(w), w.strides()[0]}, bias, p.out, p.m, n, k);
   const Q8Linear q8 = q8_linear_for(w.dtype());

@@ -4,6 +4,7 @@
 #include "backend/cuda/refusals.h"
 #include "backend/cuda/row_operation.cuh"
 #include "backend/cuda/strided.cuh"
+#include "tensor/block_layouts.h"
 
 namespace tl::cuda {
 
@@ -30,6 +31,25 @@ __global__ void append_kernel(Walk<2> over, Target to, Source from, Number row, 
   TL_EACH(i, over.elements) {
     const auto at = over.offsets(i);
     to.set(at[0] + *row * row_stride, from.at<float>(at[1]));
+  }
+}
+
+/// The same in blocks of 8 bits, as encode_q8_0() makes them: a warp takes 32 elements.
+__global__ void append_blocks_kernel(Walk<2> over, BlockQ8_0* to, Source from, Number row,
+                                     int64_t row_stride) {
+  constexpr unsigned short kNan = 0x7e00;
+  const int lane = static_cast<int>(threadIdx.x % 32);
+  const int64_t warps = static_cast<int64_t>(gridDim.x) * (blockDim.x / 32);
+  for (int64_t b = (static_cast<int64_t>(blockIdx.x) * blockDim.x + threadIdx.x) / 32; b < over.elements / 32;
+       b += warps) {
+    const auto at = over.offsets(32 * b + lane);
+    const auto x = from.at<float>(at[1]);
+    const float step = warp_max(fabsf(x)) / 127.0f, inverse = step > 0 ? 1.0f / step : 0.0f;
+    const __half scale = __float2half_rn(step);
+    const bool finite = __all_sync(~0u, isfinite(x)) && !__hisinf(scale);
+    BlockQ8_0& block = to[(at[0] + *row * row_stride) / 32];
+    block.qs[lane] = finite && isfinite(inverse) ? static_cast<int8_t>(roundf(x * inverse)) : int8_t{0};
+    if (lane == 0) block.d = finite ? __half_as_ushort(scale) : kNan;
   }
 }
 
@@ -235,6 +255,9 @@ void cache_append(const KernelArgs& args) {
   const Source from = source_of(x);
   const Target to = target_of(first);
   const Number row = Device::get().launches().number(args.params.ints[0]);
+  if (first.dtype() == DType::q8_0)
+    return launch(append_blocks_kernel, blocks_for(over.elements), kThreads, 0, over,
+                  static_cast<BlockQ8_0*>(to.data), from, row, first.strides()[0]);
   launch(append_kernel, blocks_for(over.elements), kThreads, 0, over, to, from, row, first.strides()[0]);
 }
 
