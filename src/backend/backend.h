@@ -67,6 +67,8 @@ class Backend {
   }
   /// Whether a cache may be kept in blocks of 8 bits (Q8_0).
   virtual bool caches_blocks() const { return false; }
+  /// Whether results are born in memory that is not the host's, so that it costs something to look at them.
+  virtual bool has_own_memory() const { return false; }
   /// What `tl devices` says about it: "AVX2 FMA F16C".
   virtual std::string description() const = 0;
   /// Memory for a result, uninitialised: on a device, where its kernels write it.

@@ -318,6 +318,8 @@ NodeRef rope(NodeRef x, const RopeOptions& o) {
   return make(Op::rope, {std::move(x)}, RopeAttrs{o.style}, std::move(params));
 }
 
+NodeRef top_k(NodeRef x, int64_t k) { return make(Op::top_k, {std::move(x)}, {}, {{k}, {}}); }
+
 NodeRef cache_append(NodeRef state, NodeRef x, int64_t start) {
   return make(Op::cache_append, {std::move(state), std::move(x)}, {}, {{start}, {}});
 }

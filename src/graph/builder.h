@@ -63,6 +63,8 @@ struct RopeOptions {
   NodeRef factors = nullptr;  ///< frequency factors [n_rot / 2]
 };
 NodeRef rope(NodeRef x, const RopeOptions& options);
+/// The `k` largest elements of the last axis and their places (Op::top_k).
+NodeRef top_k(NodeRef x, int64_t k);
 NodeRef cache_append(NodeRef state, NodeRef x, int64_t start);
 
 /// One operand of contract(): a tensor and where each of its axes is read.

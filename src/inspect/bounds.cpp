@@ -85,6 +85,7 @@ bool is_exact(const Operation& c, DType result) {
     case Op::scatter:
     case Op::cache_append:
     case Op::sort:
+    case Op::top_k:
     case Op::embedding:  // scale * q and min fit float32: decoding rounds once, as the expected value is
     case Op::random_uniform:
     case Op::random_normal:

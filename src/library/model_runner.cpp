@@ -43,7 +43,7 @@ ModelRunner::ModelRunner(std::shared_ptr<const Model> model, RuntimeHost& host)
   interpreter_ = std::make_unique<lang::Interpreter>(std::move(program), host);
 }
 
-Tensor ModelRunner::walk(const Tensor& ids, bool all_rows) {
+Tensor ModelRunner::walk(const Tensor& ids, Wanted wanted) {
   const int64_t n = ids.elements(), position = cache().length();
   Session& session = host_.session();
   const graph::NodeRef tokens = graph::constant(ids);
@@ -56,9 +56,10 @@ Tensor ModelRunner::walk(const Tensor& ids, bool all_rows) {
   if (!result.is_tensor() || result.tensor()->shape().rank() != 2 || result.tensor()->shape()[0] != n)
     throw Error(fmt::format("forward must give logits [{}, vocabulary], and gave {}", n, result.describe()));
   graph::NodeRef logits = result.tensor();
-  if (!all_rows && n > 1) logits = graph::slice(logits, 0, -1, std::nullopt);
+  if (!wanted.all_rows && n > 1) logits = graph::slice(logits, 0, -1, std::nullopt);
+  if (wanted.best > 0) logits = graph::top_k(logits, wanted.best);
   if (lang::StepNumbers::are_fixed()) replays_.clear();  // it may have left something behind for others
-  if (StepReplay* replay = replay_of(n, all_rows)) {
+  if (StepReplay* replay = replay_of(n, wanted)) {
     if (may_learn)
       replay->learn(session, logits, tokens, position);
     else
@@ -70,36 +71,50 @@ Tensor ModelRunner::walk(const Tensor& ids, bool all_rows) {
 }
 
 /// A generation's steps have one row, or few where drafts are verified. Only one is the last and all at once.
-StepReplay* ModelRunner::replay_of(int64_t rows, bool all_rows) {
+StepReplay* ModelRunner::replay_of(int64_t rows, Wanted wanted) {
   constexpr int64_t kFew = 64;
-  return rows == 1 || (all_rows && rows < kFew) ? &replays_[rows] : nullptr;
+  return rows == 1 || (wanted.all_rows && rows < kFew) ? &replays_[{rows, wanted.best}] : nullptr;
 }
 
 std::span<const float> ModelRunner::step(std::span<const int32_t> ids, bool all_rows) {
+  logits_ = {};  // its memory is free for the new ones
+  const Tensor values = feed(ids, {.all_rows = all_rows});
+  logits_ = values.dtype() == DType::f32 && values.is_contiguous() ? values : converted(values, DType::f32);
+  return {logits_.data<float>(), static_cast<size_t>(logits_.elements())};
+}
+
+std::vector<Candidate> ModelRunner::step_best(std::span<const int32_t> ids, int64_t k) {
+  const Tensor values = feed(ids, {.best = k});
+  std::vector<Candidate> best;
+  for (int64_t i = 0; i < k; ++i)
+    best.push_back({static_cast<int32_t>(load_double(values, k + i)), load_double(values, i)});
+  return best;
+}
+
+/// Logits that are at hand need no operation that looks for the largest.
+int64_t ModelRunner::most_best() const {
+  return host_.session().backend().has_own_memory() ? std::min(n_vocab(), kMostTopK) : 0;
+}
+
+Tensor ModelRunner::feed(std::span<const int32_t> ids, Wanted wanted) {
   const auto n = static_cast<int64_t>(ids.size());
   Tensor input(DType::i64, {n});
   std::copy(ids.begin(), ids.end(), input.data<int64_t>());
   const int64_t before = cache().length();
-  logits_ = {};  // its memory is free for the new ones
   try {
     Session& session = host_.session();
-    Tensor values;
     if (n_copies_ != cache().n_copies() || !cache().is_settled()) replays_.clear();
     n_copies_ = cache().n_copies();
-    StepReplay* replay = graph::PolicyScope::current() == 0 ? replay_of(n, all_rows) : nullptr;
-    if (replay != nullptr && replay->knows(before) && session.may_replay()) {
-      cache().advance(n);
-      values = replay->run(session, before, input);
-      if (n > 1) replay->release();
-    } else {
-      values = walk(input, all_rows);
-    }
-    logits_ = values.dtype() == DType::f32 && values.is_contiguous() ? values : converted(values, DType::f32);
+    StepReplay* replay = graph::PolicyScope::current() == 0 ? replay_of(n, wanted) : nullptr;
+    if (replay == nullptr || !replay->knows(before) || !session.may_replay()) return walk(input, wanted);
+    cache().advance(n);
+    Tensor values = replay->run(session, before, input);
+    if (n > 1) replay->release();
+    return values;
   } catch (...) {
     cache().truncate(before);
     throw;
   }
-  return {logits_.data<float>(), static_cast<size_t>(logits_.elements())};
 }
 
 }  // namespace tl

@@ -27,6 +27,8 @@ class ModelRunner : public LanguageModel {
   const KvCache& cache() const { return object_->cache(); }
 
   std::span<const float> step(std::span<const int32_t> ids, bool all_rows = false) override;
+  std::vector<Candidate> step_best(std::span<const int32_t> ids, int64_t k) override;
+  int64_t most_best() const override;
   int64_t position() const override { return cache().length(); }
   void truncate(int64_t position) override { cache().truncate(position); }
   int64_t n_vocab() const override { return model_->config().vocab_size; }
@@ -36,15 +38,21 @@ class ModelRunner : public LanguageModel {
   RuntimeHost& host_;
   CacheObject* object_;
   lang::Value model_value_, cache_value_;
-  /// Computes the logits by the program, and learns from it whether the next step can do without.
-  Tensor walk(const Tensor& ids, bool all_rows);
+  /// What is wanted of a step: logits of the last row, those of all, or the largest of the last row.
+  struct Wanted {
+    bool all_rows = false;
+    int64_t best = 0;  ///< so many; 0: all
+  };
+  Tensor feed(std::span<const int32_t> ids, Wanted wanted);
+  /// Computes it by the program, and learns from that whether the next step can do without.
+  Tensor walk(const Tensor& ids, Wanted wanted);
 
   /// What is known of steps of that many rows; null where such steps are not likely to come again.
-  StepReplay* replay_of(int64_t rows, bool all_rows);
+  StepReplay* replay_of(int64_t rows, Wanted wanted);
 
   std::unique_ptr<lang::Interpreter> interpreter_;
-  std::map<int64_t, StepReplay> replays_;  ///< by the number of rows
-  int64_t n_copies_ = 0;                   ///< of the cache, when they learned
+  std::map<std::pair<int64_t, int64_t>, StepReplay> replays_;  ///< by rows, and by what is best
+  int64_t n_copies_ = 0;                                       ///< of the cache, when they learned
   Tensor logits_;
 };
 

@@ -34,6 +34,12 @@ GeneratedToken with_logprobs(int32_t id, std::span<const float> logits, int n) {
   return token;
 }
 
+/// What a token is sampled from: all logits, or as many of the largest as decide.
+struct Outlook {
+  std::span<const float> logits;
+  std::vector<Candidate> best = {};
+};
+
 /// The length of the longest end of `text` that begins `stop` without completing it.
 size_t overlap(std::string_view text, std::string_view stop) {
   for (size_t n = std::min(text.size(), stop.size() - 1); n > 0; --n) {
@@ -118,34 +124,42 @@ GenerateResult generate(const Tokenizer& tokenizer, LanguageModel& model, std::s
     const int64_t wanted = options.max_tokens - std::ssize(result.tokens) - 1;
     return options.max_tokens < 0 ? context : std::min(context, wanted);
   };
-  const auto sample_until_end = [&](std::span<const float> logits) {
+  const bool needs_all = options.n_logprobs > 0 || options.draft.drafter != nullptr;
+  const int64_t deciding = std::min(sampler.deciding().value_or(0), model.n_vocab());
+  const bool has_best = !needs_all && deciding > 0 && deciding <= model.most_best();
+  /// The outlook after some new tokens.
+  const auto feed = [&](std::span<const int32_t> fed) {
+    return has_best ? Outlook{{}, model.step_best(fed, deciding)} : Outlook{model.step(fed)};
+  };
+  const auto sample_until_end = [&](Outlook next) {
     while (std::ssize(result.tokens) != options.max_tokens) {
-      const int32_t id = sampler.sample(logits, ids);
+      const int32_t id =
+          next.best.empty() ? sampler.sample(next.logits, ids) : sampler.sample(std::move(next.best));
       if (tokenizer.is_end_of_generation(id) && !options.ignore_eos) return StopReason::end_of_generation;
-      result.tokens.push_back(with_logprobs(id, logits, options.n_logprobs));
+      result.tokens.push_back(with_logprobs(id, next.logits, options.n_logprobs));
       show(filter.push(decoder.push(id)));
       if (!filter.met().empty()) return StopReason::stop_text;
       if (std::ssize(result.tokens) == options.max_tokens) break;
       if (std::ssize(ids) == options.context_length) return StopReason::context_full;
       check_interrupt();
       ids.push_back(id);
-      logits = lookahead.after(ids, room());
+      next = needs_all ? Outlook{lookahead.after(ids, room())} : feed(std::span(ids).last(1));
     }
     return StopReason::max_tokens;
   };
 
   auto start = std::chrono::steady_clock::now();
   try {
-    std::span<const float> logits;
+    Outlook next;
     for (auto rest = prompt.subspan(static_cast<size_t>(options.cached)); !rest.empty();) {
       check_interrupt();
       const size_t n = std::min(rest.size(), static_cast<size_t>(options.batch));
-      logits = model.step(rest.first(n));
+      next = n == rest.size() ? feed(rest) : Outlook{model.step(rest.first(n))};
       rest = rest.subspan(n);
     }
     result.prompt_seconds = seconds_since(start);
     start = std::chrono::steady_clock::now();
-    result.reason = sample_until_end(logits);
+    result.reason = sample_until_end(std::move(next));
   } catch (const Interrupted&) {
     result.reason = StopReason::interrupted;
   }

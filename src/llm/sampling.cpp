@@ -12,20 +12,29 @@ namespace tl {
 
 namespace {
 
+/// Throws Error where a logit makes softmax undefined.
+void check(int64_t id, double logit) {
+  if (!std::isnan(logit) && logit != INFINITY) return;
+  throw Error(
+      fmt::format("the logit of token {} is {}: the model's output is not usable; look for the first "
+                  "operation that gives it with --device reference",
+                  id, logit));
+}
+
+/// Throws Error where the largest logit is none.
+void check_maximum(double maximum) {
+  if (maximum == -INFINITY) throw Error("every logit is -inf: there is no token to choose");
+}
+
 /// The largest logit, once it is known that softmax of them is defined.
 float checked_maximum(std::span<const float> logits) {
   TL_CHECK(!logits.empty(), "no logits");
   float maximum = -INFINITY;
   for (size_t i = 0; i < logits.size(); ++i) {
-    if (std::isnan(logits[i]) || logits[i] == INFINITY) {
-      throw Error(
-          fmt::format("the logit of token {} is {}: the model's output is not usable; look for the first "
-                      "operation that gives it with --device reference",
-                      i, logits[i]));
-    }
+    check(static_cast<int64_t>(i), logits[i]);
     maximum = std::max(maximum, logits[i]);
   }
-  if (maximum == -INFINITY) throw Error("every logit is -inf: there is no token to choose");
+  check_maximum(maximum);
   return maximum;
 }
 
@@ -86,15 +95,38 @@ int32_t Sampler::sample(std::span<const float> logits, std::span<const int32_t> 
     return std::ranges::max_element(candidates_, {}, &Candidate::logit)->id;  // the first of equals
   }
   keep_top_k();
+  return choose();
+}
+
+std::optional<int64_t> Sampler::deciding() const {
+  if (penalises()) return std::nullopt;
+  if (options_.temp <= 0) return 1;
+  return options_.top_k > 0 ? std::optional(options_.top_k) : std::nullopt;
+}
+
+int32_t Sampler::sample(std::vector<Candidate> best) {
+  TL_CHECK(!best.empty(), "no logits");
+  check(best.front().id, best.front().logit);
+  check_maximum(best.front().logit);
+  if (options_.temp <= 0) return best.front().id;
+  candidates_ = std::move(best);
+  return choose();
+}
+
+/// One of the candidates, the most probable first.
+int32_t Sampler::choose() {
   keep_top_p();
   keep_min_p();
   for (Candidate& c : candidates_) c.logit /= options_.temp;
   return draw();
 }
 
+bool Sampler::penalises() const {
+  return options_.repeat_penalty != 1 || options_.presence_penalty != 0 || options_.frequency_penalty != 0;
+}
+
 void Sampler::penalise(std::span<const int32_t> recent) {
-  if (options_.repeat_penalty == 1 && options_.presence_penalty == 0 && options_.frequency_penalty == 0)
-    return;
+  if (!penalises()) return;
   if (options_.repeat_last_n >= 0) {
     recent = recent.last(std::min(recent.size(), static_cast<size_t>(options_.repeat_last_n)));
   }

@@ -2,9 +2,12 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
 #include <random>
 #include <span>
 #include <vector>
+
+#include "llm/language_model.h"
 
 namespace tl {
 
@@ -44,16 +47,20 @@ class Sampler {
   /// or none is finite.
   int32_t sample(std::span<const float> logits, std::span<const int32_t> recent);
 
+  /// How many of the largest logits decide, if not all of them do: top-k keeps no more (and temperature 0
+  /// one), and nobody is penalised.
+  std::optional<int64_t> deciding() const;
+  /// The same token, given those logits: the largest first, equal ones by id, NaN before all.
+  int32_t sample(std::vector<Candidate> best);
+
   /// The seed in use: the option's, or the one drawn for -1.
   uint64_t seed() const { return seed_; }
 
  private:
-  struct Candidate {
-    int32_t id;
-    double logit;
-  };
+  bool penalises() const;
   void penalise(std::span<const int32_t> recent);
   void keep_top_k();
+  int32_t choose();
   void keep_top_p();
   void keep_min_p();
   int32_t draw();

@@ -269,6 +269,21 @@ TensorType arg(const Rule& r) {
   return {DType::i64, out};
 }
 
+TensorType top_k(const Rule& r) {
+  r.floats();
+  const int64_t k = r.params.ints[0];
+  if (r.rank() == 0 || r.rank() == kMaxRank)
+    r.fail("needs at least one axis and at most {}; the shape is {}", kMaxRank - 1, to_string(r.shape()));
+  Shape out = r.shape();
+  const int64_t n = out.back();
+  if (k < 1 || k > std::min(n, kMostTopK))
+    r.fail("gives 1 to {} of {} elements, and {} were asked for", std::min(n, kMostTopK), n, k);
+  if (n > kLongestTopKAxis) r.fail("of {} elements cannot name their places as float32", n);
+  out[out.rank() - 1] = 2;
+  out.push_back(k);
+  return {r.dtype() == DType::f64 ? DType::f64 : DType::f32, out};
+}
+
 TensorType contract(const Rule& r) {
   const auto& a = r.attr<ContractAttrs>();
   DType dtype = DType::boolean;
@@ -463,6 +478,8 @@ TensorType structured(const Rule& r) {
     case Op::argsort:
       r.number();
       return {DType::i64, r.shape()};
+    case Op::top_k:
+      return top_k(r);
     case Op::contract:
       return contract(r);
     case Op::matmul:

@@ -102,6 +102,10 @@ namespace tl {
   X(cumsum, 1, 1, "Running sum along AxisAttrs.")                                                            \
   X(sort, 1, 1, "Stably sorted along SortAttrs; NaN last.")                                                  \
   X(argsort, 1, 1, "The int64 indices that `sort` would take the elements from.")                            \
+  X(top_k, 1, 1,                                                                                             \
+    "The params.ints[0] largest elements along the last axis, the largest first, equal ones by place: "      \
+    "result[.., 0, i] is an element, result[.., 1, i] its place as a number. NaN counts as largest. "        \
+    "float32, or float64 where x is.")                                                                       \
   X(contract, 1, 8,                                                                                          \
     "A tensor equation's core, see ContractAttrs. params.ints: size of every label, then for each "          \
     "operand axis in order its offset.")                                                                     \
@@ -130,6 +134,9 @@ namespace tl {
   X(cache_append, 2, 2,                                                                                      \
     "Writes x[n, ..] at rows params.ints[0].. of the cache state[capacity, ..] and gives the "               \
     "state's rows [0, params.ints[0] + n). Inputs: state (or the previous cache_append), x.")
+
+/// The most elements that top_k gives, and how long an axis may be so that float32 can name every place.
+constexpr int64_t kMostTopK = 1024, kLongestTopKAxis = int64_t{1} << 24;
 
 enum class Op : uint8_t {
 #define X(name, ...) name,

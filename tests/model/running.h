@@ -50,6 +50,7 @@ class Running {
  public:
   struct Options {
     bool reference = false;
+    const Backend* backend = nullptr;  ///< another than cpu or reference
     int threads = 2;
     Activations activations = Activations::q8;
     CacheTypes caches = {};
@@ -61,7 +62,9 @@ class Running {
   };
 
   Running(const std::string& path, const Options& o)
-      : session_(o.reference ? reference_backend() : cpu_backend(),
+      : session_(o.backend != nullptr ? *o.backend
+                 : o.reference        ? reference_backend()
+                                      : cpu_backend(),
                  o.reference ? nullptr : &reference_backend(), session_options(o)),
         host_(session_, host_options(o)),
         runner_(host_.open_model(path), host_) {}

@@ -127,6 +127,19 @@ void add_index_cases(Cases& cases) {
     cases.add(Op::sort, "", {x}, SortAttrs{1, n % 2 == 0});
     cases.add(Op::argsort, "", {x}, SortAttrs{1, n % 2 == 1});
   }
+  for (const int64_t n : kSizes)
+    for (const int64_t k : {int64_t{1}, std::min<int64_t>(n, 40), n}) {
+      Random& random = cases.begin();
+      // Few values, so that there are ties; other layouts and types.
+      const Layout layout = kLayouts[n % std::size(kLayouts)];
+      cases.add(Op::top_k, "", {random_tensor(random, cases.base, {3, n})}, {}, {.ints = {k}});
+      cases.add(Op::top_k, "ties " + to_string(layout),
+                {laid_out(integer_tensor(random, n % 2 ? cases.base : DType::f16, {2, 3, n}, -5, 5), layout)},
+                {}, {.ints = {k}});
+    }
+  for (const int64_t k : {1, 40, 1024})  // more than a block of the CUDA kernel takes
+    cases.add(Op::top_k, "long", {integer_tensor(cases.begin(), cases.base, {9001}, -900, 900)}, {},
+              {.ints = {k}});
   const float nan = std::numeric_limits<float>::quiet_NaN();
   const Tensor x = random_tensor(cases.begin(), DType::f32, {3, 9});
   x.data<float>()[4] = x.data<float>()[9] = x.data<float>()[12] = x.data<float>()[26] = nan;
@@ -134,6 +147,10 @@ void add_index_cases(Cases& cases) {
     cases.add(Op::sort, "NaN inside", {x}, SortAttrs{1, descending});
     cases.add(Op::argsort, "NaN inside", {x}, SortAttrs{1, descending});
   }
+  const Tensor zeros = random_tensor(cases.begin(), DType::f32, {1, 9});
+  zeros.data<float>()[2] = zeros.data<float>()[5] = -0.0f, zeros.data<float>()[4] = 0;
+  zeros.data<float>()[7] = INFINITY, zeros.data<float>()[8] = -INFINITY;
+  for (const Tensor& t : {x, zeros}) cases.add(Op::top_k, "special", {t}, {}, {.ints = {9}});
   cases.add(Op::argmax, "NaN inside", {x}, AxisAttrs{1});
   cases.add(Op::argmin, "NaN inside", {x}, AxisAttrs{1});
 }

@@ -181,6 +181,28 @@ struct Definition {
     });
   }
 
+  void top_k() {
+    const auto last = static_cast<size_t>(c.in[0].rank() - 1);
+    Index of;  // the line whose order is known
+    std::vector<Real> values;
+    std::vector<size_t> order;
+    fill([&](Index i) {
+      const auto wanted = static_cast<size_t>(i[last + 1]);
+      const bool place = i[last] == 1;
+      i.resize(last + 1), i[last] = 0;
+      if (order.empty() || i != of) {
+        of = i;
+        values = line(i, static_cast<int>(last));
+        order.resize(values.size());
+        std::iota(order.begin(), order.end(), size_t{0});
+        std::stable_sort(order.begin(), order.end(), [&](size_t a, size_t b) {
+          return std::isnan(values[a]) ? !std::isnan(values[b]) : values[a] > values[b];
+        });
+      }
+      return place ? static_cast<Real>(order[wanted]) : values[order[wanted]];
+    });
+  }
+
   void sort(bool indices) {
     const auto [a, descending] = std::get<SortAttrs>(c.attrs);
     fill([&, a = a, descending = descending](const Index& i) {
@@ -578,6 +600,8 @@ void Definition::run_structured() {
       return sort(false);
     case Op::argsort:
       return sort(true);
+    case Op::top_k:
+      return top_k();
     case Op::contract:
       return contract();
     case Op::matmul:

@@ -33,6 +33,7 @@ KernelTable make_table() {
   add(Op::cumsum, cumsum, Inputs::strided);
   add(Op::sort, sort, Inputs::strided);
   add(Op::argsort, argsort, Inputs::strided);
+  add(Op::top_k, top_k, Inputs::strided);
   add(Op::contract, contract, Inputs::strided);
   add(Op::matmul, matmul, Inputs::strided);
   add(Op::linear, linear, Inputs::contiguous);

@@ -65,6 +65,24 @@ void map_lines(const KernelArgs& args, int axis, Compute compute) {
   });
 }
 
+/// Writes the elements of a line that come first, and their places, to the result.
+template <class T>
+void put_top(const Tensor& out, int64_t at, int64_t k, std::span<const T> line, std::vector<int64_t>& order) {
+  order.resize(line.size());
+  std::iota(order.begin(), order.end(), 0);
+  std::partial_sort(order.begin(), order.begin() + k, order.end(), [&](int64_t i, int64_t j) {
+    const T a = line[static_cast<size_t>(i)], b = line[static_cast<size_t>(j)];
+    if (is_nan(a) != is_nan(b)) return is_nan(a);
+    return is_nan(a) || a == b ? i < j : a > b;
+  });
+  const int64_t row = out.strides()[out.rank() - 2], step = out.strides().back();
+  for (int64_t i = 0; i < k; ++i) {
+    const int64_t place = order[static_cast<size_t>(i)];
+    store_double(out, at + i * step, static_cast<double>(line[static_cast<size_t>(place)]));
+    store_double(out, at + row + i * step, static_cast<double>(place));
+  }
+}
+
 }  // namespace
 
 void argmax(const KernelArgs& args) {
@@ -103,6 +121,15 @@ void argsort(const KernelArgs& args) {
     map_lines<T>(args, args.attr<SortAttrs>().axis,
                  [&](std::span<const T> line) { return sorted_order(line, descending); });
   });
+}
+
+void top_k(const KernelArgs& args) {
+  const int last = args.in[0].rank() - 1;
+  each_line<float>(args, last, without(without(args.out.strides(), last + 1), last),
+                   [&](std::span<const float> line, int64_t at) {
+                     std::vector<int64_t> order;
+                     put_top(args.out, at, args.params.ints[0], line, order);
+                   });
 }
 
 }  // namespace tl::cpu

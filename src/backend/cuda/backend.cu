@@ -37,6 +37,7 @@ KernelTable make_table() {
   add(Op::cumsum, cumsum, Inputs::strided);
   add(Op::sort, sort, Inputs::strided);
   add(Op::argsort, argsort, Inputs::strided);
+  add(Op::top_k, top_k, Inputs::strided);
   add(Op::contract, contract, Inputs::strided);
   add(Op::matmul, matmul, Inputs::strided);
   add(Op::linear, linear, Inputs::contiguous);
@@ -64,6 +65,7 @@ class CudaBackend final : public Backend, public RecordsSteps {
   DType storage(DType dtype) const override { return dtype; }
   bool fuses() const override { return true; }
   bool caches_blocks() const override { return true; }
+  bool has_own_memory() const override { return true; }
   std::string description() const override { return describe(device_.properties()); }
   std::unique_ptr<StepRecorder> recorder() const override { return step_recorder(); }
   std::shared_ptr<Storage> allocate(size_t bytes) const override { return cuda::allocate(bytes); }

@@ -29,6 +29,7 @@ void argmin(const KernelArgs& args);
 void cumsum(const KernelArgs& args);
 void sort(const KernelArgs& args);
 void argsort(const KernelArgs& args);
+void top_k(const KernelArgs& args);
 
 void contract(const KernelArgs& args);
 void matmul(const KernelArgs& args);

@@ -25,6 +25,7 @@ KernelTable make_table() {
   add(Op::cumsum, cumsum);
   add(Op::sort, sort);
   add(Op::argsort, argsort);
+  add(Op::top_k, top_k);
   add(Op::contract, contract);
   add(Op::matmul, matmul);
   add(Op::linear, linear);

@@ -212,6 +212,37 @@ TEST(Sampling, UnusableLogitsAreErrors) {
   expect_message([] { (void)log_probabilities(std::vector<float>{NAN}); }, "the logit of token 0 is nan");
 }
 
+TEST(Sampling, TheLargestLogitsAreEnoughWhereTheyDecide) {
+  SamplingOptions o = plain();
+  EXPECT_EQ(Sampler(o).deciding(), std::nullopt) << "all are kept";
+  o.top_k = 3;
+  EXPECT_EQ(Sampler(o).deciding(), 3);
+  o.temp = 0;
+  EXPECT_EQ(Sampler(o).deciding(), 1);
+  for (double SamplingOptions::*penalty :
+       {&SamplingOptions::repeat_penalty, &SamplingOptions::presence_penalty,
+        &SamplingOptions::frequency_penalty}) {
+    SamplingOptions penalised = o;
+    penalised.*penalty = 1.5;
+    EXPECT_EQ(Sampler(penalised).deciding(), std::nullopt);
+  }
+  const std::vector<float> logits = {1, 3, -INFINITY, 2.5, 3, 0};
+  const std::vector<Candidate> best = {{1, 3}, {4, 3}, {3, 2.5}};
+  for (const double temp : {0.0, 0.7}) {
+    o.temp = temp, o.top_p = 0.9;
+    Sampler a(o), b(o);
+    for (int i = 0; i < 50; ++i) EXPECT_EQ(a.sample(logits, {}), b.sample(best)) << i;
+  }
+}
+
+TEST(Sampling, UnusableLargestLogitsAreErrors) {
+  Sampler sampler(plain());
+  const auto of = [&](double logit) { return [&, logit] { sampler.sample({{7, logit}, {3, -1}}); }; };
+  expect_message(of(NAN), "the logit of token 7 is nan");
+  expect_message(of(INFINITY), "the logit of token 7 is inf");
+  expect_message(of(-INFINITY), "every logit is -inf");
+}
+
 TEST(Sampling, MaskedTokensAreNeverDrawn) {
   const auto found = frequencies(plain(), {1, -INFINITY, 1}, {}, 2000);
   EXPECT_EQ(found.size(), 2u);

@@ -153,6 +153,17 @@ TEST(Infer, Order) {
   expect_type(Op::cumsum, {{f16, {5, 6}}}, AxisAttrs{0}, {}, f16, {5, 6});
   expect_type(Op::sort, {{i32, {5, 6}}}, SortAttrs{1, true}, {}, i32, {5, 6});
   expect_type(Op::argsort, {{f16, {5, 6}}}, SortAttrs{1, true}, {}, i64, {5, 6});
+  expect_type(Op::top_k, {{f16, {5, 60}}}, {}, {{40}, {}}, f32, {5, 2, 40});
+  expect_type(Op::top_k, {{DType::f64, {6}}}, {}, {{6}, {}}, DType::f64, {2, 6});
+  expect_error(Op::top_k, {{i32, {5}}}, {}, {{1}, {}}, "[top_k] needs floats, and input 1 is int32");
+  expect_error(Op::top_k, {{f32, {}}}, {}, {{1}, {}},
+               "[top_k] needs at least one axis and at most 7; the shape is []");
+  expect_error(Op::top_k, {{f32, {5}}}, {}, {{6}, {}},
+               "[top_k] gives 1 to 5 of 5 elements, and 6 were asked for");
+  expect_error(Op::top_k, {{f32, {5000}}}, {}, {{0}, {}},
+               "[top_k] gives 1 to 1024 of 5000 elements, and 0 were asked for");
+  expect_error(Op::top_k, {{f32, {1 << 25}}}, {}, {{1}, {}},
+               "[top_k] of 33554432 elements cannot name their places as float32");
   expect_error(Op::argmin, {{f32, {5, 0}}}, AxisAttrs{1}, {},
                "[argmin] of no elements is not defined; the shape is [5, 0]");
   expect_error(Op::cumsum, {{f32, {5}}}, AxisAttrs{1}, {}, "[cumsum] axis 1 is out of range for shape [5]");
