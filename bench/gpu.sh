@@ -26,27 +26,31 @@ row "device" "$("$bin/tl" devices 2>/dev/null | sed -n 's/^cuda:0 *//p')"
 if run conformance.txt 60 "$bin/conformance_test" --backend cuda; then result=ok; else result=FAILED; fi
 row "conformance" "$result, $(grep -c '  OK ' "$logs/conformance.txt") tests"
 
-sanitize() {  # TOOL WHAT SECONDS COMMAND…
-  local tool=$1
-  if ! command -v compute-sanitizer >/dev/null; then row "$1, $2" "compute-sanitizer is not installed"; return; fi
-  local log=$tool-$2.txt
+sanitize() {  # TOOL WHAT SECONDS COMMAND…: says how it ended
+  local tool=$1 log=$1-$2.txt result
+  if ! command -v compute-sanitizer >/dev/null; then echo "compute-sanitizer is not installed"; return; fi
   run "$log" "$3" compute-sanitizer --tool "$tool" --error-exitcode 9 "${@:4}"
-  case $? in
-    0) row "$tool, $2" "clean" ;;
-    124) row "$tool, $2" "no error in $3 s, not ended" ;;
-    *) row "$tool, $2" "$(tail -n 1 "$logs/$log")" ;;
+  result=$?
+  case $result in
+    0) echo clean ;;
+    124) echo "no error in $3 s, not ended" ;;
+    *) tail -n 1 "$logs/$log" ;;
   esac
 }
 
 "$bin/tl" synth "$work/small.gguf" --layers 2 --hidden 256 --ffn 512 --heads 8 --kv-heads 2 --vocab 1000 >/dev/null
 ops='*cuda_linear:*cuda_cache_append:*cuda_top_k:*cuda_attention:*cuda_contract:*cuda_matmul:*cuda_sort:*cuda_embedding:*cuda_softmax:*cuda_rms_norm'
-# Twelve tokens: steps that are walked, replayed, and repeated as one graph.
+# All at once: they take minutes one after another. Twelve tokens: steps that are walked, replayed, and repeated as one graph.
 for tool in memcheck racecheck initcheck synccheck; do
   for cache in f32 q8_0; do
-    sanitize "$tool" "model-$cache" 30 "$bin/tl" generate "$work/small.gguf" --tokens "$(seq -s, 1 70)" -n 12 --ignore-eos --seed 1 \
-      --cache-type $cache --device cuda
+    sanitize "$tool" "model-$cache" 90 "$bin/tl" generate "$work/small.gguf" --tokens "$(seq -s, 1 70)" -n 12 --ignore-eos --seed 1 \
+      --cache-type $cache --device cuda >"$work/$tool-model-$cache.row" &
   done
-  sanitize "$tool" operations 45 "$bin/conformance_test" --backend cuda "--gtest_filter=$ops"
+  sanitize "$tool" operations 150 "$bin/conformance_test" --backend cuda "--gtest_filter=$ops" >"$work/$tool-operations.row" &
+done
+wait
+for tool in memcheck racecheck initcheck synccheck; do
+  for what in model-f32 model-q8_0 operations; do row "$tool, $what" "$(cat "$work/$tool-$what.row")"; done
 done
 
 # same WHAT FILE FILE: whether two files are equal
