@@ -256,15 +256,17 @@ TL_INLINE bool quantize_block(const float* x, const Q8Rows& rows, int64_t b) {
   const float scale = representable ? top / 127.0f : 0.0f;
   const F32 inverse(representable ? 127.0f / top : 0.0f);
   int8_t* const q = rows.q + 32 * b;
-  int less[2][2] = {};
+  I32 rounded[4];
   for (int i = 0; i < 4; ++i) {
-    const RawI32 rounded = to_i32(v[i] * inverse).v;
-    int32_t values[8];
-    memcpy(values, &rounded, sizeof values);
-    for (int l = 0; l < 8; ++l) {
-      q[8 * i + l] = static_cast<int8_t>(values[l]);
-      less[i / 2][l % 4 / 2] -= values[l];
-    }
+    rounded[i] = to_i32(v[i] * inverse);
+    store_i8(q + 8 * i, rounded[i]);
+  }
+  int less[2][2] = {};
+  for (int half = 0; half < 2; ++half) {
+    const I32 both = rounded[2 * half] + rounded[2 * half + 1];
+    int32_t pairs[8];
+    memcpy(pairs, &both, sizeof pairs);
+    for (int l = 0; l < 8; ++l) less[half][l % 4 / 2] -= pairs[l];
   }
   Q8Rows::Sums& sums = rows.less_sums[b];
   for (int lane = 0; lane < 2; ++lane) {

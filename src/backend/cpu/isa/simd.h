@@ -267,6 +267,18 @@ TL_INLINE I32 to_i32(F32 x) {
   return {__builtin_convertvector(rint(x).v, RawI32)};
 #endif
 }
+/// Integers from -128 to 127.
+TL_INLINE void store_i8(int8_t* p, I32 x) {
+#ifdef __AVX2__
+  const auto v = bits_as<__m256i>(x.v);
+  const __m128i words = _mm_packs_epi32(_mm256_castsi256_si128(v), _mm256_extracti128_si256(v, 1));
+  _mm_storel_epi64(reinterpret_cast<__m128i*>(p), _mm_packs_epi16(words, words));
+#elif defined(TL_NEON)
+  vst1_s8(p, vmovn_s16(vcombine_s16(vmovn_s32(x.v.low), vmovn_s32(x.v.high))));
+#else
+  for (int i = 0; i < 8; ++i) p[i] = static_cast<int8_t>(x.v[i]);
+#endif
+}
 TL_INLINE F32 to_f32(I32 x) {
 #ifdef TL_NEON
   return F32(RawF32{vcvtq_f32_s32(x.v.low), vcvtq_f32_s32(x.v.high)});
