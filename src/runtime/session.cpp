@@ -122,6 +122,25 @@ struct Session::Run {
         keep(cached.plan, static_cast<int>(v), values);
   }
 
+  /// Makes each reusable buffer as large as it must be before anything is computed: one that grew from step
+  /// to step would leave smaller ones behind.
+  void reserve_slots() {
+    std::vector<size_t> needed(session.slots_.size());
+    for (const Step& step : cached.plan.steps) {
+      const auto v = static_cast<size_t>(step.output);
+      if (cached.plan.slot[v] < 0 || values.own_memory[v]) continue;
+      const DType stored = session.backend_.storage(trace.values[v]->dtype());
+      size_t& bytes = needed[static_cast<size_t>(cached.plan.slot[v])];
+      bytes = std::max(bytes, static_cast<size_t>(bytes_of(stored, trace.values[v]->shape().elements())));
+    }
+    for (size_t slot = 0; slot < needed.size(); ++slot) {
+      auto& storage = session.slots_[slot];
+      if (needed[slot] == 0 || (storage && storage->bytes >= needed[slot])) continue;
+      storage.reset();  // before the new one is there
+      storage = session.backend_.allocate(needed[slot]);
+    }
+  }
+
   /// A value and the memory it looks at outlive the run.
   static void keep(const Plan& plan, int v, Values& values) {
     for (; v >= 0; v = plan.parent[static_cast<size_t>(v)]) values.own_memory[static_cast<size_t>(v)] = true;
@@ -368,6 +387,7 @@ void Session::execute(const CachedPlan& cached, const Trace& trace) {
   Values values = leaf_values(cached, trace);
   Run run{*this, cached, trace, values};
   run.find_own_memory();
+  run.reserve_slots();
   run.execute();
   run.hand_over();
 }

@@ -2,6 +2,7 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <filesystem>
 #include <nlohmann/json.hpp>
 
 #include "cli/program.h"
@@ -67,6 +68,29 @@ TEST(Bench, SenselessCountsAreUsageErrors) {
   EXPECT_EQ(run_tl({"bench", tiny_model(), "-r", "0"}).exit_code, 2);
   EXPECT_EQ(run_tl({"bench", tiny_model(), "-p", "-1"}).exit_code, 2);
   EXPECT_EQ(run_tl({"bench", tiny_model(), "--csv", "--json"}).exit_code, 2);
+}
+
+/// Weights in the kernels' layout take the place of the file's pages, one piece of 4 MiB after another: at no
+/// time does a matrix stand in memory twice. What else a run takes is that of a narrow model.
+TEST(Bench, MemoryStaysNearTheFile) {
+#ifdef TL_SANITIZED
+  GTEST_SKIP() << "a sanitizer has memory of its own";
+#endif
+  const TempFolder folder;
+  const auto measured = [&](const char* width) {
+    const std::string path = folder / width;
+    const Output made = run_tl({"synth", path, "--tied", "--layers", "1", "--hidden", width, "--ffn", "64",
+                                "--heads", "4", "--vocab", "30000", "--context", "64"});
+    EXPECT_EQ(made.exit_code, 0) << made.err;
+    const Output r = run_tl({"bench", path, "-p", "16", "-n", "2", "-r", "1", "-t", "2", "--json"});
+    return std::pair(static_cast<double>(std::filesystem::file_size(path)),
+                     nlohmann::json::parse(r.out)["peak_memory_bytes"].get<double>());
+  };
+  const auto [narrow_file, narrow_peak] = measured("256");
+  const auto [file, peak] = measured("2048");
+  EXPECT_GT(file, 40e6);
+  const double piece = 4 << 20, large_page = 2 << 20, rows_of_embedding = 64 * (64 << 10);
+  EXPECT_LE(peak - narrow_peak, 1.1 * (file - narrow_file) + piece + large_page + rows_of_embedding);
 }
 
 }  // namespace

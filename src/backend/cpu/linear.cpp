@@ -1,6 +1,7 @@
 // x @ w^T with stored weights, and rows of a table. Quantised weights are multiplied in panels (panels.h) by
 // activations rounded to 8 bits, all others as they lie in memory.
 #include <fmt/format.h>
+#include <atomic>
 #include <vector>
 
 #include "backend/cpu/isa.h"
@@ -122,6 +123,22 @@ void linear(const KernelArgs& args) {
   for (int64_t r = 0; r < o.m; ++r) isa().add_row(bias, o.out + r * n, n);
 }
 
+namespace {
+
+/// A row of a mapped table that is touched brings its neighbours into memory, 64 KiB in all: after a few
+/// hundred tokens the whole table would stand there. Its pages are given back after so many rows.
+constexpr int64_t kRowsKept = 64;
+
+void give_back_rows(const Tensor& table, int64_t n) {
+  static std::atomic<int64_t> touched = 0;
+  if (!table.storage()->give_back || touched.fetch_add(n) + n < kRowsKept) return;
+  touched = 0;
+  table.storage()->give_back(
+      table.bytes(), static_cast<size_t>(bytes_of(table.dtype(), table.shape()[0] * table.strides()[0])));
+}
+
+}  // namespace
+
 void embedding(const KernelArgs& args) {
   const Tensor table = with_whole_rows(args.in[0]);
   const Tensor& ids = args.in[1];
@@ -138,6 +155,8 @@ void embedding(const KernelArgs& args) {
                      width);
         }
       });
+  // Where a product reads the same table as it lies, its pages stay.
+  if (is_quantised(table.dtype()) && args.activations == Activations::q8) give_back_rows(table, n);
 }
 
 }  // namespace tl::cpu

@@ -167,7 +167,8 @@ struct PanelsOfStorage {
 }  // namespace
 
 std::shared_ptr<Storage> PanelMemory::take(size_t bytes) {
-  constexpr size_t kChunk = size_t{32} << 20, kLine = 64;
+  // What is not touched of a chunk takes no memory; where one ends, the rest of a large page does.
+  constexpr size_t kChunk = size_t{256} << 20, kLine = 64;
   const size_t needed = (bytes + kLine - 1) / kLine * kLine;
   if (!chunk_ || taken_ + needed > chunk_->bytes) {
     chunk_ = large_pages(std::max(needed, kChunk), "weights");
