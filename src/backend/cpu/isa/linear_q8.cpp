@@ -138,6 +138,8 @@ TL_INLINE void add_dots(const typename F::Panel& p, int j, int s, const int8_t* 
           d[r] = add_signed_products(d[r], q, a[r] + 4 * g);
         else
           d[r] = add_products(d[r], q, a[r] + 4 * g);
+        // Where halves have scales, sums are short and registers few: it loses a twentieth there.
+        if constexpr (M > 1 && !F::kHalves) settle(d[r]);
       }
     }
     if constexpr (F::kScales) {

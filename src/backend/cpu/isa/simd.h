@@ -472,6 +472,16 @@ TL_INLINE Dots add_signed_products(Dots d, U8 w, const int8_t* a) {
 }
 #endif
 
+/// Has what was added to these sums added here: of several running sums GCC would put off the additions until
+/// after all products, and keep those on the stack.
+TL_INLINE void settle([[maybe_unused]] Dots& d) {
+#if defined(__AVX2__)
+  asm("" : "+v"(d.v));
+#elif defined(TL_NEON)
+  asm("" : "+w"(d.v.low), "+w"(d.v.high));
+#endif
+}
+
 /// The eight dot products.
 TL_INLINE I32 totals(Dots d) {
 #if defined(TL_WHOLE_DOTS)
