@@ -39,19 +39,23 @@ struct Panel {
   int64_t n;  ///< lanes that exist
   float* to;
 
-  /// Lanes next to each other, all there. Those of the panel that comes next are asked for: they may lie in
-  /// as many pages as there are inner indices.
+  /// Lanes next to each other, all there, of as many panels as follow each other so: what lies together is
+  /// read together. The lanes behind them are asked for: they may lie in as many pages as there are inner
+  /// indices.
   template <int64_t width>
-  void copy() const {
+  void copy(int64_t panels) const {
+    constexpr size_t kBytes = width * sizeof(float);
     const float* line = s.data + across[0];
+    const int64_t step = width * s.n_inner;
     float* out = to;
     for (int64_t p = 0; p < s.n_inner; ++p, out += width) {
       if (s.inner[p] == kOutside) {
-        std::memset(out, 0, width * sizeof(float));
+        for (int64_t i = 0; i < panels; ++i) std::memset(out + i * step, 0, kBytes);
         continue;
       }
-      __builtin_prefetch(line + s.inner[p] + 16);
-      std::memcpy(out, line + s.inner[p], width * sizeof(float));
+      const float* from = line + s.inner[p];
+      __builtin_prefetch(from + panels * width);
+      for (int64_t i = 0; i < panels; ++i) std::memcpy(out + i * step, from + i * width, kBytes);
     }
   }
 
@@ -92,7 +96,8 @@ struct Panel {
   }
 
   /// Lanes inside the operand: whole stretches of inner indices that go up by one are turned.
-  void by_stretches(int64_t width) const {
+  void by_stretches(int64_t width, bool is_one_stretch) const {
+    if (is_one_stretch) return turn(0, s.n_inner, width);
     constexpr int64_t kWorthTurning = 8;
     for (int64_t p = 0; p < s.n_inner;) {
       int64_t end = p + 1;
@@ -106,20 +111,34 @@ struct Panel {
   }
 };
 
+/// How many whole panels of the n lanes from the first on, of a few, have lanes next to each other. (Many
+/// panels written at once would share too few lines of the L1 cache.)
+template <int64_t width>
+int64_t panels_in_run(const int64_t* across, const Lie* lies, int64_t n) {
+  int64_t panels = 0;
+  while (panels < kPanelsTogether && (panels + 1) * width <= n && lies[panels] == Lie::run &&
+         across[panels * width] == across[0] + panels * width)
+    ++panels;
+  return panels;
+}
+
 template <int64_t width>
 void pack_panels(const Source& s, int64_t n, float* to) {
-  for (int64_t i = 0; i < n; i += width, to += width * s.n_inner) {
+  const bool is_one_stretch = lie_of(s.inner, s.n_inner) == Lie::run;
+  for (int64_t i = 0, panels; i < n; i += panels * width, to += panels * width * s.n_inner) {
     const Panel panel{s, s.across + i, std::min(width, n - i), to};
-    const Lie lie = s.lies[i / width];
-    if (lie == Lie::run && panel.n == width) {
-      panel.template copy<width>();
+    panels = panels_in_run<width>(panel.across, s.lies + i / width, n - i);
+    if (panels > 0) {
+      panel.template copy<width>(panels);
       continue;
     }
+    panels = 1;
+    const Lie lie = s.lies[i / width];
     if (lie == Lie::anyhow || panel.n < width) std::fill_n(to, s.n_inner * width, 0.0f);
     if (lie == Lie::anyhow)
       panel.gather(0, s.n_inner, width, false);
     else
-      panel.by_stretches(width);
+      panel.by_stretches(width, is_one_stretch);
   }
 }
 

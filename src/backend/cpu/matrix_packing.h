@@ -33,6 +33,9 @@ struct Source {
   const Lie* lies;  ///< of across, panel by panel
 };
 
+/// Panels that are packed together where their lanes lie next to each other.
+constexpr int64_t kPanelsTogether = 4;
+
 /// panel[p][l] = data[inner[p] + across[l]] in panels of `width` lanes (kGemmRows or kGemmColumns), one after
 /// the other, for n lanes; the lanes that the last panel lacks are 0. A panel of kGemmRows may write two
 /// numbers beyond its end.

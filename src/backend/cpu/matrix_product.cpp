@@ -138,14 +138,15 @@ struct Part {
   }
 
   void pack_and_add(int64_t begin, int64_t end) const {
-    thread_local std::vector<float> columns(kMostInner * kGemmColumns);
+    constexpr int64_t kTogether = kPanelsTogether * kGemmColumns;
+    thread_local std::vector<float> columns(kMostInner * kTogether);
     for (int64_t p = begin, k; p < end; p += k) {
       k = inner_step(p, end);
       const auto column_panel = [&](int64_t column) -> const float* {
-        const int64_t at = first_column + column;
-        pack(layout.right(batch, p, k, at), std::min(kGemmColumns, first_column + n_columns - at),
-             kGemmColumns, columns.data());
-        return columns.data();
+        if (column % kTogether == 0)
+          pack(layout.right(batch, p, k, first_column + column), std::min(kTogether, n_columns - column),
+               kGemmColumns, columns.data());
+        return columns.data() + column % kTogether * k;
       };
       add(p, k, p > begin, column_panel);
     }
