@@ -384,7 +384,8 @@ class Along {
 void run_laid_out(const MatrixProduct& product, ThreadPool& pool) {
   const Layout layout(product);
   if (Along::suits(layout, pool)) return Along(layout, pool).run();
-  if (layout.few_rows || layout.n_batches >= pool.size() || layout.n_rows <= layout.row_block())
+  const bool is_shared = pool.size() > 1 && layout.n_batches >= pool.size();
+  if (layout.few_rows || is_shared || layout.n_rows <= layout.row_block())
     run_apart(layout, pool);
   else
     run_together(layout, pool);
