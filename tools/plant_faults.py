@@ -30,7 +30,7 @@ TYPES = ["q4_0", "q4_1", "q8_0", "q4_k", "q6_k", "f16", "bf16", "f32"]  # those 
 def faults():
     """(name, whether it is planted in a layer), as the documentation lists them."""
     text = (pathlib.Path(__file__).parent.parent / "docs/diagnosis.md").read_text(encoding="utf-8")
-    return [(m[1], bool(m[2])) for m in re.finditer(r"^\| `([a-z0-9-]+)(@LAYER)?` \|", text, re.M)]
+    return [(m[1], bool(m[2])) for m in re.finditer(r"^\| `([a-z][a-z0-9-]*)(@LAYER)?` \|", text, re.M)]
 
 
 def healthy_runs(options):
