@@ -5,6 +5,7 @@
 
 #include <fmt/format.h>
 
+#include "lang/equation_guards.h"
 #include "lang/equation_index.h"
 
 namespace tl::lang {
@@ -110,10 +111,10 @@ class Lowering {
       : equation_(equation),
         table_(table),
         result_(table.result()),
-        held_(united(result_, table.reduced())) {}
+        held_(united(result_, table.reduced())),
+        guards_(equation, table) {}
 
   NodeRef lower() {
-    read_guard();
     const Reduction reduction = projection();
     Part value;
     if (reduction == Reduction::sum) {
@@ -564,7 +565,7 @@ class Lowering {
   void check_ambiguous(const ast::Expr& argument, const Labels& needed, Span span) const {
     const Labels single = single_labels(argument);
     for (const int l : table_.labels_in(argument))
-      if (!single.count(l) && needed.count(l) && !held_.count(l) && !guard_labels_.count(l))
+      if (!single.count(l) && needed.count(l) && !held_.count(l) && !guards_.labels().count(l))
         fail(span,
              fmt::format("the index `{}` would be summed both inside this function and outside it",
                          table_.name(l)),
@@ -588,7 +589,7 @@ class Lowering {
       NodeRef guard;
       if (!guards_.empty()) {
         if (name == "log_softmax")
-          fail(equation_.where->span,
+          fail(guards_.span(),
                "log_softmax cannot be restricted: the log of an excluded weight is -infinity");
         guard = mask(x.labels, e.span);
         guard_used_ = true;
@@ -638,98 +639,11 @@ class Lowering {
 
   // ------------------------------------------------------------------------------------------- guards
 
-  /// One condition of `where`: an affine inequality, or any expression that gives bools.
-  struct Guard {
-    std::optional<Affine> affine;  ///< holds where it is >= 0
-    const ast::Expr* expression = nullptr;
-    Labels labels;
-  };
-
-  void read_guard() {
-    if (equation_.where) read_condition(*equation_.where);
-    for (const Affine& range : table_.ranges()) add_affine(range);
-    for (const auto& guard : guards_) guard_labels_ = united(guard_labels_, guard.labels);
-  }
-
-  void add_inequality(const ast::Expr& low, const ast::Expr& high, int64_t slack, const ast::Expr& whole) {
-    const auto a = table_.affine(low), b = table_.affine(high);
-    if (!a || !b || a->divisor != 1 || b->divisor != 1)
-      return guards_.push_back({std::nullopt, &whole, table_.labels_in(whole)});
-    Affine difference = *b;
-    difference.add(*a, -1);
-    difference.offset += slack;
-    add_affine(std::move(difference));
-  }
-
-  void add_affine(Affine condition) {
-    Labels labels;
-    for (const auto& [label, c] : condition.coefficients) labels.insert(label);
-    guards_.push_back({std::move(condition), nullptr, std::move(labels)});
-  }
-
-  void read_condition(const ast::Expr& e) {
-    const auto* b = ast::if_is<ast::Binary>(&e);
-    if (b == nullptr) return guards_.push_back({std::nullopt, &e, table_.labels_in(e)});
-    switch (b->op) {
-      case BinaryOp::logical_and:
-        read_condition(*b->left), read_condition(*b->right);
-        return;
-      case BinaryOp::less_equal:
-        return add_inequality(*b->left, *b->right, 0, e);
-      case BinaryOp::less:
-        return add_inequality(*b->left, *b->right, -1, e);
-      case BinaryOp::greater_equal:
-        return add_inequality(*b->right, *b->left, 0, e);
-      case BinaryOp::greater:
-        return add_inequality(*b->right, *b->left, -1, e);
-      case BinaryOp::in: {  // the end is the extent; a start above 0 is a condition
-        const auto* range = ast::if_is<ast::Range>(b->right.get());
-        if (range == nullptr) fail(e.span, "`in` needs a range: x in 0..n");
-        const Value begin = table_.environment().evaluate(*range->begin);
-        if (begin.is_int() && begin.integer() == 0) return;
-        return add_inequality(*range->begin, *b->left, 0, e);
-      }
-      default:
-        guards_.push_back({std::nullopt, &e, table_.labels_in(e)});
-    }
-  }
-
-  /// The guard's conditions as one bool tensor over `labels` (extent 1 where a condition does not depend on
-  /// one).
   NodeRef mask(const Labels& labels, Span span) {
-    NodeRef all;
-    for (const auto& guard : guards_) {
-      for (const int l : guard.labels)
-        if (!labels.count(l))
-          fail(equation_.where->span,
-               fmt::format("the guard restricts `{}`, which is not an index here", table_.name(l)));
-      const NodeRef one = guard.affine ? affine_mask(guard, labels, span) : condition(guard, labels);
-      all = all ? graph::binary(Op::logical_and, all, one) : one;
-    }
-    return all;
-  }
-
-  NodeRef affine_mask(const Guard& guard, const Labels& labels, Span span) const {
-    if (guard.labels.empty()) {  // a step decides it
-      if (guard.affine->varies) StepNumbers::fix();
-      return graph::cast(graph::scalar_int(guard.affine->offset >= 0), DType::boolean);
-    }
-    AffineMaskAttrs attrs;
-    Params params;
-    for (const int l : labels) {
-      const auto at = guard.affine->coefficients.find(l);
-      const bool takes_part = at != guard.affine->coefficients.end();
-      attrs.coefficients.push_back(takes_part ? at->second : 0);
-      params.ints.push_back(takes_part ? table_.size(l, span) : 1);
-    }
-    params.ints.push_back(guard.affine->offset);
-    return graph::make(Op::affine_mask, {}, std::move(attrs), std::move(params));
-  }
-
-  NodeRef condition(const Guard& guard, const Labels& labels) {
-    Part part = factor(*guard.expression, labels, Scope::function);
-    if (!part.node) return graph::cast(as_node(part), DType::boolean);
-    return graph::cast(aligned(part, labels), DType::boolean);
+    return guards_.mask(labels, span, [this](const ast::Expr& condition, const Labels& over) {
+      const Part part = factor(condition, over, Scope::function);
+      return part.node ? aligned(part, over) : as_node(part);
+    });
   }
 
   /// Summed labels that the guard restricts must be kept until the guard has been applied.
@@ -739,13 +653,13 @@ class Lowering {
         equation_.projection == ast::Projection::min || equation_.projection == ast::Projection::avg)
       return labels;
     const Labels here = table_.labels_in(e);
-    for (const int l : guard_labels_)
+    for (const int l : guards_.labels())
       if (here.count(l) && !needed.count(l)) labels.insert(l);
     return labels;
   }
 
   Part masked(const Part& value, double otherwise, Span span) {
-    const Labels labels = united(value.labels, guard_labels_);
+    const Labels labels = united(value.labels, guards_.labels());
     const NodeRef x = value.node ? aligned(value, labels) : as_node(value);
     guard_used_ = true;
     return {graph::make(Op::select, {mask(labels, span), x, number_like({nullptr, {}, otherwise, true}, x)}),
@@ -770,7 +684,7 @@ class Lowering {
     const bool guarded = !guards_.empty() && !guard_used_;
     if (guarded && reduction == Reduction::mean) {
       const Part total = reduced(masked(value, 0, span), away, Reduction::sum, span);
-      const Labels labels = united(value.labels, guard_labels_);
+      const Labels labels = united(value.labels, guards_.labels());
       Part count{graph::cast(mask(labels, span), DType::f32), labels};
       Shape full;
       for (const int l : labels) full.push_back(table_.size(l, span));
@@ -788,9 +702,9 @@ class Lowering {
 
   Part apply_result_guard(Part value, Reduction reduction) {
     if (guards_.empty() || guard_used_) return value;
-    for (const int l : guard_labels_)
+    for (const int l : guards_.labels())
       if (!result_.count(l))
-        fail(equation_.where->span,
+        fail(guards_.span(),
              fmt::format("the guard restricts `{}`, which is no index of this equation", table_.name(l)));
     return masked(value, identity(reduction), equation_.span);
   }
@@ -810,8 +724,7 @@ class Lowering {
   const IndexTable& table_;
   const Labels result_;  ///< of the result
   Labels held_;          ///< what is reduced by the left side or an explicit reduction, if at all
-  std::vector<Guard> guards_;
-  Labels guard_labels_;
+  const Guards guards_;
   bool guard_used_ = false;
 };
 

@@ -83,7 +83,7 @@ TL_INLINE void add_row_terms(const RowsSum& s, int64_t p) {
 
 void add_rows(const RowsSum& s) {
   int64_t p = 0;
-  for (; p + 4 <= s.k; p += 4) add_row_terms<4>(s, p);
+  for (; p + 6 <= s.k; p += 6) add_row_terms<6>(s, p);
   for (; p < s.k; ++p) add_row_terms<1>(s, p);
 }
 

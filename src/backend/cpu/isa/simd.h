@@ -118,16 +118,42 @@ TL_INLINE F32 load(const float* p) {
   return r;
 }
 TL_INLINE void store(float* p, F32 x) { memcpy(p, &x.v, sizeof x.v); }
+#ifdef __AVX2__
+/// The first n lanes.
+TL_INLINE __m256i first_lanes(int64_t n) {
+  return _mm256_cmpgt_epi32(_mm256_set1_epi32(static_cast<int>(n)),
+                            _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7));
+}
+#endif
 /// The first n < 8 lanes; the others are 0.
 TL_INLINE F32 load_tail(const float* p, int64_t n) {
+#ifdef __AVX2__
+  return F32(RawF32(_mm256_maskload_ps(p, first_lanes(n))));
+#else
   float lanes[kLanes] = {};
   memcpy(lanes, p, static_cast<size_t>(n) * sizeof(float));
   return load(lanes);
+#endif
 }
 TL_INLINE void store_tail(float* p, F32 x, int64_t n) {
+#ifdef __AVX2__  // by halves: stores by a mask are slow where AVX2 is all there is
+  __m128 rest = _mm256_castps256_ps128(x.v);
+  if (n & 4) {
+    _mm_storeu_ps(p, rest);
+    rest = _mm256_extractf128_ps(x.v, 1);
+    p += 4;
+  }
+  if (n & 2) {
+    _mm_storel_pi(reinterpret_cast<__m64*>(p), rest);
+    rest = _mm_movehl_ps(rest, rest);
+    p += 2;
+  }
+  if (n & 1) _mm_store_ss(p, rest);
+#else
   float lanes[kLanes];
   store(lanes, x);
   memcpy(p, lanes, static_cast<size_t>(n) * sizeof(float));
+#endif
 }
 
 /// The sum of the lanes, in one fixed order.
