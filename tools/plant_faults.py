@@ -13,6 +13,7 @@ when a fault was missed, misplaced or misnamed, or a healthy run was accused.
 """
 
 import argparse
+import collections
 import json
 import pathlib
 import re
@@ -107,19 +108,19 @@ def run(options, plant, model=None, ids=None):
             "divergence": report["logits"]["divergence"], "seconds": round(time.monotonic() - start, 1)}
 
 
-def judged(result):
-    """"right", or what is wrong with it."""
+def judged(result, rounding):
+    """"right", or what is wrong with it; `rounding` is the divergence of the logits where nothing is planted."""
     planted = result["planted"]
     if not result["placed"]:
         return "no place in this model"
     if planted is None:
         return "right" if result["healthy"] else "false alarm"
     if result["healthy"]:
-        return "not seen"
+        return "changes nothing" if result["divergence"] <= 2 * rounding else "not seen"
     name, _, layer = planted.partition("@")
     if layer and result["layer"] != int(layer):
         return "wrong layer"
-    return "right" if result["named"] == name else "wrong name"
+    return "right" if result["named"] == name else f"wrong name: {result['named']}"
 
 
 def number(x):
@@ -144,20 +145,22 @@ def main():
             known[result["planted"]] = result
     if options.healthy:
         show_healthy(options, known)
-    bad = 0
-    print("| planted | verdict | found | operation | layer | distance | residual | KL of the logits |")
-    print("|---|---|---|---|---|---|---|---|")
+    verdicts = collections.Counter()
+    print("| planted | verdict | operation | layer | distance | residual | KL of the logits |")
+    print("|---|---|---|---|---|---|---|")
     for plant in cases(layer_count(options.tl, options.model), options.faults):
         if plant not in known:
             known[plant] = run(options, plant)
             keep(options, known[plant])
         r = known[plant]
-        verdict = judged(r)
-        bad += verdict not in ("right", "no place in this model")
+        verdict = judged(r, known[None]["divergence"])
+        if plant:
+            verdicts[verdict] += 1
         layer = "–" if r["layer"] is None else r["layer"]
-        print(f"| {plant or 'nothing'} | {verdict} | {r['named'] or '–'} | {r['operation'] or '–'} | {layer} "
+        print(f"| {plant or 'nothing'} | {verdict} | {r['operation'] or '–'} | {layer} "
               f"| {number(r['error'])} | {number(r['residual'])} | {number(r['divergence'])} |", flush=True)
-    sys.exit(1 if bad else 0)
+    print(f"\n{', '.join(f'{n} {verdict}' for verdict, n in verdicts.most_common())}.")
+    sys.exit(1 if set(verdicts) - {"right", "changes nothing", "no place in this model"} or not known[None]["healthy"] else 0)
 
 
 if __name__ == "__main__":
