@@ -62,18 +62,29 @@ void gemm_panel(const GemmPanel& t) {
     panel<1>(t);
 }
 
-/// Terms of eight columns, from p on.
-template <int N>
-TL_INLINE F32 add_terms(const RowsSum& s, int64_t p, int64_t j, F32 total) {
-  TL_UNROLLED(int i = 0; i < N; ++i)
-  total = fma(F32(s.factors[p + i]), load(s.rows + (p + i) * s.stride + j), total);
-  return total;
+/// N terms of 8 W columns from j on, added to what they have.
+template <int N, int W>
+TL_INLINE void add_terms(const RowsSum& s, int64_t p, int64_t j) {
+  F32 totals[W];
+  TL_UNROLLED(int w = 0; w < W; ++w) totals[w] = load(s.sums + j + 8 * w);
+  TL_UNROLLED(int i = 0; i < N; ++i) {
+    const F32 factor(s.factors[p + i]);
+    const float* row = s.rows + (p + i) * s.stride + j;
+    TL_UNROLLED(int w = 0; w < W; ++w) totals[w] = fma(factor, load(row + 8 * w), totals[w]);
+  }
+  TL_UNROLLED(int w = 0; w < W; ++w) store(s.sums + j + 8 * w, totals[w]);
 }
 
+/// The same for all columns: a cache line of each row at a time. The beginnings of the rows that come next
+/// are asked for, since the processor does not know where they are.
 template <int N>
 TL_INLINE void add_row_terms(const RowsSum& s, int64_t p) {
+  for (int i = 0; i < N; ++i)
+    for (int line = 0; line < 4; ++line)
+      __builtin_prefetch(s.rows + (p + N + i) * s.stride + 16 * line, 0, 2);
   int64_t j = 0;
-  for (; j + 8 <= s.n; j += 8) store(s.sums + j, add_terms<N>(s, p, j, load(s.sums + j)));
+  for (; j + 16 <= s.n; j += 16) add_terms<N, 2>(s, p, j);
+  if (j + 8 <= s.n) add_terms<N, 1>(s, p, j), j += 8;
   if (j == s.n) return;
   F32 total = load_tail(s.sums + j, s.n - j);
   for (int i = 0; i < N; ++i)
