@@ -39,7 +39,7 @@ def main():
         ids = transformers.AutoTokenizer.from_pretrained(args.model)(args.prompt)["input_ids"]
     # "eager" computes attention by separate operations, whose modules are seen.
     model = transformers.AutoModelForCausalLM.from_pretrained(
-        args.model, torch_dtype=getattr(torch, args.dtype), attn_implementation="eager").eval()
+        args.model, dtype=getattr(torch, args.dtype), attn_implementation="eager").eval()
     values = {}
 
     def keep(name):

@@ -32,8 +32,10 @@ float narrowed(float x) {
 template <DType type>
 void linear(const KernelArgs& args) {
   constexpr int64_t kLanes = 16;  // elements of the result at a time
-  const Tensor& w = args.in[1];
-  const int64_t width = w.shape()[1], n_out = w.shape()[0];
+  const Tensor& stored = args.in[1];
+  const int64_t width = stored.shape()[1], n_out = stored.shape()[0];
+  const bool lies_in_rows = width <= 1 || stored.strides()[1] == 1;
+  const Tensor w = lies_in_rows ? stored : converted(stored, stored.dtype());
   const Tensor x = converted(args.in[0], DType::f32);
   const int64_t rows = x.elements() / width;
   args.pool.parallel_for((n_out + kLanes - 1) / kLanes, 1, [&](int64_t begin, int64_t end) {
