@@ -2,7 +2,7 @@
 """Plants every fault of docs/diagnosis.md in the first, the middle and the last layer of a model, lets `tl diagnose` find it,
 and prints a table: what was planted, what was found.
 
-Usage: tools/plant_faults.py TL MODEL RESULTS.jsonl [--prompt TEXT | --tokens IDS] [--faults NAME@LAYER,…] > table.md
+Usage: tools/plant_faults.py TL MODEL RESULTS.jsonl [--prompt TEXT | --tokens IDS] [--faults NAME@LAYER,…] [--device DEVICE] > table.md
        tools/plant_faults.py TL MODEL RESULTS.jsonl --healthy > table.md
 
 With --healthy nothing is planted: the model is diagnosed with prompts of several lengths, and small models of random weights of
@@ -91,7 +91,7 @@ def cases(layers, wanted):
 
 def run(options, plant, model=None, ids=None):
     ids = ids or options.tokens
-    command = [options.tl, "diagnose", model or options.model, "--json"]
+    command = [options.tl, "diagnose", model or options.model, "--json", "--device", options.device]
     command += ["--tokens", ids] if ids else ["-p", options.prompt]
     if plant:
         command += ["--plant", plant]
@@ -135,6 +135,7 @@ def main():
     parser.add_argument("--prompt", default=PROMPT)
     parser.add_argument("--tokens", help="ids instead of a prompt: 1,17,300")
     parser.add_argument("--faults", help="plant these only: rope-pairing@0,final-norm-missing")
+    parser.add_argument("--device", default="cpu", help="what the run that is diagnosed is computed on")
     parser.add_argument("--healthy", action="store_true", help="plant nothing: several lengths and all types of weights")
     options = parser.parse_args()
 

@@ -14,9 +14,10 @@ constexpr int kBlockThreads = 512, kBeside = 2, kWarps = kBlockThreads / 32;
 
 /// What is computed.
 enum class Kind : uint8_t {
-  sum,    ///< one product, and what it is added to
-  parts,  ///< up to three products, rotated and appended
-  gated,  ///< silu(part 0) * part 1
+  sum,      ///< one product, and what it is added to
+  row_sum,  ///< the same, a row of weights at a time
+  parts,    ///< up to three products, rotated and appended
+  gated,    ///< silu(part 0) * part 1
 };
 
 extern __shared__ __align__(16) unsigned char shared_row[];
@@ -56,12 +57,30 @@ struct Rounded {
   static constexpr int kElements = Piece::kElements;
   /// Pieces of a row that a lane takes at once.
   static constexpr int kAhead = kElements > 32 || Piece::kBlock > 32 || format == DType::q8_0 ? 1 : 2;
+  /// Whether products that are added to something go row by row: they have few rows, which keep twice as many
+  /// warps busy then. Where a lane takes more at once, a row of 2,048 elements would leave half of them idle.
+  static constexpr bool kByRow = kAhead == 1 && kElements == 32;
 
   static __device__ Row row(const JoinedRow& r, const JoinedRow::Part& part, int row) {
     return Row::from(part.data, static_cast<int64_t>(row) * (r.k / Piece::kBlock));
   }
   static __device__ Piece load(const Row& row, int piece) { return Piece(row, piece); }
-  /// Adds the products of pieces `c` of two rows with the same activations.
+  /// Adds the products of piece `c` of a row.
+  static __device__ void add(const SharedRow& x, int c, const Piece& piece, float& sum) {
+    if constexpr (Piece::kBlock == 32) {
+      const BlockNumbers numbers = x.numbers(c);
+      sum += dot32(x.quants(2 * c), x.quants(2 * c + 1), numbers.scale, numbers.sum, piece);
+    } else {
+#pragma unroll
+      for (int i = 0; i < Piece::kParts; ++i) {
+        const int sixteen = (c / Piece::kPerBlock * Piece::kBlock + piece.place(i)) / 16;
+        const BlockNumbers numbers = x.numbers(sixteen / 2);
+        sum += dot16(x.quants(sixteen), numbers.scale, sixteen % 2 == 0 ? numbers.first : numbers.last,
+                     piece.part(i));
+      }
+    }
+  }
+  /// The same of two rows with the same activations.
   static __device__ void multiply(const SharedRow& x, int c, const Piece& a, const Piece& b, float& sum_a,
                                   float& sum_b) {
     if constexpr (Piece::kBlock == 32) {
@@ -88,6 +107,7 @@ template <class T>
 struct Plain {
   static constexpr bool kRounds = false;
   static constexpr int kAhead = 4, kElements = kPacked<T>;
+  static constexpr bool kByRow = false;
   using Piece = uint4;
   using Row = const uint4*;
 
@@ -103,25 +123,26 @@ struct Plain {
   }
 };
 
-/// Elements that a warp takes at once.
+/// Elements of one row that a warp takes at once, at most.
 template <class Weights>
-constexpr int kStep = 32 * Weights::kAhead* Weights::kElements;
+constexpr int kStep = (Weights::kByRow ? 2 : 1) * 32 * Weights::kAhead* Weights::kElements;
 
-/// Pieces of two rows that are on their way from memory.
+/// Pieces of two rows that are on their way from memory, or twice as many of one: those from `first_a` and
+/// from `first_b` on.
 template <class Weights>
 struct Stage {
   typename Weights::Piece a[Weights::kAhead], b[Weights::kAhead];
 
-  __device__ Stage(const typename Weights::Row& row_a, const typename Weights::Row& row_b, int first,
-                   int last)
-      : Stage(row_a, row_b, first, last, std::make_index_sequence<Weights::kAhead>()) {}
+  __device__ Stage(const typename Weights::Row& row_a, const typename Weights::Row& row_b, int first_a,
+                   int first_b, int last)
+      : Stage(row_a, row_b, first_a, first_b, last, std::make_index_sequence<Weights::kAhead>()) {}
 
  private:
   template <size_t... i>
-  __device__ Stage(const typename Weights::Row& row_a, const typename Weights::Row& row_b, int first,
-                   int last, std::index_sequence<i...>)
-      : a{Weights::load(row_a, min(first + 32 * static_cast<int>(i), last))...},
-        b{Weights::load(row_b, min(first + 32 * static_cast<int>(i), last))...} {}
+  __device__ Stage(const typename Weights::Row& row_a, const typename Weights::Row& row_b, int first_a,
+                   int first_b, int last, std::index_sequence<i...>)
+      : a{Weights::load(row_a, min(first_a + 32 * static_cast<int>(i), last))...},
+        b{Weights::load(row_b, min(first_b + 32 * static_cast<int>(i), last))...} {}
 };
 
 // ---- Units
@@ -138,8 +159,8 @@ __device__ void with_part(int index, Body body) {
     body(std::integral_constant<int, 2>());
 }
 
-/// What a warp computes at a time: two rows of a part, or the same row of gate and up. The second row is the
-/// first where there is none.
+/// What a warp computes at a time: one or two rows of a part, or the same row of gate and up. The second row
+/// is the first where there is none.
 template <Kind kind>
 struct Unit {
   int part = 0;
@@ -147,7 +168,7 @@ struct Unit {
   int pair = -1;  ///< of the head, where the rows are rotated
 
   __device__ Unit(const JoinedRow& r, int unit) : row_a(unit), row_b(unit) {
-    if constexpr (kind == Kind::gated) return;
+    if constexpr (kind == Kind::gated || kind == Kind::row_sum) return;
     if (kind == Kind::parts && r.n_parts > 1 && unit >= r.parts[0].units) {
       unit -= r.parts[0].units, ++part;
       if (r.n_parts > 2 && unit >= r.parts[1].units) unit -= r.parts[1].units, ++part;
@@ -311,7 +332,7 @@ __device__ void fill_up(const JoinedRow& r, const SharedRow& row) {
 
 // ---- What becomes of the sums
 
-/// Of the two rows of a unit.
+/// Of the rows of a unit.
 struct Sums {
   float a = 0, b = 0;
 };
@@ -356,7 +377,7 @@ __device__ void finish(const JoinedRow& r, const Unit<kind>& unit, const Turn* t
   if constexpr (kind == Kind::gated) {
     const float a = result_of(r.parts[0], unit.row_a, sums.a), b = result_of(r.parts[1], unit.row_a, sums.b);
     r.result[unit.row_a] = plain(Functor<Op::swiglu>::apply(Real32(a), Real32(b)));
-  } else if constexpr (kind == Kind::sum) {
+  } else if constexpr (kind == Kind::sum || kind == Kind::row_sum) {
     r.result[unit.row_a] = added.a + result_of(r.parts[0], unit.row_a, sums.a);
     if (unit.row_a != unit.row_b) r.result[unit.row_b] = added.b + result_of(r.parts[0], unit.row_b, sums.b);
   } else {
@@ -395,15 +416,17 @@ class Worker {
       const int mine = at + lane * stride;
       const Unit<kind> unit(r, min(mine, r.units - 1));
       Sums added;
-      if constexpr (kind == Kind::sum) {
-        if (r.addend != nullptr) added = {r.addend[unit.row_a], r.addend[unit.row_b]};
-      }
+      if constexpr (kind == Kind::sum || kind == Kind::row_sum)
+        added = {r.addend[unit.row_a], r.addend[unit.row_b]};
       const Sums sums = sums_of_next();
       if (mine < r.units) finish<kind>(r, unit, turns, sums, added);
     }
   }
 
  private:
+  /// From one of the stage's rows to the next, where they are one.
+  static constexpr int kHalf = 32 * Weights::kAhead, kPieces = kind == Kind::row_sum ? 2 * kHalf : kHalf;
+
   /// The sums of up to 32 units, one a lane.
   __device__ Sums sums_of_next() {
     Sums mine;
@@ -411,12 +434,10 @@ class Worker {
 #pragma unroll 1
     for (int done = 0; done < 32 && at < r.units;) {
       const int first = piece;
-      piece += 32 * Weights::kAhead;
+      piece += kPieces;
       const bool is_last = (piece - lane) * Weights::kElements >= r.k;
       if (is_last) at += stride, piece = lane;
-#pragma unroll
-      for (int i = 0; i < Weights::kAhead; ++i)
-        Weights::multiply(x, first + 32 * i, stage.a[i], stage.b[i], sum_a, sum_b);
+      multiply(first, sum_a, sum_b);
       if (at < r.units) stage = next_stage();  // on its way while other warps multiply
       if (!is_last) continue;
       add_up(sum_a, sum_b);
@@ -426,13 +447,26 @@ class Worker {
     return mine;
   }
 
+  __device__ void multiply(int first, float& sum_a, float& sum_b) const {
+    if constexpr (kind == Kind::row_sum) {
+#pragma unroll
+      for (int i = 0; i < Weights::kAhead; ++i) Weights::add(x, first + 32 * i, stage.a[i], sum_a);
+#pragma unroll
+      for (int i = 0; i < Weights::kAhead; ++i) Weights::add(x, first + kHalf + 32 * i, stage.b[i], sum_a);
+    } else {
+#pragma unroll
+      for (int i = 0; i < Weights::kAhead; ++i)
+        Weights::multiply(x, first + 32 * i, stage.a[i], stage.b[i], sum_a, sum_b);
+    }
+  }
+
   __device__ Stage<Weights> next_stage() const {
     const Unit<kind> unit(r, min(at, r.units - 1));
     typename Weights::Row a{}, b{};
     if constexpr (kind == Kind::gated) {
       a = Weights::row(r, r.parts[0], unit.row_a);
       b = Weights::row(r, r.parts[1], unit.row_a);
-    } else if constexpr (kind == Kind::sum) {
+    } else if constexpr (kind == Kind::sum || kind == Kind::row_sum) {
       a = Weights::row(r, r.parts[0], unit.row_a);
       b = Weights::row(r, r.parts[0], unit.row_b);
     } else {
@@ -441,11 +475,12 @@ class Worker {
         b = Weights::row(r, r.parts[p], unit.row_b);
       });
     }
-    return {a, b, piece, r.k / Weights::kElements - 1};
+    return {a, b, piece, kind == Kind::row_sum ? piece + kHalf : piece, r.k / Weights::kElements - 1};
   }
 
   /// Both sums over the warp, each as warp_sum() adds: halves of the warp take one each.
   static __device__ void add_up(float& a, float& b) {
+    if constexpr (kind == Kind::row_sum) return void(a = warp_sum(a));
     const bool upper = threadIdx.x % 32 >= 16;
     float mine = upper ? b : a;
     mine += __shfl_xor_sync(~0u, upper ? a : b, 16);
@@ -490,12 +525,17 @@ using Kernel = void (*)(JoinedRow);
 struct Kernels {
   Kernel sum = nullptr, parts = nullptr, gated = nullptr;
   int step = 0;
+  bool sums_by_row = false;
 };
 
 template <class Weights>
 constexpr Kernels kernels_of() {
-  return {joined_row_kernel<Weights, Kind::sum>, joined_row_kernel<Weights, Kind::parts>,
-          joined_row_kernel<Weights, Kind::gated>, kStep<Weights>};
+  return {joined_row_kernel < Weights,
+          Weights::kByRow ? Kind::row_sum : Kind::sum >,
+          joined_row_kernel<Weights, Kind::parts>,
+          joined_row_kernel<Weights, Kind::gated>,
+          kStep<Weights>,
+          Weights::kByRow};
 }
 
 /// The kernels for a type of weights, if there are.
@@ -544,6 +584,7 @@ void add_joined_row(LaunchList& list, JoinedRow row) {
   row.turns = std::any_of(row.places, row.places + row.n_parts,
                           [](const JoinedRow::Place& p) { return p.position != nullptr; });
   const Kernels kernels = kernels_for(row.weights, rounded);
+  if (row.addend != nullptr && kernels.sums_by_row) row.units = row.parts[0].n;
   const Kernel kernel = row.gated ? kernels.gated : row.addend != nullptr ? kernels.sum : kernels.parts;
   row.padded = static_cast<int>(padded(row.k, kernels));
   const size_t shared = shared_bytes(row.padded, rounded);

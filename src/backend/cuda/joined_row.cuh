@@ -3,8 +3,8 @@
 // gate of a feed-forward layer, the sum with the residual stream.
 //
 // Every block normalises and rounds the row for itself, into shared memory; the first block writes it down
-// for whoever reads it later. A warp computes two rows of the weights at a time, in the order of the kernels
-// that are joined: bits do not change.
+// for whoever reads it later. A warp computes a row or two of the weights at a time, in the order of the
+// kernels that are joined: bits do not change.
 #pragma once
 
 #include "backend/cuda/row_operation.cuh"
@@ -16,7 +16,7 @@ struct JoinedRow {
   static constexpr int kMostParts = 3, kMostPairs = 128;
 
   const float *x, *norm_weight;  ///< norm_weight may be null
-  int k, units, n_parts;         ///< a unit is two rows of the weights
+  int k, units, n_parts;         ///< a unit is what a warp computes at a time
   bool normed, gated;            ///< gated: result = silu(part 0) * part 1
   // add_joined_row() decides:
   bool turns;  ///< a part is rotated
