@@ -24,6 +24,9 @@ struct Product {
   float* out;
   Wide<bool> constant;  ///< nobody writes to the weights
 
+  /// A row of x, the last one for those behind it: nobody looks at their sums, and a question before each row
+  /// is read would have the rows wait for one another.
+  __device__ int64_t row(int64_t i) const { return min(i, m - 1); }
   __device__ void set(int64_t row, int64_t column, float value) const {
     out[row * n + column] = bias == nullptr ? value : value + bias[column];
   }
@@ -53,8 +56,7 @@ __global__ void float_kernel(Product p, Blocks w, int64_t stride, const float* x
   float sums[columns] = {};
   for (int64_t i = lane; i < p.k; i += 32) {
     const float weight = w.decode(j * stride + i);
-    for (int c = 0; c < columns; ++c)
-      if (first + c < p.m) sums[c] = fmaf(weight, x[(first + c) * p.k + i], sums[c]);
+    for (int c = 0; c < columns; ++c) sums[c] = fmaf(weight, x[p.row(first + c) * p.k + i], sums[c]);
   }
   for (int c = 0; c < columns; ++c) {
     const float sum = warp_sum(sums[c]);
@@ -76,8 +78,7 @@ __global__ void packed_float_kernel(Product p, const T* w, int64_t stride, const
     const uint4 weights = row[i];
 #pragma unroll
     for (int c = 0; c < columns; ++c)
-      if (columns == 1 || first + c < p.m)
-        add_packed<T>(sums[c], weights, x + (first + c) * p.k + i * kPacked<T>);
+      add_packed<T>(sums[c], weights, x + p.row(first + c) * p.k + i * kPacked<T>);
   }
 #pragma unroll
   for (int c = 0; c < columns; ++c) {
@@ -132,16 +133,14 @@ __global__ void q8_kernel(Product p, Blocks w, Q8Rows x, int64_t from) {
       const Chunks chunk(w, min(j + r, p.n - 1) * chunks + c);
       if constexpr (Chunks::kBlock == 32) {
 #pragma unroll
-        for (int i = 0; i < columns; ++i)
-          if (columns == 1 || first + i < p.m) sums[r][i] += x.dot(first + i, 32 * c, chunk);
+        for (int i = 0; i < columns; ++i) sums[r][i] += x.dot(p.row(first + i), 32 * c, chunk);
       } else {
 #pragma unroll
         for (int part = 0; part < Chunks::kParts; ++part) {
           const Part weights = chunk.part(part);
           const int64_t at = c / Chunks::kPerBlock * Chunks::kBlock + chunk.place(part);
 #pragma unroll
-          for (int i = 0; i < columns; ++i)
-            if (columns == 1 || first + i < p.m) sums[r][i] += x.dot(first + i, at, weights);
+          for (int i = 0; i < columns; ++i) sums[r][i] += x.dot(p.row(first + i), at, weights);
         }
       }
     }
