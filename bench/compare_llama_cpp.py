@@ -5,7 +5,8 @@
 
 Every round runs `tl bench` once and llama.cpp (through llama-cpp-python, built for this processor by
 tools/reference/setup_venv.sh) once, each in a process of its own; the table shows medians over the rounds, the range of the
-ratios, and the peak memory of both. llama.cpp runs with and without flash attention (--flash on|off|both), its weights
+ratios, and the peak memory of both. Before its tests each process times its first token: opening the model and feeding a
+prompt of 16 tokens (row "first token", in seconds; llama.cpp's without starting Python). llama.cpp runs with and without flash attention (--flash on|off|both), its weights
 repacked as it does by default. Figures of a busy machine are worth little; the ratios of one round are less touched by that.
 """
 
@@ -48,8 +49,9 @@ def run_llama(args):
     from llamacpp import LlamaCpp
 
     tests = tests_of(args)
-    n_ctx = max(n + depth for _, n, depth in tests)
+    n_ctx = max(16, *(n + depth for _, n, depth in tests))
     speeds = {}
+    begin = time.perf_counter()
     with LlamaCpp(args.models[0], n_ctx=n_ctx, threads=args.threads[0], flash=args.flash == "on") as llama:
 
         def feed(ids, position, step):
@@ -65,6 +67,8 @@ def run_llama(args):
                     raise SystemExit("llama_decode failed")
             llama_cpp.llama_synchronize(llama.context)
 
+        feed(some_ids(16, llama.n_vocab), 0, 16)
+        first_token = time.perf_counter() - begin
         memory = llama_cpp.llama_get_memory(llama.context)
         for kind, n, depth in tests:
             llama_cpp.llama_memory_clear(memory, True)
@@ -74,7 +78,8 @@ def run_llama(args):
                 start = time.perf_counter()
                 feed(some_ids(n, llama.n_vocab), depth, 512 if kind == "pp" else 1)
                 speeds[name_of(kind, n, depth)] = n / (time.perf_counter() - start)
-    print(json.dumps({"speeds": speeds, "peak": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024}))
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    print(json.dumps({"speeds": speeds, "first_token": first_token, "peak": peak}))
 
 
 def output_of(command):
@@ -88,7 +93,9 @@ def run_tl(args, model, threads):
     lists = [("-p", args.n_prompt), ("-n", args.n_gen), ("-d", args.n_depth), ("-t", [threads]), ("-r", [1])]
     flags = [word for flag, values in lists for word in (flag, ",".join(map(str, values)))]
     report = output_of([args.tl, "bench", model, "--json", *flags])
-    return {"speeds": {t["test"]: t["tokens_per_second"] for t in report["tests"]}, "peak": report["peak_memory_bytes"]}
+    speeds = {t["test"]: t["tokens_per_second"] for t in report["tests"]}
+    first_token = report["starts"][0]["first_token_seconds"]
+    return {"speeds": speeds, "first_token": first_token, "peak": report["peak_memory_bytes"]}
 
 
 def run_llama_process(args, model, threads, flash):
@@ -118,6 +125,14 @@ def compare(args, model, threads):
         print(f"{pathlib.Path(model).name:36} {threads:>7} {test:>14} {row['tl']:>9.2f} {row[f'llama_flash_{best}']:>9.2f} "
               f"{best:>5} {row['ratio']:>6.2f}  ({ratios[0]:.2f} to {ratios[-1]:.2f}) {row['tl_peak'] / 2**20:>8.0f} "
               f"{row['llama_peak'] / 2**20:>9.0f}", flush=True)
+    seconds = lambda engine: statistics.median(r[engine]["first_token"] for r in rounds)
+    best = min(flashes, key=seconds)
+    ratios = sorted(r["tl"]["first_token"] / r[best]["first_token"] for r in rounds)
+    row = {"model": model, "threads": threads, "test": "first token", "tl": seconds("tl"), "best": best}
+    row |= {"llama": seconds(best), "ratio": statistics.median(ratios), "ratio_from": ratios[0], "ratio_to": ratios[-1]}
+    rows.append(row)
+    print(f"{pathlib.Path(model).name:36} {threads:>7} {row['test']:>14} {row['tl']:>9.3f} {row['llama']:>9.3f} "
+          f"{best:>5} {row['ratio']:>6.2f}  ({ratios[0]:.2f} to {ratios[-1]:.2f})", flush=True)
     return rows
 
 
