@@ -20,10 +20,10 @@ thread_local bool inside_loop = false;
 /// In active_, beside the number of workers that are in the loop: no more may enter it.
 constexpr int kClosed = 1 << 30;
 
-/// How long a thread looks before it sleeps: longer than what lies between two steps of a model, whose loops
-/// take microseconds, and no more than it costs to be woken. It does not yield: on a busy machine that would
-/// give a whole time slice away for a wait of microseconds.
-constexpr std::chrono::microseconds kLook{50};
+/// How long a thread looks before it sleeps: longer than what lies between two steps of a model or two
+/// equations of a program (some 100 microseconds), for being woken costs as much. It does not yield: on a
+/// busy machine that would give a whole time slice away for a wait of microseconds.
+constexpr std::chrono::microseconds kLook{200};
 
 /// The processor that the last loop was called on, of whichever pool.
 std::atomic<int> calling_cpu{-1};
