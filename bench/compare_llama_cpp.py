@@ -6,8 +6,8 @@
 Every round runs `tl bench` once and llama.cpp (through llama-cpp-python, built for this processor by
 tools/reference/setup_venv.sh) once, each in a process of its own; the table shows medians over the rounds, the range of the
 ratios, and the peak memory of both. Before its tests each process times its first token: opening the model and feeding a
-prompt of 16 tokens (row "first token", in seconds; llama.cpp's without starting Python). llama.cpp runs with and without flash attention (--flash on|off|both), its weights
-repacked as it does by default. Figures of a busy machine are worth little; the ratios of one round are less touched by that.
+prompt of 16 tokens (row "first token", in seconds; llama.cpp's without starting Python). llama.cpp runs with and without
+flash attention (--flash on|off|both), its weights repacked as it does by default. Figures of a busy machine are worth little; the ratios of one round are less touched by that.
 """
 
 import argparse
