@@ -8,7 +8,8 @@ Usage: tools/plant_faults.py TL MODEL RESULTS.jsonl [--prompt TEXT | --tokens ID
 With --healthy nothing is planted: the model is diagnosed with prompts of several lengths, and small models of random weights of
 every type that can be written with some of them.
 
-Each case is written to RESULTS.jsonl when it is done, and not run again: interrupt and start again at will. Exit status 1
+One process diagnoses all that are still to be done, so that the reference is computed once. Each case is written to
+RESULTS.jsonl when it is done, and not run again: interrupt and start again at will. Exit status 1
 when a fault was missed, misplaced or misnamed, or a healthy run was accused.
 """
 
@@ -55,7 +56,8 @@ def show_healthy(options, known):
     print("|---|---|---|---|---|")
     for what, model, ids in healthy_runs(options):
         if what not in known:
-            known[what] = dict(run(options, None, model, ids), planted=what)
+            result, = diagnose(options, [None], model, ids)
+            known[what] = dict(result, planted=what)
             keep(options, known[what])
         r = known[what]
         bad += not r["healthy"]
@@ -89,23 +91,32 @@ def cases(layers, wanted):
             yield f"{name}@{layer}"
 
 
-def run(options, plant, model=None, ids=None):
+def diagnose(options, plants, model=None, ids=None):
+    """The result of each plant (None: nothing is planted), as they come."""
     ids = ids or options.tokens
-    command = [options.tl, "diagnose", model or options.model, "--json", "--device", options.device]
+    command = [options.tl, "diagnose", model or options.model, "--json", "--device", options.device, "--plant-each", "-"]
     command += ["--tokens", ids] if ids else ["-p", options.prompt]
-    if plant:
-        command += ["--plant", plant]
-    start = time.monotonic()
-    done = subprocess.run(command, capture_output=True, text=True)
-    if done.returncode not in (0, 3):
-        sys.exit(f"{' '.join(command)}\n{done.stderr}")
-    report = json.loads(done.stdout)
+    with tempfile.TemporaryFile("w+", encoding="utf-8") as lines, tempfile.TemporaryFile("w+", encoding="utf-8") as said:
+        lines.write("".join(f"{plant or ''}\n" for plant in plants))
+        lines.seek(0)
+        start = time.monotonic()
+        with subprocess.Popen(command, stdin=lines, stdout=subprocess.PIPE, stderr=said, text=True) as process:
+            for plant, line in zip(plants, process.stdout):
+                now = time.monotonic()
+                yield dict(of_report(json.loads(line)), planted=plant, seconds=round(now - start, 1))
+                start = now
+        if process.returncode not in (0, 3):
+            said.seek(0)
+            sys.exit(f"{' '.join(command)}\n{said.read()}")
+
+
+def of_report(report):
     fault = report["fault"] or {}
-    return {"planted": plant, "placed": "has no place" not in done.stderr, "healthy": report["healthy"],
+    return {"placed": not any("has no place" in note for note in report.get("notes", [])), "healthy": report["healthy"],
             "verdict": report["verdict"], "judged": report["judged"],
             "named": fault.get("name"), "layer": fault.get("layer"), "operation": fault.get("operation"),
             "error": fault.get("error"), "residual": (fault.get("hypotheses") or [{}])[0].get("residual"),
-            "divergence": report["logits"]["divergence"], "seconds": round(time.monotonic() - start, 1)}
+            "divergence": report["logits"]["divergence"]}
 
 
 def judged(result, rounding):
@@ -149,9 +160,11 @@ def main():
     verdicts = collections.Counter()
     print("| planted | verdict | operation | layer | distance | residual | KL of the logits |")
     print("|---|---|---|---|---|---|---|")
-    for plant in cases(layer_count(options.tl, options.model), options.faults):
+    plants = list(cases(layer_count(options.tl, options.model), options.faults))
+    to_do = diagnose(options, [plant for plant in plants if plant not in known])
+    for plant in plants:
         if plant not in known:
-            known[plant] = run(options, plant)
+            known[plant] = next(to_do)
             keep(options, known[plant])
         r = known[plant]
         verdict = judged(r, known[None]["divergence"])

@@ -1,11 +1,18 @@
 // tl diagnose MODEL|PROGRAM: which operation of which layer is wrong, and why.
 #include "cli/diagnose.h"
 
-#include <CLI/CLI.hpp>
-#include <memory>
+#include <fmt/format.h>
 
+#include <CLI/CLI.hpp>
+#include <iterator>
+#include <memory>
+#include <sstream>
+
+#include "base/error.h"
 #include "cli/commands.h"
+#include "cli/input.h"
 #include "cli/output.h"
+#include "inspect/plant.h"
 
 namespace tl::cli {
 
@@ -13,20 +20,56 @@ namespace {
 
 struct DiagnoseCommand {
   DiagnoseOptions what;
-  std::string html;
+  std::string html, plant_each;
   bool json = false, markdown = false;
 };
 
-void diagnose(const DiagnoseCommand& options) {
-  const Diagnosis d = examine(options.what);
-  if (!options.html.empty()) write_page(options.html, d);
+/// The plants of each line of a file: "rope-pairing@5 rms-eps@0". Throws Error naming the line of what is no
+/// fault.
+std::vector<std::vector<std::string>> plants_in(const std::string& path) {
+  const std::string name = path == "-" ? "standard input" : path;
+  std::istringstream text(read_input(path));
+  std::vector<std::vector<std::string>> lines;
+  for (std::string line; std::getline(text, line);) {
+    std::istringstream words(line);
+    lines.emplace_back(std::istream_iterator<std::string>(words), std::istream_iterator<std::string>());
+    for (const std::string& plant : lines.back()) try {
+        inspect::parse_plant(plant);
+      } catch (const UsageError& e) {
+        throw Error(fmt::format("{}:{}: {}", name, lines.size(), e.what()));
+      }
+  }
+  if (lines.empty())
+    throw Error(fmt::format("{}: no line, so nothing to diagnose; an empty line puts nothing in", name));
+  return lines;
+}
+
+void show(const Diagnosis& d, const DiagnoseCommand& options) {
+  const bool one_of_many = !options.plant_each.empty();
+  if (one_of_many && !options.json)
+    fmt::print("\nPlanted: {}\n\n",
+               d.planted.empty() ? "nothing" : fmt::to_string(fmt::join(d.planted, " ")));
   if (options.json)
-    print_json_report(d);
+    print_json_report(d, one_of_many);
   else if (options.markdown)
     print_markdown_report(d);
   else
     print_report(d);
-  if (!d.is_healthy()) throw Found();
+  if (one_of_many) flush_output();  // whoever reads can go on with it
+}
+
+void diagnose(const DiagnoseCommand& options) {
+  std::vector<std::vector<std::string>> plants{options.what.model.plant};
+  if (!options.plant_each.empty()) plants = plants_in(options.plant_each);
+  Examiner examiner(options.what);
+  bool healthy = true;
+  for (const std::vector<std::string>& plant : plants) {
+    const Diagnosis d = examiner.examine(plant);
+    if (!options.html.empty()) write_page(options.html, d);
+    show(d, options);
+    healthy = healthy && d.is_healthy();
+  }
+  if (!healthy) throw Found();
 }
 
 }  // namespace
@@ -58,13 +101,24 @@ void add_diagnose(CLI::App& app) {
                     "Also run the model in other precisions, and parts of it in float64 (64 runs and more)");
   command->add_flag("--json", options->json, "Print JSON");
   command->add_flag("--markdown", options->markdown, "Print a report in Markdown")->excludes("--json");
-  command->add_option("--html", options->html, "Also write the report as one page with plots")
-      ->option_text("FILE");
-  command
-      ->add_option("--bundle", options->what.bundle,
-                   "Also write the failing operation by itself: its inputs, both results, and a program")
-      ->option_text("DIR");
+  CLI::Option* html =
+      command->add_option("--html", options->html, "Also write the report as one page with plots")
+          ->option_text("FILE");
+  CLI::Option* bundle =
+      command
+          ->add_option("--bundle", options->what.bundle,
+                       "Also write the failing operation by itself: its inputs, both results, and a program")
+          ->option_text("DIR");
   add_model_options(*command, options->what.model);
+  command
+      ->add_option(
+          "--plant-each", options->plant_each,
+          "Diagnose once with the faults of each line of FILE put in, in the place of --plant; an empty "
+          "line puts in none. What they do not touch is computed once. JSON then takes one line each")
+      ->option_text("FILE")
+      ->excludes("--plant")
+      ->excludes(html)
+      ->excludes(bundle);
   command->footer(
       "The program is held against the installed program of the model's architecture in float64, and with\n"
       "--reference also against another engine's trace.\n"

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <map>
+#include <memory>
 #include <optional>
 #include <string>
 #include <vector>
@@ -68,6 +69,8 @@ struct ReferenceCheck {
 /// Everything that is found, in the order in which it is looked for.
 struct Diagnosis {
   inspect::RunInfo info;
+  std::vector<std::string> planted;           ///< what was put in on purpose
+  std::vector<std::string> notes;             ///< what the runs had to say
   std::string inputs;                         ///< how the token ids differ, "" where they do not
   std::vector<inspect::WeightAudit> weights;  ///< those with faults
   size_t n_weights = 0;
@@ -95,15 +98,31 @@ struct Diagnosis {
   bool is_healthy() const;
 };
 
-/// Looks at everything. Throws UsageError where the options do not fit, Error or ProgramError where something
-/// cannot be run.
-Diagnosis examine(const DiagnoseOptions& options);
+/// Looks at one program on one prompt, as often as is asked for, each time with other faults put in: the runs
+/// in float64 and the check of the weights, which these do not touch, are made once. Constructor and
+/// examine() throw UsageError where the options do not fit, Error or ProgramError where something cannot be
+/// run.
+class Examiner {
+ public:
+  explicit Examiner(const DiagnoseOptions& options);
+  Examiner(const Examiner&) = delete;
+  Examiner& operator=(const Examiner&) = delete;
+  ~Examiner();
+
+  /// Looks at everything. `plant`: "rope-pairing@5" … in the place of the options' own.
+  Diagnosis examine(const std::vector<std::string>& plant);
+
+ private:
+  class Examination;
+  std::unique_ptr<Examination> examination_;
+};
 
 /// One paragraph that a person can act on.
 std::string verdict(const Diagnosis& d);
 
 void print_report(const Diagnosis& d);
-void print_json_report(const Diagnosis& d);
+/// Indented, or on one line.
+void print_json_report(const Diagnosis& d, bool on_one_line = false);
 /// With the headings of a report that people write.
 void print_markdown_report(const Diagnosis& d);
 /// One file with plots that loads nothing else. Throws Error where it cannot be written.

@@ -21,13 +21,21 @@ namespace {
 
 using inspect::Recording;
 
-void look_at_weights(const ModelFile& file, ThreadPool& pool, Diagnosis& d) {
+/// What the check of the weights found.
+struct Weights {
+  std::vector<inspect::WeightAudit> faulty;
+  size_t n = 0;
+};
+
+Weights look_at_weights(const ModelFile& file, ThreadPool& pool) {
   Progress progress("Looking at the weights", Progress::Unit::bytes);
   auto audits = inspect::audit_weights(file, nullptr, pool,
                                        [&](uint64_t done, uint64_t total) { progress.update(done, total); });
-  d.n_weights = audits.size();
+  Weights weights;
+  weights.n = audits.size();
   std::erase_if(audits, [](const inspect::WeightAudit& w) { return w.faults.empty(); });
-  d.weights = std::move(audits);
+  weights.faulty = std::move(audits);
+  return weights;
 }
 
 /// Prefill against single steps, and rows against later tokens: with the program as a black box.
@@ -149,19 +157,26 @@ std::string difference_of(const std::vector<int32_t>& a, const std::string& a_na
   return fmt::format("{} tokens are in {} and {} in {}", a.size(), a_name, b.size(), b_name);
 }
 
+}  // namespace
+
 /// All that is looked at, in order of cost.
-class Examination {
+class Examiner::Examination {
  public:
   explicit Examination(const DiagnoseOptions& options) : options_(options), pool_(options.model.threads) {
     if (!options.reference.empty()) reference_ = inspect::read_trace(options.reference);
     choose_subject();
     engine_ = Engine::open(oracle_of(model_));
     depths(options.depths, n_layers());  // refused before anything is run
-    d_.info.model = model_.model, d_.info.program = model_.program, d_.info.device = model_.device;
+    model_.notice = [this](const std::string& text) { note(text); };
   }
 
-  Diagnosis run() {
-    look_at_weights(engine_->file(), pool_, d_);
+  Diagnosis run(const std::vector<std::string>& plant) {
+    d_ = {};
+    observed_ = {};
+    model_.plant = d_.planted = plant;
+    d_.info.model = model_.model, d_.info.program = model_.program, d_.info.device = model_.device;
+    if (!weights_) weights_ = look_at_weights(engine_->file(), pool_);
+    d_.weights = weights_->faulty, d_.n_weights = weights_->n;
     if (!d_.weights.empty()) return std::move(d_);
     if (runs_main_) {
       say("running the program's main");
@@ -191,6 +206,13 @@ class Examination {
   }
 
  private:
+  /// Several runs say the same.
+  void note(const std::string& text) {
+    if (std::find(d_.notes.begin(), d_.notes.end(), text) != d_.notes.end()) return;
+    d_.notes.push_back(text);
+    say("note: " + text);
+  }
+
   void choose_subject() {
     model_ = options_.model;
     if (options_.what.ends_with(".tl")) {
@@ -234,8 +256,11 @@ class Examination {
   }
 
   void run_both(Feed feed) {
-    say("running the float64 reference");
-    oracle_ = record(oracle_of(model_), ids_, feed);
+    if (oracle_.logits.empty() || feed != oracle_feed_ || ids_ != oracle_.recording.info.tokens) {
+      say("running the float64 reference");
+      oracle_ = record(oracle_of(model_), ids_, feed);
+      oracle_feed_ = feed;
+    }
     if (runs_main_) return;
     say("running the program under test");
     observed_ = record(opened_up(model_), ids_, feed);
@@ -315,12 +340,15 @@ class Examination {
   std::optional<Recording> reference_;
   std::unique_ptr<Engine> engine_;
   std::vector<int32_t> ids_;
+  std::optional<Weights> weights_;
   Observed oracle_, observed_;
+  Feed oracle_feed_ = Feed::in_steps;
   Diagnosis d_;
 };
 
-}  // namespace
+Examiner::Examiner(const DiagnoseOptions& options) : examination_(new Examination(options)) {}
+Examiner::~Examiner() = default;
 
-Diagnosis examine(const DiagnoseOptions& options) { return Examination(options).run(); }
+Diagnosis Examiner::examine(const std::vector<std::string>& plant) { return examination_->run(plant); }
 
 }  // namespace tl::cli

@@ -325,10 +325,12 @@ void print_report(const Diagnosis& d) {
   fmt::print("{:22}  {:>12.3g}\n", "KL from float64, nats", d.logits->divergence);
 }
 
-void print_json_report(const Diagnosis& d) {
+void print_json_report(const Diagnosis& d, bool on_one_line) {
   ordered_json j = {{"healthy", d.is_healthy()}, {"verdict", verdict(d)},   {"program", d.info.program},
                     {"model", d.info.model},     {"tokens", d.info.tokens}, {"judged", d.judged}};
   j["fault"] = d.fault.record < 0 ? ordered_json() : to_json(d.fault);
+  if (!d.planted.empty()) j["planted"] = d.planted;
+  if (!d.notes.empty()) j["notes"] = d.notes;
   if (!d.inputs.empty()) j["inputs"] = d.inputs;
   if (d.reference) j["reference"] = to_json(*d.reference);
   j["further_faults"] = ordered_json::array();
@@ -352,7 +354,7 @@ void print_json_report(const Diagnosis& d) {
                            {"observed_rms", r.observed_rms},
                            {"error", r.error}});
   if (d.precision) j["precision"] = to_json(*d.precision);
-  if (!d.logits) return print_json(j);
+  if (!d.logits) return print_json(j, on_one_line);
   j["depths"] = ordered_json::array();
   for (const inspect::DepthRow& r : d.depths)
     j["depths"].push_back({{"layers", r.layers},
@@ -362,7 +364,7 @@ void print_json_report(const Diagnosis& d) {
   j["logits"] = {{"expected", to_json(d.logits->expected)},
                  {"observed", to_json(d.logits->observed)},
                  {"divergence", d.logits->divergence}};
-  print_json(j);
+  print_json(j, on_one_line);
 }
 
 }  // namespace tl::cli

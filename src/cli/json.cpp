@@ -6,8 +6,9 @@
 
 namespace tl::cli {
 
-void print_json(const nlohmann::ordered_json& value) {
-  const std::string text = value.dump(2, ' ', false, nlohmann::ordered_json::error_handler_t::replace) + "\n";
+void print_json(const nlohmann::ordered_json& value, bool on_one_line) {
+  const std::string text =
+      value.dump(on_one_line ? -1 : 2, ' ', false, nlohmann::ordered_json::error_handler_t::replace) + "\n";
   std::fwrite(text.data(), 1, text.size(), stdout);
 }
 

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <optional>
 #include <string>
 #include <vector>
@@ -35,6 +36,8 @@ struct ModelOptions {
   bool dump_graph = false;         ///< show each plan on standard error
   graph::PassOptions passes;       ///< fusions, each of which can be switched off
   std::vector<std::string> plant;  ///< faults to put in: "rope-pairing@5"
+  /// Told what else is worth knowing about a run; empty: it goes to standard error.
+  std::function<void(const std::string&)> notice;
 };
 
 /// Adds --device, -t, -c, -b, --layers, --program, --models, --no-mmap, --cache-type, --activations,

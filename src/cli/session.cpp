@@ -16,9 +16,9 @@ void plant(SessionOptions& session, const std::vector<std::string>& texts, const
   std::vector<inspect::Plant> plants;
   for (const std::string& text : texts) plants.push_back(inspect::parse_plant(text));
   const std::shared_ptr<inspect::Planter> planter(
-      new inspect::Planter(std::move(plants)), [](const inspect::Planter* p) {
+      new inspect::Planter(std::move(plants)), [notice = session.notice](const inspect::Planter* p) {
         for (const std::string& name : p->unused())
-          say(fmt::format("note: this run has no place for the fault {}", name));
+          notice(fmt::format("this run has no place for the fault {}", name));
         delete p;
       });
   session.rewrite = [planter](std::span<const graph::NodeRef> roots) { planter->rewrite(roots); };
@@ -37,7 +37,7 @@ std::unique_ptr<Session> make_session(const ModelOptions& options, const KernelC
   session.precision = options.precision;
   session.batch_invariant = options.batch_invariant;
   session.processors = options.processors;
-  session.notice = [](const std::string& text) { say("note: " + text); };
+  session.notice = options.notice ? options.notice : [](const std::string& text) { say("note: " + text); };
   session.passes = options.passes;
   session.kernel = choice;
   if (!options.plant.empty()) plant(session, options.plant, choice);

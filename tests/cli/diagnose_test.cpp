@@ -2,6 +2,7 @@
 #include <gtest/gtest.h>
 
 #include <nlohmann/json.hpp>
+#include <sstream>
 
 #include "cli/program.h"
 
@@ -342,6 +343,57 @@ TEST(DiagnoseBundle, AKernelsFaultIsNotInItsProgram) {
   const Output compared = run_tl({"run", cache + "/reproduce.tl", cache + "/case.gguf"});
   EXPECT_EQ(compared.exit_code, 0) << compared.err;
   EXPECT_GT(number_after(compared.out, "observed from expected: "), 1e-3);
+}
+
+std::vector<std::string> lines_of(const std::string& text) {
+  std::vector<std::string> lines;
+  std::istringstream stream(text);
+  for (std::string line; std::getline(stream, line);) lines.push_back(line);
+  return lines;
+}
+
+TEST(PlantEach, SaysOfEachWhatItIsAloneAndComputesTheReferenceOnce) {
+  const TempFolder folder;
+  const std::vector<std::string> plants{"rope-pairing@1", "", "silu-missing@7", "residual-doubled@0"};
+  const std::string file =
+      write_file(folder / "plants", "rope-pairing@1\n\nsilu-missing@7\nresidual-doubled@0\n");
+  const Output r = diagnosed({"--json", "--plant-each", file});
+  EXPECT_EQ(r.exit_code, 3) << r.err;
+  const std::vector<std::string> lines = lines_of(r.out);
+  ASSERT_EQ(lines.size(), plants.size()) << r.out;
+  for (size_t i = 0; i < plants.size(); ++i) {
+    std::vector<std::string> alone{"--json"};
+    if (!plants[i].empty()) alone.insert(alone.end(), {"--plant", plants[i]});
+    EXPECT_EQ(json::parse(lines[i], nullptr, false), json::parse(diagnosed(alone).out, nullptr, false))
+        << plants[i];
+  }
+  EXPECT_HAS(lines[2], "no place for the fault silu-missing@7");
+  EXPECT_EQ(lines[1].find("no place"), std::string::npos);
+  const std::string reference = "running the float64 reference";
+  const size_t first = r.err.find(reference);
+  ASSERT_NE(first, std::string::npos) << r.err;
+  EXPECT_EQ(r.err.find(reference, first + 1), std::string::npos) << r.err;
+}
+
+TEST(PlantEach, AsText) {
+  const TempFolder folder;
+  const Output r = diagnosed({"--plant-each", write_file(folder / "plants", "\nrope-pairing@1 rms-eps@0\n")});
+  EXPECT_EQ(r.exit_code, 3) << r.err;
+  EXPECT_HAS(r.out, "Planted: nothing\n\nHEALTHY: ");
+  EXPECT_HAS(r.out, "Planted: rope-pairing@1 rms-eps@0\n\nFAULT FOUND: ");
+}
+
+TEST(PlantEach, BadFiles) {
+  const TempFolder folder;
+  const Output wrong =
+      diagnosed({"--plant-each", write_file(folder / "wrong", "rms-eps@0\nrope-paring@1\n")});
+  EXPECT_EQ(wrong.exit_code, 1);
+  EXPECT_HAS(wrong.err, (folder / "wrong") + ":2: --plant knows no fault 'rope-paring'");
+  EXPECT_EQ(wrong.out, "");
+  const Output empty = diagnosed({"--plant-each", write_file(folder / "empty", "")});
+  EXPECT_EQ(empty.exit_code, 1);
+  EXPECT_HAS(empty.err, "empty: no line, so nothing to diagnose");
+  EXPECT_EQ(diagnosed({"--plant-each", folder / "wrong", "--plant", "rms-eps@0"}).exit_code, 2);
 }
 
 TEST(Plant, ChangesTheRunAndSaysWhereItHasNoPlace) {
