@@ -18,7 +18,7 @@ constexpr int64_t kPackedRows = 64 * 1024;            // packed numbers of the l
 constexpr int64_t kColumnBlock = 256 * kGemmColumns;  // columns that threads pack together
 constexpr int64_t kFewRows = 2;                       // for which it does not pay to pack the columns
 constexpr int64_t kFewSums = 8 * 1024;                // sums of such rows at a time
-constexpr int64_t kFewTerms = 6;                      // that such rows share while they are in the L1 cache
+constexpr int64_t kFewTerms = 12;                     // that such rows share while they are in the L1 cache
 constexpr int64_t kSmall = 32 * 1024;  // elements of a result of which each block has its own copy
 
 int64_t blocks(int64_t n, int64_t size) { return (n + size - 1) / size; }

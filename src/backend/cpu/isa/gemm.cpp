@@ -8,59 +8,105 @@ namespace tl::cpu::TL_ISA {
 
 namespace {
 
-/// One term of the sums of R x 8 W elements.
-template <int R, int W>
-TL_INLINE void add_term(const float* a, const float* b, F32 (&sums)[R][W]) {
-  F32 row[W];
-  TL_UNROLLED(int w = 0; w < W; ++w) row[w] = load(b + 8 * w);
-  TL_UNROLLED(int r = 0; r < R; ++r) {
-    const F32 x(a[r]);
+#ifdef __AVX512F__
+/// Sixteen floats, a panel's columns: with registers of 512 bits half as many instructions do the same sums.
+struct F32x16 {
+  __m512 v;
+  F32x16() = default;
+  TL_INLINE explicit F32x16(__m512 raw) : v(raw) {}
+  TL_INLINE explicit F32x16(float x) : v(_mm512_set1_ps(x)) {}
+};
+TL_INLINE F32x16 operator+(F32x16 a, F32x16 b) { return F32x16(_mm512_add_ps(a.v, b.v)); }
+TL_INLINE F32x16 fma(F32x16 a, F32x16 b, F32x16 c) { return F32x16(_mm512_fmadd_ps(a.v, b.v, c.v)); }
+using Widest = F32x16;
+constexpr int kTileRows =
+    2 * kGemmRows;  // sums for two multiplications at a time, each of which takes four cycles
+#else
+using Widest = F32;
+constexpr int kTileRows = kGemmRows;  // and two vectors: as many sums as sixteen registers hold
+#endif
+
+template <class V>
+TL_INLINE V load_as(const float* from) {
+  V x;
+  memcpy(&x.v, from, sizeof x.v);
+  return x;
+}
+template <class V>
+TL_INLINE void store_as(float* to, V x) {
+  memcpy(to, &x.v, sizeof x.v);
+}
+
+// All rows of a tile: TL_UNROLLED stops at 8.
+#define TL_EACH_ROW _Pragma("GCC unroll 12") for
+
+/// One term of the sums of R rows of W vectors. Rows beyond a panel's lie in the next one, at `next`.
+template <class V, int R, int W>
+TL_INLINE void add_term(const float* a, int64_t next, const float* b, V (&sums)[R][W]) {
+  constexpr int kWidth = sizeof(V) / sizeof(float);
+  V row[W];
+  TL_UNROLLED(int w = 0; w < W; ++w) row[w] = load_as<V>(b + kWidth * w);
+  TL_EACH_ROW(int r = 0; r < R; ++r) {
+    const V x(r < kGemmRows ? a[r] : a[next + r - kGemmRows]);
     TL_UNROLLED(int w = 0; w < W; ++w) sums[r][w] = fma(x, row[w], sums[r][w]);
   }
 }
 
-/// R rows and 8 W columns of c: their sums stay in registers while a and b stream by.
-template <int R, int W>
+/// R rows of W vectors of c: their sums stay in registers while a and b stream by.
+template <class V, int R, int W>
 [[gnu::noinline]] void tile(const GemmPanel& t, const float* a, float* c) {
+  constexpr int kWidth = sizeof(V) / sizeof(float);
   for (int r = 0; r < R; ++r) {  // c comes from memory while the sums run
     __builtin_prefetch(c + r * t.c_stride, 1);
-    __builtin_prefetch(c + r * t.c_stride + 8 * W - 1, 1);
+    __builtin_prefetch(c + r * t.c_stride + kWidth * W - 1, 1);
   }
-  F32 sums[R][W];
-  TL_UNROLLED(int r = 0; r < R; ++r) { TL_UNROLLED(int w = 0; w < W; ++w) sums[r][w] = F32(0.0f); }
+  V sums[R][W];
+  TL_EACH_ROW(int r = 0; r < R; ++r) { TL_UNROLLED(int w = 0; w < W; ++w) sums[r][w] = V(0.0f); }
   const float* b = t.b;
   int64_t p = 0;
   for (; p + 4 <= t.k; p += 4, a += 4 * kGemmRows, b += 4 * kGemmColumns) {
-    TL_UNROLLED(int i = 0; i < 4; ++i) add_term(a + i * kGemmRows, b + i * kGemmColumns, sums);
+    TL_UNROLLED(int i = 0; i < 4; ++i) add_term(a + i * kGemmRows, t.a_stride, b + i * kGemmColumns, sums);
   }
-  for (; p < t.k; ++p, a += kGemmRows, b += kGemmColumns) add_term(a, b, sums);
-  TL_UNROLLED(int r = 0; r < R; ++r) {
+  for (; p < t.k; ++p, a += kGemmRows, b += kGemmColumns) add_term(a, t.a_stride, b, sums);
+  TL_EACH_ROW(int r = 0; r < R; ++r) {
     TL_UNROLLED(int w = 0; w < W; ++w) {
-      float* to = c + r * t.c_stride + 8 * w;
-      store(to, t.adds ? load(to) + sums[r][w] : sums[r][w]);
+      float* to = c + r * t.c_stride + kWidth * w;
+      store_as<V>(to, t.adds ? load_as<V>(to) + sums[r][w] : sums[r][w]);
     }
   }
 }
 
-template <int W>
+/// The rows that are left, fewer than R of them.
+template <class V, int R, int W>
+TL_INLINE void rest(const GemmPanel& t, const float* a, float* c, int64_t rows) {
+  if constexpr (R > 1) {
+    if (rows == R - 1) return tile<V, R - 1, W>(t, a, c);
+    rest<V, R - 1, W>(t, a, c, rows);
+  }
+}
+
+/// Most rows that a tile takes, and vectors across.
+template <class V, int R, int W>
 TL_INLINE void panel(const GemmPanel& t) {
-  static constexpr void (*kTiles[])(const GemmPanel&, const float*, float*) = {
-      tile<1, W>, tile<2, W>, tile<3, W>, tile<4, W>, tile<5, W>};
   const float* a = t.a;
   float* c = t.c;
   int64_t r = 0;
-  for (; r + kGemmRows <= t.rows; r += kGemmRows, a += t.a_stride, c += kGemmRows * t.c_stride)
-    tile<kGemmRows, W>(t, a, c);
-  if (r < t.rows) kTiles[t.rows - r - 1](t, a, c);
+  for (; r + R <= t.rows; r += R, a += R / kGemmRows * t.a_stride, c += R * t.c_stride)
+    tile<V, R, W>(t, a, c);
+  rest<V, R, W>(t, a, c, t.rows - r);
 }
 
 void gemm_panel(const GemmPanel& t) {
   static_assert(kGemmRows == 6 && kGemmColumns == 16);
   if (t.columns > 8)
-    panel<2>(t);
+    panel<Widest, kTileRows, kGemmColumns * sizeof(float) / sizeof(Widest)>(t);
   else
-    panel<1>(t);
+    panel<F32, kGemmRows, 1>(t);
 }
+
+/// How many columns ahead a row is asked for: processors follow few rows at a time by themselves, and across
+/// a page of memory none.
+constexpr int64_t kColumnsAhead = 128;
 
 /// N terms of 8 W columns from j on, added to what they have.
 template <int N, int W>
@@ -70,6 +116,7 @@ TL_INLINE void add_terms(const RowsSum& s, int64_t p, int64_t j) {
   TL_UNROLLED(int i = 0; i < N; ++i) {
     const F32 factor(s.factors[p + i]);
     const float* row = s.rows + (p + i) * s.stride + j;
+    __builtin_prefetch(row + kColumnsAhead);
     TL_UNROLLED(int w = 0; w < W; ++w) totals[w] = fma(factor, load(row + 8 * w), totals[w]);
   }
   TL_UNROLLED(int w = 0; w < W; ++w) store(s.sums + j + 8 * w, totals[w]);
@@ -94,7 +141,8 @@ TL_INLINE void add_row_terms(const RowsSum& s, int64_t p) {
 
 void add_rows(const RowsSum& s) {
   int64_t p = 0;
-  for (; p + 6 <= s.k; p += 6) add_row_terms<6>(s, p);
+  for (; p + 12 <= s.k; p += 12) add_row_terms<12>(s, p);
+  for (; p + 4 <= s.k; p += 4) add_row_terms<4>(s, p);
   for (; p < s.k; ++p) add_row_terms<1>(s, p);
 }
 
