@@ -18,12 +18,6 @@ struct F32x16 {
 };
 TL_INLINE F32x16 operator+(F32x16 a, F32x16 b) { return F32x16(_mm512_add_ps(a.v, b.v)); }
 TL_INLINE F32x16 fma(F32x16 a, F32x16 b, F32x16 c) { return F32x16(_mm512_fmadd_ps(a.v, b.v, c.v)); }
-using Widest = F32x16;
-constexpr int kTileRows =
-    2 * kGemmRows;  // sums for two multiplications at a time, each of which takes four cycles
-#else
-using Widest = F32;
-constexpr int kTileRows = kGemmRows;  // and two vectors: as many sums as sixteen registers hold
 #endif
 
 template <class V>
@@ -78,14 +72,14 @@ template <class V, int R, int W>
 
 /// The rows that are left, fewer than R of them.
 template <class V, int R, int W>
-TL_INLINE void rest(const GemmPanel& t, const float* a, float* c, int64_t rows) {
+TL_INLINE void last_rows(const GemmPanel& t, const float* a, float* c, int64_t rows) {
   if constexpr (R > 1) {
     if (rows == R - 1) return tile<V, R - 1, W>(t, a, c);
-    rest<V, R - 1, W>(t, a, c, rows);
+    last_rows<V, R - 1, W>(t, a, c, rows);
   }
 }
 
-/// Most rows that a tile takes, and vectors across.
+/// W vectors of all rows, of which a tile has room for R.
 template <class V, int R, int W>
 TL_INLINE void panel(const GemmPanel& t) {
   const float* a = t.a;
@@ -93,15 +87,18 @@ TL_INLINE void panel(const GemmPanel& t) {
   int64_t r = 0;
   for (; r + R <= t.rows; r += R, a += R / kGemmRows * t.a_stride, c += R * t.c_stride)
     tile<V, R, W>(t, a, c);
-  rest<V, R, W>(t, a, c, t.rows - r);
+  last_rows<V, R, W>(t, a, c, t.rows - r);
 }
 
+/// Ten sums and more: two multiplications begin in a cycle, and each takes four or five.
 void gemm_panel(const GemmPanel& t) {
   static_assert(kGemmRows == 6 && kGemmColumns == 16);
-  if (t.columns > 8)
-    panel<Widest, kTileRows, kGemmColumns * sizeof(float) / sizeof(Widest)>(t);
-  else
-    panel<F32, kGemmRows, 1>(t);
+  if (t.columns < kGemmColumns) return panel<F32, 2 * kGemmRows, 1>(t);
+#ifdef __AVX512F__
+  panel<F32x16, 2 * kGemmRows, 1>(t);
+#else
+  panel<F32, kGemmRows, 2>(t);
+#endif
 }
 
 /// How many columns ahead a row is asked for: processors follow few rows at a time by themselves, and across
