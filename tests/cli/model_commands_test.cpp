@@ -216,9 +216,6 @@ TEST(Generate, AFullContextIsSaidAloud) {
   const Output prompt = run_tl({"generate", tiny_model(), "-p", "abcdefghijklmnop", "-c", "8"});
   EXPECT_EQ(prompt.exit_code, 1);
   EXPECT_HAS(prompt.err, "but the context holds 8: enlarge it with -c");
-  const Output huge = run_tl({"generate", tiny_model(), "-p", "a", "-n", "1", "-c", "1000000000"});
-  EXPECT_EQ(huge.exit_code, 1);
-  EXPECT_HAS(huge.err, "not enough memory for a KV cache of 1000000000 tokens: ask for fewer with -c");
   EXPECT_HAS(run_tl({"generate", tiny_model(), "-p", "a", "-n", "1", "-c", "512"}).err, "was trained for");
 }
 

@@ -130,6 +130,10 @@ INSTANTIATE_TEST_SUITE_P(
         Mistake{"print(m.tokenizer.boss)", "tokenizer has no member `boss`; did you mean `bos`?"},
         Mistake{"print(kv_cache(m, 4).lenght)", "cache has no member `lenght`; did you mean `length`?"},
         Mistake{"print(kv_cache(m, 0))", "a KV cache of 0 tokens cannot hold anything"},
+        // More than addresses can name: no machine has it.
+        Mistake{
+            "print(kv_cache(m, 1000000000000000))",
+            "there is not enough memory for a KV cache of 1000000000000000 tokens: ask for fewer with -c"},
         Mistake{"print(m.layers(1..2))", "the layers must be the first ones: m.layers(0..k)"},
         Mistake{"print(detokenize(m, -1))", "-1 is no token id"},
         Mistake{"print(detokenize(m, [1.5]))", "expected a list of ints, found a float in it"},
