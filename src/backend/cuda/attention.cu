@@ -419,18 +419,21 @@ Kernel kernel_for(const Ordered& q, const Ordered& k, const Ordered& v) {
 /// The same for flash_attention(), if it takes such tensors.
 std::optional<FlashAttention> as_flash(const Attention& a, int64_t keys, int64_t pos) {
   const auto packed = [](const Ordered& t) {
-    return t.dtype == DType::f32 && t.dim_stride == 1 && t.position_stride % 4 == 0 &&
-           t.head_stride % 4 == 0 && reinterpret_cast<uintptr_t>(t.data) % 16 == 0;
+    const int64_t piece = 16 / info(t.dtype).block_bytes;
+    return t.dim_stride == 1 && t.position_stride % piece == 0 && t.head_stride % piece == 0 &&
+           reinterpret_cast<uintptr_t>(t.data) % 16 == 0;
   };
-  if (!packed(a.q) || !packed(a.k) || !packed(a.v) || a.k.dim != a.v.dim || !has_flash_attention(a.k.dim))
+  if (a.q.dtype != DType::f32 || DType(a.k.dtype) != DType(a.v.dtype) || !packed(a.q) || !packed(a.k) ||
+      !packed(a.v) || a.k.dim != a.v.dim || !has_flash_attention(a.k.dim))
     return std::nullopt;
   const auto side = [](const Ordered& t) {
-    return FlashAttention::Side{static_cast<const float*>(t.data), t.position_stride, t.head_stride};
+    return FlashAttention::Side{t.data, t.position_stride, t.head_stride};
   };
   Launches& launches = Device::get().launches();
   return FlashAttention{side(a.q),
                         side(a.k),
                         side(a.v),
+                        a.k.dtype,
                         a.result,
                         a.out.position_stride,
                         a.out.head_stride,
@@ -470,11 +473,12 @@ void attention(const KernelArgs& args) {
   const auto& attrs = args.attr<AttentionAttrs>();
   const bool masked = args.in.size() > 3;
   if (args.out.elements() == 0) return;
-  // Tensor cores take float32; converting keys and values for many queries costs little.
+  // Tensor cores take float32 or float16; converting other keys and values for many queries costs little.
   const bool flash = args.in[0].shape()[attrs.q_order[0]] >= kFlashQueries && !masked &&
                      args.activations == Activations::q8 && !args.batch_invariant;
-  const Tensor keys_in = flash ? as_float32(args.in[1]) : args.in[1],
-               values_in = flash ? as_float32(args.in[2]) : args.in[2];
+  const bool convert = flash && (args.in[1].dtype() != DType::f16 || args.in[2].dtype() != DType::f16);
+  const Tensor keys_in = convert ? as_float32(args.in[1]) : args.in[1],
+               values_in = convert ? as_float32(args.in[2]) : args.in[2];
   const void *q = read_bytes(args.in[0]), *k = read_bytes(keys_in), *v = read_bytes(values_in);
   Attention a{ordered(args.in[0], attrs.q_order, q), ordered(keys_in, attrs.k_order, k),
               ordered(values_in, attrs.v_order, v), ordered(args.out, attrs.out_order, nullptr)};

@@ -4,6 +4,8 @@
 // values' product wants there.
 #include "backend/cuda/flash_attention.cuh"
 
+#include <algorithm>
+
 #include "backend/cuda/tensor_core.cuh"
 
 namespace tl::cuda {
@@ -12,21 +14,38 @@ namespace {
 
 constexpr int kQueries = 64, kKeys = 64, kBlockThreads = 128;
 
-/// The pitches of rows in shared memory keep a warp's reads in different banks.
-template <int dim>
-constexpr int kKeyPitch = dim + 8;
-template <int dim>
-constexpr int kValuePitch = dim + 4;
-template <int dim>
-constexpr int kStageFloats = kKeys*(kKeyPitch<dim> + kValuePitch<dim>);
+/// A tile of keys and one of values in shared memory. The pitches of rows keep a warp's reads in different
+/// banks.
+template <class T, int dim>
+struct Stage {
+  static constexpr int kKeyPitch = dim + 8, kValuePitch = dim + (sizeof(T) == 4 ? 4 : 8);
+  // weigh_values() keeps the weights of all queries where the keys were.
+  static constexpr size_t kWeightBytes = kQueries * kKeys * sizeof(float);
+  static constexpr size_t kKeyBytes = std::max(kKeys * kKeyPitch * sizeof(T), kWeightBytes);
+  static constexpr size_t kBytes = kKeyBytes + kKeys * kValuePitch * sizeof(T);
+
+  unsigned char* begin;
+  __device__ T* keys() const { return reinterpret_cast<T*>(begin); }
+  __device__ float* weights() const { return reinterpret_cast<float*>(begin); }
+  __device__ T* values() const { return reinterpret_cast<T*>(begin + kKeyBytes); }
+};
+
+/// Elements as factors of the tensor cores: a half is a TF32 number as it is.
+__device__ inline unsigned factor_of(float x) { return to_tf32(x); }
+__device__ inline unsigned factor_of(__half x) { return __float_as_uint(__half2float(x)); }
+__device__ inline float2 two_of(const float* p) { return *reinterpret_cast<const float2*>(p); }
+__device__ inline __half2 two_of(const __half* p) { return *reinterpret_cast<const __half2*>(p); }
+__device__ inline float number_of(float x) { return x; }
+__device__ inline float number_of(__half x) { return __half2float(x); }
 
 /// Copies rows first, first + 1 … of one head; those from `rows` on become zeros.
-template <int dim>
-__device__ void fetch(float* to, int pitch, const FlashAttention::Side& from, int64_t head, int64_t first,
+template <class T, int dim>
+__device__ void fetch(T* to, int pitch, const FlashAttention::Side& from, int64_t head, int64_t first,
                       int64_t rows) {
-  const float* data = from.data + head * from.head_stride;
-  for (int t = static_cast<int>(threadIdx.x); t < kKeys * dim / 4; t += kBlockThreads) {
-    const int row = t / (dim / 4), piece = t % (dim / 4) * 4;
+  constexpr int kPiece = 16 / sizeof(T);
+  const T* data = static_cast<const T*>(from.data) + head * from.head_stride;
+  for (int t = static_cast<int>(threadIdx.x); t < kKeys * dim / kPiece; t += kBlockThreads) {
+    const int row = t / (dim / kPiece), piece = t % (dim / kPiece) * kPiece;
     const bool there = first + row < rows;
     copy_async(to + row * pitch + piece, data + (there ? (first + row) * from.position_stride + piece : 0),
                there);
@@ -42,44 +61,43 @@ struct Rows {
 };
 
 /// scores[j] = the products with keys 8j … 8j + 7 of the tile.
-template <int dim>
-__device__ void multiply_keys(const Rows<dim>& rows, const float* keys, float (&scores)[kKeys / 8][4]) {
+template <class T, int dim>
+__device__ void multiply_keys(const Rows<dim>& rows, const T* keys, float (&scores)[kKeys / 8][4]) {
   const int lane = static_cast<int>(threadIdx.x % 32), g = lane / 4, t = lane % 4;
 #pragma unroll
   for (int d = 0; d < dim / 8; ++d) {
 #pragma unroll
     for (int j = 0; j < kKeys / 8; ++j) {
-      const float2 pair =
-          *reinterpret_cast<const float2*>(keys + (8 * j + g) * kKeyPitch<dim> + 8 * d + 2 * t);
-      multiply_add_tf32(scores[j], rows.q[d], to_tf32(pair.x), to_tf32(pair.y));
+      const auto pair = two_of(keys + (8 * j + g) * Stage<T, dim>::kKeyPitch + 8 * d + 2 * t);
+      multiply_add_tf32(scores[j], rows.q[d], factor_of(pair.x), factor_of(pair.y));
     }
   }
 }
 
 /// Adds the weighted values of the tile.
-template <int dim>
-__device__ void multiply_values(Rows<dim>& rows, const float* values, const float (&weights)[kKeys / 8][4]) {
+template <class T, int dim>
+__device__ void multiply_values(Rows<dim>& rows, const T* values, const float (&weights)[kKeys / 8][4]) {
+  constexpr int kPitch = Stage<T, dim>::kValuePitch;
   const int lane = static_cast<int>(threadIdx.x % 32), g = lane / 4, t = lane % 4;
 #pragma unroll
   for (int j = 0; j < kKeys / 8; ++j) {
     // Row g + 8 comes second here, third there.
     const unsigned w[4] = {to_tf32(weights[j][0]), to_tf32(weights[j][2]), to_tf32(weights[j][1]),
                            to_tf32(weights[j][3])};
-    const float* row = values + (8 * j + 2 * t) * kValuePitch<dim> + g;
+    const T* row = values + (8 * j + 2 * t) * kPitch + g;
 #pragma unroll
-    for (int d = 0; d < dim / 8; ++d) {
-      multiply_add_tf32(rows.out[d], w, to_tf32(row[8 * d]), to_tf32(row[kValuePitch<dim> + 8 * d]));
-    }
+    for (int d = 0; d < dim / 8; ++d)
+      multiply_add_tf32(rows.out[d], w, factor_of(row[8 * d]), factor_of(row[kPitch + 8 * d]));
   }
 }
 
 /// The same where values that some queries do not see are not finite: 0 times those would not be 0. The
 /// tile's keys give their place to the weights.
-template <int dim>
-__device__ void weigh_values(Rows<dim>& rows, float* keys, const float* values,
+template <class T, int dim>
+__device__ void weigh_values(Rows<dim>& rows, const Stage<T, dim>& tile,
                              const float (&weights)[kKeys / 8][4]) {
   const int lane = static_cast<int>(threadIdx.x % 32), g = lane / 4, t = lane % 4;
-  float* row = keys + (threadIdx.x / 32 * 16 + g) * kKeys;
+  float* row = tile.weights() + (threadIdx.x / 32 * 16 + g) * kKeys;
 #pragma unroll
   for (int j = 0; j < kKeys / 8; ++j)
 #pragma unroll
@@ -94,7 +112,8 @@ __device__ void weigh_values(Rows<dim>& rows, float* keys, const float* values,
       for (int i = 0; i < 4; ++i)
         if (w[i / 2] != 0)
           rows.out[d][i] =
-              fmaf(w[i / 2], values[key * kValuePitch<dim> + 8 * d + 2 * t + i % 2], rows.out[d][i]);
+              fmaf(w[i / 2], number_of(tile.values()[key * tile.kValuePitch + 8 * d + 2 * t + i % 2]),
+                   rows.out[d][i]);
   }
 }
 
@@ -140,7 +159,8 @@ __device__ void read_queries(Rows<dim>& rows, const FlashAttention& a, int64_t h
                              const int64_t (&row)[2]) {
   const int t = static_cast<int>(threadIdx.x % 4);
   for (int i = 0; i < 2; ++i) {
-    const float* q = a.q.data + min(row[i], a.queries - 1) * a.q.position_stride + head * a.q.head_stride;
+    const float* q = static_cast<const float*>(a.q.data) + min(row[i], a.queries - 1) * a.q.position_stride +
+                     head * a.q.head_stride;
 #pragma unroll
     for (int d = 0; d < dim / 8; ++d)
       rows.q[d][i] = to_tf32(q[8 * d + 2 * t]), rows.q[d][2 + i] = to_tf32(q[8 * d + 2 * t + 1]);
@@ -164,9 +184,10 @@ __device__ void write_results(const Rows<dim>& rows, const FlashAttention& a, in
   }
 }
 
-template <int dim>
+template <class T, int dim>
 __global__ void __launch_bounds__(kBlockThreads) flash_kernel(FlashAttention a) {
-  extern __shared__ __align__(16) float shared_tiles[];
+  using Tile = Stage<T, dim>;
+  extern __shared__ __align__(16) unsigned char shared_tiles[];
   const int lane = static_cast<int>(threadIdx.x % 32);
   // Blocks with the most keys start first.
   const int64_t block = static_cast<int64_t>(gridDim.x) - 1 - blockIdx.x, head = blockIdx.y;
@@ -176,12 +197,11 @@ __global__ void __launch_bounds__(kBlockThreads) flash_kernel(FlashAttention a) 
   const auto sees = [&](int64_t i) { return a.causal ? min(i + pos + 1, keys) : keys; };
   const int64_t seen[2] = {sees(row[0]), sees(row[1])}, least = sees(first_row),
                 most = sees(first_row + kQueries - 1);
-  const auto stage = [&](int64_t tile) { return shared_tiles + tile % 2 * kStageFloats<dim>; };
+  const auto stage = [&](int64_t tile) { return Tile{shared_tiles + tile % 2 * Tile::kBytes}; };
   const auto fetch_tile = [&](int64_t tile) {
     if (tile * kKeys < most) {
-      fetch<dim>(stage(tile), kKeyPitch<dim>, a.k, head / a.group, tile * kKeys, keys);
-      fetch<dim>(stage(tile) + kKeys * kKeyPitch<dim>, kValuePitch<dim>, a.v, head / a.group, tile * kKeys,
-                 keys);
+      fetch<T, dim>(stage(tile).keys(), Tile::kKeyPitch, a.k, head / a.group, tile * kKeys, keys);
+      fetch<T, dim>(stage(tile).values(), Tile::kValuePitch, a.v, head / a.group, tile * kKeys, keys);
     }
     commit_copies();
   };
@@ -191,37 +211,37 @@ __global__ void __launch_bounds__(kBlockThreads) flash_kernel(FlashAttention a) 
   for (int64_t tile = 0; tile * kKeys < most; ++tile) {
     fetch_tile(tile + 1);
     wait_for_copies<1>();
-    float *k = stage(tile), *v = k + kKeys * kKeyPitch<dim>;
+    const Tile staged = stage(tile);
     bool strange = false;  // values that are not finite where some are not seen
     __syncthreads();
     if ((tile + 1) * kKeys > least) {
       for (int t = static_cast<int>(threadIdx.x); t < kKeys * dim; t += kBlockThreads)
-        strange = strange || !isfinite(v[t / dim * kValuePitch<dim> + t % dim]);
+        strange = strange || !isfinite(number_of(staged.values()[t / dim * Tile::kValuePitch + t % dim]));
       strange = __syncthreads_or(strange);
     }
     float scores[kKeys / 8][4] = {};
-    multiply_keys(rows, k, scores);
+    multiply_keys<T>(rows, staged.keys(), scores);
     weigh(rows, scores, static_cast<float>(a.scale), tile * kKeys, seen);
     if (strange) {
       __syncthreads();
-      weigh_values(rows, k, v, scores);
+      weigh_values(rows, staged, scores);
     } else {
-      multiply_values(rows, v, scores);
+      multiply_values<T>(rows, staged.values(), scores);
     }
     __syncthreads();
   }
   write_results(rows, a, head, row);
 }
 
-template <int dim>
+template <class T, int dim>
 void run(const FlashAttention& a) {
-  constexpr size_t kShared = 2 * kStageFloats<dim> * sizeof(float);
+  constexpr size_t kShared = 2 * Stage<T, dim>::kBytes;
   static const cudaError_t raised = cudaFuncSetAttribute(
-      flash_kernel<dim>, cudaFuncAttributeMaxDynamicSharedMemorySize, static_cast<int>(kShared));
+      flash_kernel<T, dim>, cudaFuncAttributeMaxDynamicSharedMemorySize, static_cast<int>(kShared));
   check(raised, "asking for shared memory");
   const dim3 grid(static_cast<unsigned>((a.queries + kQueries - 1) / kQueries),
                   static_cast<unsigned>(a.heads));
-  launch(flash_kernel<dim>, grid, kBlockThreads, kShared, a);
+  launch(flash_kernel<T, dim>, grid, kBlockThreads, kShared, a);
 }
 
 }  // namespace
@@ -230,14 +250,15 @@ bool has_flash_attention(int64_t dim) {
   // Two stages for heads of 128 dimensions take more shared memory than some devices have.
   const cudaDeviceProp& p = Device::get().properties();
   return p.major >= 8 &&
-         ((dim == 64) || (dim == 128 && p.sharedMemPerBlockOptin >= 2 * kStageFloats<128> * 4));
+         ((dim == 64) || (dim == 128 && p.sharedMemPerBlockOptin >= 2 * Stage<float, 128>::kBytes));
 }
 
 void flash_attention(const FlashAttention& a) {
+  const bool halves = a.cache == DType::f16;
   if (a.dim == 64)
-    run<64>(a);
+    halves ? run<__half, 64>(a) : run<float, 64>(a);
   else
-    run<128>(a);
+    halves ? run<__half, 128>(a) : run<float, 128>(a);
 }
 
 }  // namespace tl::cuda

@@ -6,14 +6,16 @@
 
 namespace tl::cuda {
 
-/// Queries, keys and values in float32; dimensions lie one after another, keys and values at multiples of 16
-/// bytes. Query i sees the first min(i + pos + 1, keys) keys where `causal`, else all.
+/// Queries in float32, keys and values in float32 or float16; dimensions lie one after another, keys and
+/// values at multiples of 16 bytes. Query i sees the first min(i + pos + 1, keys) keys where `causal`, else
+/// all.
 struct FlashAttention {
   struct Side {
-    const float* data;
+    const void* data;
     int64_t position_stride, head_stride;
   };
   Side q, k, v;
+  Wide<DType> cache;  ///< the type of keys and values
   float* out;
   int64_t out_position_stride, out_head_stride, out_dim_stride;
   int64_t queries, heads, group, dim;
