@@ -39,19 +39,42 @@ sanitize() {  # TOOL WHAT SECONDS COMMAND…: says how it ended
 }
 
 "$bin/tl" synth "$work/small.gguf" --layers 2 --hidden 256 --ffn 512 --heads 8 --kv-heads 2 --vocab 1000 >/dev/null
-ops='*cuda_linear:*cuda_cache_append:*cuda_top_k:*cuda_attention:*cuda_contract:*cuda_matmul:*cuda_sort:*cuda_embedding:*cuda_softmax:*cuda_rms_norm'
+ops=(linear cache_append top_k attention contract matmul sort embedding softmax rms_norm)
+filter=$(printf '*cuda_%s:' "${ops[@]}")
 # All at once: they take minutes one after another. Twelve tokens: steps that are walked, replayed, and repeated as one graph.
 for tool in memcheck racecheck initcheck synccheck; do
-  for cache in f32 q8_0; do
+  for cache in f32 f16 q8_0; do
     sanitize "$tool" "model-$cache" 90 "$bin/tl" generate "$work/small.gguf" --tokens "$(seq -s, 1 70)" -n 12 --ignore-eos --seed 1 \
       --cache-type $cache --device cuda >"$work/$tool-model-$cache.row" &
   done
-  sanitize "$tool" operations 150 "$bin/conformance_test" --backend cuda "--gtest_filter=$ops" >"$work/$tool-operations.row" &
+  [ "$tool" = racecheck ] ||
+    sanitize "$tool" operations 150 "$bin/conformance_test" --backend cuda "--gtest_filter=$filter" >"$work/$tool-operations.row" &
+done
+for op in "${ops[@]}"; do  # the slowest tool, so piece by piece
+  sanitize racecheck "$op" 240 "$bin/conformance_test" --backend cuda "--gtest_filter=*cuda_$op" >"$work/racecheck-$op.row" &
 done
 wait
 for tool in memcheck racecheck initcheck synccheck; do
-  for what in model-f32 model-q8_0 operations; do row "$tool, $what" "$(cat "$work/$tool-$what.row")"; done
+  for what in model-f32 model-f16 model-q8_0 operations "${ops[@]}"; do
+    [ ! -e "$work/$tool-$what.row" ] || row "$tool, $what" "$(cat "$work/$tool-$what.row")"
+  done
 done
+
+# divergence FILE FILE: the mean Kullback-Leibler divergence, in nats, between rows of 1,000 logits
+divergence() {
+  python3 - "$@" <<'DIVERGENCE'
+import array, math, sys
+def rows(path):
+    data = open(path, "rb").read()
+    values = array.array("f", data[10 + int.from_bytes(data[8:10], "little"):])  # behind the .npy header
+    for i in range(0, len(values), 1000):
+        most = max(values[i:i + 1000])
+        total = most + math.log(sum(math.exp(x - most) for x in values[i:i + 1000]))
+        yield [x - total for x in values[i:i + 1000]]
+each = [sum(math.exp(p) * (p - q) for p, q in zip(a, b)) for a, b in zip(rows(sys.argv[1]), rows(sys.argv[2]))]
+print(f"{sum(each) / len(each):.1e}")
+DIVERGENCE
+}
 
 # same WHAT FILE FILE: whether two files are equal
 same() { if cmp -s "$2" "$3" && [ -s "$2" ]; then row "$1" equal; else row "$1" DIFFERENT; fi; }
@@ -60,13 +83,16 @@ same() { if cmp -s "$2" "$3" && [ -s "$2" ]; then row "$1" equal; else row "$1" 
 # takes several blocks.
 for type in q4_0 q8_0 f16 q4_k q6_k; do
   "$bin/tl" synth "$work/batch.gguf" --type $type --layers 2 --hidden 256 --ffn 512 --heads 8 --kv-heads 2 --vocab 1000 >/dev/null
-  for cache in f32 q8_0; do
+  for cache in f32 f16 q8_0; do
     logits() { run "batch-$type.txt" 40 "$bin/tl" logits "$work/batch.gguf" --tokens "$(seq -s, 1 300)" --cache-type $cache --device cuda "$@"; }
     logits -b 1 --out "$work/1.npy"
     logits -b 2 --out "$work/2.npy"
     logits -b 300 --batch-invariant --out "$work/300.npy"
+    logits -b 300 --out "$work/prompt.npy"
+    run "exact-$type.txt" 40 "$bin/tl" logits "$work/batch.gguf" --tokens "$(seq -s, 1 300)" --device reference --out "$work/exact.npy"
     same "$type, cache $cache: 1 by 1 and 2 by 2" "$work/1.npy" "$work/2.npy"
     same "… and at once, --batch-invariant" "$work/1.npy" "$work/300.npy"
+    row "… KL from float64, 1 by 1, at once" "$(divergence "$work/exact.npy" "$work/1.npy") $(divergence "$work/exact.npy" "$work/prompt.npy")"
   done
 done
 
@@ -114,17 +140,40 @@ text() { sed -n 's/^ *"text": //p' "$logs/tokens-$1.txt"; }
 if [ "$(text cpu)" = "$(text cuda)" ] && [ -n "$(text cpu)" ]; then result=equal; else result=DIFFERENT; fi
 row "400 greedy tokens, cpu and cuda" "$result"
 
-# greedy MODEL DEVICE PROMPT: the tokens that follow. Activations are float32: rounded to 8 bits, a last bit decides a step.
-greedy() { "$bin/tl" generate "$1" -p "$3" -n 64 --temp 0 --activations float32 --device "$2" --json 2>>"$logs/greedy.err"; }
+# greedy DEVICE ACTIVATIONS PROMPT: the tokens that follow in the model given, with the best two at each place
+greedy() {
+  "$bin/tl" generate "$given" -p "$3" -n 64 --temp 0 --logprobs 2 --activations "$2" --device "$1" --json \
+    >"$work/$1-$2.json" 2>>"$logs/greedy.err"
+}
+# parting FILE FILE: nothing where two answers are equal, else the place where they part, the tokens there, and how far the
+# best logit is above the next in each
+parting() {
+  python3 - "$work/$1.json" "$work/$2.json" <<'PARTING'
+import json, sys
+a, b = (json.load(open(path)) for path in sys.argv[1:])
+n = next((i for i, (x, y) in enumerate(zip(a["tokens"], b["tokens"])) if x != y), None)
+if n is None and len(a["tokens"]) != len(b["tokens"]):
+    print("one ends after token", min(len(a["tokens"]), len(b["tokens"])))
+if n is not None:
+    best = [r["logprobs"][n]["top"] for r in (a, b)]
+    gaps = ["%.3f" % (t[0]["logprob"] - t[1]["logprob"]) for t in best]
+    print(f"token {n}: {best[0][0]['token']!r} {best[1][0]['token']!r} {' '.join(gaps)}")
+PARTING
+}
 if [ -n "$given" ]; then
-  same=0 total=0
+  total=0
+  declare -A agree=()
   while read -r prompt; do
     total=$((total + 1))
-    a=$(greedy "$given" cpu "$prompt") b=$(greedy "$given" cuda "$prompt")
-    words() { python3 -c 'import json,sys; print(json.load(sys.stdin)["text"])' <<<"$1" 2>/dev/null; }
-    if [ "$(words "$a")" = "$(words "$b")" ]; then same=$((same + 1)); else
-      { echo "== $prompt"; echo "cpu:  $(words "$a")"; echo "cuda: $(words "$b")"; } >>"$logs/greedy.txt"
-    fi
+    for answer in "cpu float32" "cpu q8" "cuda float32" "cuda q8"; do
+      read -ra how <<<"$answer"
+      greedy "${how[@]}" "$prompt"
+    done
+    for pair in "cpu-float32 cuda-float32" "cpu-float32 cuda-q8" "cpu-q8 cuda-q8"; do
+      read -ra two <<<"$pair"
+      parting=$(parting "${two[@]}") || parting="no answer"
+      if [ -z "$parting" ]; then agree[$pair]=$((${agree[$pair]:-0} + 1)); else echo "$prompt | $pair | $parting" >>"$logs/greedy.txt"; fi
+    done
   done <<'PROMPTS'
 The capital of France is
 Once upon a time there was
@@ -147,7 +196,7 @@ In machine learning, a
 Two plus two
 The weather today
 PROMPTS
-  row "64 greedy tokens as on the cpu" "$same of $total prompts"
+  for pair in "${!agree[@]}"; do row "64 tokens, $pair" "${agree[$pair]} of $total prompts"; done
   run diagnose.txt 60 "$bin/tl" diagnose "$given" -p "Once upon a time there was" --device cuda
   row "KL from float64, nats" "$(sed -n 's/^KL from float64, nats *//p' "$logs/diagnose.txt")"
   models=("$given")

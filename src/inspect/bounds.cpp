@@ -10,6 +10,7 @@
 #include <algorithm>
 #include <cmath>
 #include <limits>
+#include <numbers>
 
 #include "inspect/values.h"
 #include "tensor/blocks.h"
@@ -251,15 +252,18 @@ void Bound::linear() {
   const bool quantised = is_quantised(c.in[1].dtype());
   of_sum.sums(n, a.dot_lanes, quantised ? 2 : 1);
   error = of_sum.error;
-  if (quantised && a.rounds_activations && c.activations == Activations::q8) {
-    // A block of 32 activations is rounded to multiples of its largest magnitude / 127: an error even in +-
-    // half of that, of variance (largest / 127)^2 / 12, which the weights pass on. Beside that the rounding
-    // of their products in float32 vanishes.
+  if (quantised && a.activation_steps > 0 && c.activations == Activations::q8) {
+    // A block of 32 activations is rounded to multiples of its largest magnitude / steps: an error even in +-
+    // half of that, of variance (largest / steps)^2 / 12, which the weights pass on. Halves of activations
+    // and weights have steps of at most 1 / 1024 of each: two such errors.
+    const int64_t rows = n > 0 ? c.in[0].elements() / n : 0;
+    const bool halves = a.rows_in_halves > 0 && rows >= a.rows_in_halves && !c.batch_invariant;
+    const double step = 1 / (halves ? 1024 / std::numbers::sqrt2 : a.activation_steps);
     std::vector<double> x = values_of(c.in[0]);
     for (size_t b = 0; b + 32 <= x.size(); b += 32) {
       double largest = 0;
       for (size_t i = b; i < b + 32; ++i) largest = std::max(largest, std::fabs(x[i]));
-      std::fill_n(x.begin() + static_cast<int64_t>(b), 32, largest / 127);
+      std::fill_n(x.begin() + static_cast<int64_t>(b), 32, largest * step);
     }
     Operation steps = products;
     steps.in[0] = Tensor::from<double>(DType::f64, c.in[0].shape(), x);
@@ -484,8 +488,9 @@ void Bound::run() {
 }  // namespace
 
 Arithmetic arithmetic_of(const Backend& backend) {
-  if (backend.name() == "reference") return {DType::f64, 1, 1, 4, false};
-  return {DType::f32, 32, 8, 16, true};
+  if (backend.name() == "reference") return {DType::f64, 1, 1, 4, 0, 0};
+  if (backend.name() == "cuda") return {DType::f32, 32, 8, 16, 127 * 256, 64};
+  return {DType::f32, 32, 8, 16, 127, 0};
 }
 
 std::vector<double> error_bound(const Operation& c, const Arithmetic& arithmetic, DType stored,

@@ -10,11 +10,14 @@ namespace tl::inspect {
 /// A backend's arithmetic, as far as error bounds depend on it. Sums run in `lanes` interleaved partial sums
 /// that are added pairwise at the end; 1 means one after another.
 struct Arithmetic {
-  DType type;               ///< that it computes in
-  int sum_lanes;            ///< of reductions and norms
-  int exp_lanes;            ///< of the sum in softmax
-  int dot_lanes;            ///< of linear, and of the scores in attention
-  bool rounds_activations;  ///< to 8 bits per block where weights are quantised, unless told not to
+  DType type;     ///< that it computes in
+  int sum_lanes;  ///< of reductions and norms
+  int exp_lanes;  ///< of the sum in softmax
+  int dot_lanes;  ///< of linear, and of the scores in attention
+  /// Of a block's largest magnitude, to which activations are rounded where weights are quantised, unless
+  /// told not to; 0: they are not.
+  double activation_steps;
+  int64_t rows_in_halves;  ///< so many, and more, meet such weights in float16 instead; 0: never
 };
 Arithmetic arithmetic_of(const Backend& backend);
 

@@ -13,14 +13,17 @@ __global__ void separate_kernel(int64_t n, int block_bytes, Field field, const u
   TL_EACH(i, n * field.bytes) to[i] = from[i / field.bytes * block_bytes + field.offset + i % field.bytes];
 }
 
-/// A warp rounds a block of 32.
-__global__ void round_kernel(int64_t blocks, const float* x, int8_t* quants, float* scales, int* sums) {
+/// A warp rounds a block of 32, of rows of k.
+__global__ void round_kernel(int64_t blocks, int64_t k, const float* x, int8_t* quants, float* scales,
+                             int* sums) {
   const int lane = static_cast<int>(threadIdx.x % 32);
   const int64_t warps = static_cast<int64_t>(gridDim.x) * (blockDim.x / 32);
   for (int64_t b = (static_cast<int64_t>(blockIdx.x) * blockDim.x + threadIdx.x) / 32; b < blocks;
        b += warps) {
     const RoundedLane rounded(x[b * 32 + lane]);
-    quants[b * 32 + lane] = static_cast<int8_t>(rounded.quant);
+    int8_t* high = quants + b * 32 / k * k + b * 32 + lane;
+    high[0] = static_cast<int8_t>((rounded.quant + Rounding::kHalf) >> 8);
+    high[k] = static_cast<int8_t>(rounded.quant);  // its lowest byte
     if (lane % 16 == 0) sums[b * 2 + lane / 16] = rounded.sum;
     if (lane == 0) scales[b] = rounded.scale;
   }
@@ -28,8 +31,9 @@ __global__ void round_kernel(int64_t blocks, const float* x, int8_t* quants, flo
 
 RowOperation row_rounding(const LaunchList& list, const LaunchList::Launch& launch) {
   const Arguments a(list, launch);
-  return RowRounding{a.get<int64_t>(0) * 32, a.get<const float*>(1), a.get<int8_t*>(2), a.get<float*>(3),
-                     a.get<int*>(4)};
+  const auto k = a.get<int64_t>(1);
+  if (a.get<int64_t>(0) * 32 != k) return {};
+  return RowRounding{k, a.get<const float*>(2), a.get<int8_t*>(3), a.get<float*>(4), a.get<int*>(5)};
 }
 
 }  // namespace
@@ -88,13 +92,13 @@ std::shared_ptr<const Planes> planes_of(const Tensor& w) {
 Q8Memory::Q8Memory(int64_t m, int64_t k)
     : m_(m),
       k_(k),
-      quants_(static_cast<size_t>(m * k)),
+      quants_(static_cast<size_t>(2 * m * k)),
       scales_(static_cast<size_t>(m * k / 32) * sizeof(float)),
       sums_(static_cast<size_t>(m * k / 16) * sizeof(int)) {}
 
 void Q8Memory::round(const float* x) const {
   const int64_t blocks = m_ * k_ / 32;
-  launch(round_kernel, blocks_for(blocks * 32), kThreads, 0, blocks, x, quants_.as<int8_t>(),
+  launch(round_kernel, blocks_for(blocks * 32), kThreads, 0, blocks, k_, x, quants_.as<int8_t>(),
          scales_.as<float>(), sums_.as<int>());
 }
 

@@ -28,17 +28,21 @@ struct BlockNumbers {
   float scale, sum, first, last;
 };
 
-/// A row in shared memory: of rounded activations the first sixteen quants of each 32 (warps read them from
-/// consecutive places), then the others, then the numbers of each 32. Its end is filled up with zeros, so
-/// that lanes need not ask whether there is a piece for them.
+/// A row in shared memory: of rounded activations the high parts of the first sixteen quants of each 32
+/// (warps read them from consecutive places), then those of the others, then the low parts in the same way,
+/// then the numbers of each 32. Its end is filled up with zeros, so that lanes need not ask whether there is
+/// a piece for them.
 struct SharedRow {
   int elements;  ///< with the zeros at the end
 
   __device__ int4* quants() const { return reinterpret_cast<int4*>(shared_row); }
-  __device__ const int4& quants(int sixteen) const {
-    return quants()[sixteen % 2 * (elements / 32) + sixteen / 2];
+  __device__ Sixteen quants(int sixteen) const {
+    const int4* high = quants() + sixteen % 2 * (elements / 32) + sixteen / 2;
+    return {high[0], high[elements / 16]};
   }
-  __device__ BlockNumbers* numbers() const { return reinterpret_cast<BlockNumbers*>(shared_row + elements); }
+  __device__ BlockNumbers* numbers() const {
+    return reinterpret_cast<BlockNumbers*>(shared_row + 2 * elements);
+  }
   __device__ BlockNumbers numbers(int block) const {
     const float4 all = reinterpret_cast<const float4*>(numbers())[block];
     return {all.x, all.y, all.z, all.w};
@@ -84,7 +88,7 @@ struct Rounded {
   static __device__ void multiply(const SharedRow& x, int c, const Piece& a, const Piece& b, float& sum_a,
                                   float& sum_b) {
     if constexpr (Piece::kBlock == 32) {
-      const int4 q0 = x.quants(2 * c), q1 = x.quants(2 * c + 1);
+      const Sixteen q0 = x.quants(2 * c), q1 = x.quants(2 * c + 1);
       const BlockNumbers numbers = x.numbers(c);
       sum_a += dot32(q0, q1, numbers.scale, numbers.sum, a);
       sum_b += dot32(q0, q1, numbers.scale, numbers.sum, b);
@@ -92,7 +96,7 @@ struct Rounded {
 #pragma unroll
       for (int i = 0; i < Piece::kParts; ++i) {
         const int sixteen = (c / Piece::kPerBlock * Piece::kBlock + a.place(i)) / 16;
-        const int4 q = x.quants(sixteen);
+        const Sixteen q = x.quants(sixteen);
         const BlockNumbers numbers = x.numbers(sixteen / 2);
         const float sum = sixteen % 2 == 0 ? numbers.first : numbers.last;
         sum_a += dot16(q, numbers.scale, sum, a.part(i));
@@ -207,9 +211,9 @@ __device__ void find_turns(const JoinedRow& r, Turn* turns) {
 
 // ---- The row
 
-/// Four elements of the row in 8 bits, in each lane of a warp; eight lanes share a scale.
+/// Four elements of the row, rounded, in each lane of a warp; eight lanes share a scale.
 struct RoundedFour {
-  unsigned quants;
+  unsigned high, low;
   int sum;  ///< of sixteen
   float scale;
 
@@ -221,9 +225,14 @@ struct RoundedFour {
     const unsigned group = 0xffu << (threadIdx.x % 32 / 8 * 8);
     finite = (__ballot_sync(~0u, finite) & group) == group;
     const Rounding rounding(most, finite);
-    const auto quant = [&](float value) { return static_cast<unsigned>(rounding.quant(value)) & 0xffu; };
-    quants = quant(x.x) | quant(x.y) << 8 | quant(x.z) << 16 | quant(x.w) << 24;
-    sum = __dp4a(static_cast<int>(quants), 0x01010101, 0);
+    const int q[4] = {rounding.quant(x.x), rounding.quant(x.y), rounding.quant(x.z), rounding.quant(x.w)};
+    sum = q[0] + q[1] + q[2] + q[3];
+    // The lowest byte of each number is its low part; the next one, where that is rounded, its high part.
+    const auto packed = [&](int added, unsigned bytes) {
+      return __byte_perm(__byte_perm(q[0] + added, q[1] + added, bytes),
+                         __byte_perm(q[2] + added, q[3] + added, bytes), 0x5410);
+    };
+    low = packed(0, 0x40), high = packed(Rounding::kHalf, 0x51);
     for (int distance = 2; distance > 0; distance /= 2) sum += __shfl_xor_sync(~0u, sum, distance);
     scale = rounding.scale;
   }
@@ -233,12 +242,18 @@ struct RoundedFour {
 __device__ void put_rounded(const JoinedRow& r, const SharedRow& row, const RoundedFour& q, int i) {
   const int other = __shfl_xor_sync(~0u, q.sum, 4), block = i / 8;
   if (i >= r.k / 4) return;
-  reinterpret_cast<unsigned*>(shared_row)[i / 4 % 2 * (row.elements / 8) + block * 4 + i % 4] = q.quants;
+  unsigned* high =
+      reinterpret_cast<unsigned*>(shared_row) + i / 4 % 2 * (row.elements / 8) + block * 4 + i % 4;
+  high[0] = q.high;
+  high[row.elements / 4] = q.low;
   if (i % 8 == 0)
     reinterpret_cast<float4*>(row.numbers())[block] = {q.scale, static_cast<float>(q.sum + other),
                                                        static_cast<float>(q.sum), static_cast<float>(other)};
   if (blockIdx.x != 0) return;
-  if (r.quants != nullptr) reinterpret_cast<unsigned*>(r.quants)[i] = q.quants;
+  if (r.quants != nullptr) {
+    reinterpret_cast<unsigned*>(r.quants)[i] = q.high;
+    reinterpret_cast<unsigned*>(r.quants + r.k)[i] = q.low;
+  }
   if (r.scales != nullptr && i % 8 == 0) r.scales[block] = q.scale;
   if (r.sums != nullptr && i % 4 == 0) r.sums[i / 4] = q.sum;
 }
@@ -321,7 +336,7 @@ __device__ void fill_up(const JoinedRow& r, const SharedRow& row) {
   const int first = static_cast<int>(threadIdx.x);
   if constexpr (rounds) {
     for (int block = r.k / 32 + first; block < row.elements / 32; block += kBlockThreads) {
-      row.quants()[block] = row.quants()[row.elements / 32 + block] = int4{};
+      for (int part = 0; part < 4; ++part) row.quants()[part * (row.elements / 32) + block] = int4{};
       reinterpret_cast<float4*>(row.numbers())[block] = float4{};
     }
   } else {
@@ -564,7 +579,7 @@ int64_t padded(int64_t k, const Kernels& kernels) {
 /// What the row takes.
 size_t shared_bytes(int64_t elements, bool rounded) {
   const auto n = static_cast<size_t>(elements);
-  return rounded ? n + n / 32 * sizeof(BlockNumbers) : n * sizeof(float);
+  return rounded ? 2 * n + n / 32 * sizeof(BlockNumbers) : n * sizeof(float);
 }
 
 /// What a block may take, beside a little that has its place fixed.

@@ -1,4 +1,5 @@
-// Activations rounded to 8 bits per block of 32, and quantised weights in pieces that meet them.
+// Activations rounded per block of 32 to two numbers of 8 bits each, and quantised weights in pieces that
+// meet them.
 #pragma once
 
 #include "backend/cuda/blocks.cuh"
@@ -12,12 +13,22 @@ struct Part {
   float a, b;
 };
 
-/// Its product with sixteen activations scale * q, of which `quants_sum` is the sum of q.
-__device__ inline float dot16(const int4& q, float scale, float quants_sum, const Part& w) {
+/// Sixteen activations in 16 bits, as two numbers of 8: 256 * high + low.
+struct Sixteen {
+  int4 high, low;
+};
+
+/// The sum of the products of four numbers of 8 bits each with those of q.
+__device__ inline int dot_bytes(const Part& w, const int4& q) {
   int sum = __dp4a(w.q[0], q.x, 0);
   sum = __dp4a(w.q[1], q.y, sum);
   sum = __dp4a(w.q[2], q.z, sum);
-  sum = __dp4a(w.q[3], q.w, sum);
+  return __dp4a(w.q[3], q.w, sum);
+}
+
+/// The product with sixteen activations scale * q, of which `quants_sum` is the sum of q.
+__device__ inline float dot16(const Sixteen& q, float scale, float quants_sum, const Part& w) {
+  const int sum = 256 * dot_bytes(w, q.high) + dot_bytes(w, q.low);
   return scale * fmaf(w.a, static_cast<float>(sum), w.b * quants_sum);
 }
 
@@ -30,41 +41,37 @@ __device__ inline int dot_unsigned(unsigned a, int b, int sum) {
 
 /// The product of a piece of two parts that share scales with 32 activations.
 template <class Chunk>
-__device__ inline float dot32(const int4& q0, const int4& q1, float scale, float quants_sum,
+__device__ inline float dot32(const Sixteen& first, const Sixteen& last, float scale, float quants_sum,
                               const Chunk& chunk) {
   const Part w0 = chunk.part(0), w1 = chunk.part(1);
   if constexpr (requires { requires Chunk::kNibblesOnly; }) {
     // High nibbles stay where they are: sixteen times their value, as the others are counted.
-    int low = __dp4a(w0.q[0], q0.x, 0);
-    low = __dp4a(w0.q[1], q0.y, low);
-    low = __dp4a(w0.q[2], q0.z, low);
-    low = __dp4a(w0.q[3], q0.w, low);
-    int sum = dot_unsigned(chunk.qs.x & 0xf0f0f0f0u, q1.x, 16 * low);
-    sum = dot_unsigned(chunk.qs.y & 0xf0f0f0f0u, q1.y, sum);
-    sum = dot_unsigned(chunk.qs.z & 0xf0f0f0f0u, q1.z, sum);
-    sum = dot_unsigned(chunk.qs.w & 0xf0f0f0f0u, q1.w, sum);
+    const auto products = [&](const int4& q0, const int4& q1) {
+      int sum = dot_unsigned(chunk.qs.x & 0xf0f0f0f0u, q1.x, 16 * dot_bytes(w0, q0));
+      sum = dot_unsigned(chunk.qs.y & 0xf0f0f0f0u, q1.y, sum);
+      sum = dot_unsigned(chunk.qs.z & 0xf0f0f0f0u, q1.z, sum);
+      return dot_unsigned(chunk.qs.w & 0xf0f0f0f0u, q1.w, sum);
+    };
+    const int sum = 256 * products(first.high, last.high) + products(first.low, last.low);
     return scale * fmaf(w0.a / 16, static_cast<float>(sum), w0.b * quants_sum);
   }
-  int sum = __dp4a(w0.q[0], q0.x, 0);
-  sum = __dp4a(w0.q[1], q0.y, sum);
-  sum = __dp4a(w0.q[2], q0.z, sum);
-  sum = __dp4a(w0.q[3], q0.w, sum);
-  sum = __dp4a(w1.q[0], q1.x, sum);
-  sum = __dp4a(w1.q[1], q1.y, sum);
-  sum = __dp4a(w1.q[2], q1.z, sum);
-  sum = __dp4a(w1.q[3], q1.w, sum);
-  return scale * fmaf(w0.a, static_cast<float>(sum), w0.b * quants_sum);
+  const int high = dot_bytes(w0, first.high) + dot_bytes(w1, last.high);
+  const int low = dot_bytes(w0, first.low) + dot_bytes(w1, last.low);
+  return scale * fmaf(w0.a, static_cast<float>(256 * high + low), w0.b * quants_sum);
 }
 
-/// How 32 activations are rounded, by their largest magnitude: quants are x * inverse.
+/// How 32 activations are rounded, by their largest magnitude: quants are x * inverse, at most kMost in
+/// magnitude, so that the high part of each (the nearest multiple of 256) fits 8 bits.
 struct Rounding {
+  static constexpr float kMost = 127 * 256;
+  static constexpr int kHalf = 128;  ///< of a step of high parts
   float scale, inverse;
   __device__ Rounding(float most, bool finite) {
-    const bool representable = most > 1e-36f;  // below, 127 / most overflows: the block counts as 0
-    scale = finite ? representable ? most * (1.0f / 127.0f) : 0.0f : NAN;
+    const bool representable = most > 1e-33f;  // below, kMost / most overflows: the block counts as 0
+    scale = finite ? representable ? most * (1.0f / kMost) : 0.0f : NAN;
     inverse = 0;
     if (finite && representable) asm("rcp.approx.f32 %0, %1;" : "=f"(inverse) : "f"(most));
-    inverse *= 127.0f;
+    inverse *= kMost;
   }
   __device__ int quant(float x) const { return inverse != 0 ? __float2int_rn(x * inverse) : 0; }
 };
@@ -85,26 +92,31 @@ struct RoundedLane {
   }
 };
 
-/// Rows of activations d * q: quants, a scale for each 32 of them, and the sum of each 16 quants.
+/// Rows of activations d * q: quants (for each row the high parts, then the low ones), a scale for each 32 of
+/// them, and the sum of each 16.
 struct Q8Rows {
   const int8_t* quants;
   const float* scales;
   const int* sums;
   int64_t k;
 
+  /// Sixteen of a row from element `at` on, a multiple of 16.
+  __device__ Sixteen sixteen(int64_t row, int64_t at) const {
+    const int8_t* of_row = quants + 2 * row * k + at;
+    return {*reinterpret_cast<const int4*>(of_row), *reinterpret_cast<const int4*>(of_row + k)};
+  }
   /// The product of a part with the activations from element `at` (a multiple of 16) of a row on.
   __device__ float dot(int64_t row, int64_t at, const Part& w) const {
     const int64_t of_row = row * k + at;
-    return dot16(*reinterpret_cast<const int4*>(quants + of_row), scales[of_row / 32],
-                 static_cast<float>(sums[of_row / 16]), w);
+    return dot16(sixteen(row, at), scales[of_row / 32], static_cast<float>(sums[of_row / 16]), w);
   }
   /// The same with 32 activations from a multiple of 32 on.
   template <class Chunk>
   __device__ float dot(int64_t row, int64_t at, const Chunk& chunk) const {
     const int64_t of_row = row * k + at;
-    const auto* q = reinterpret_cast<const int4*>(quants + of_row);
     const int2 both = *reinterpret_cast<const int2*>(sums + of_row / 16);
-    return dot32(q[0], q[1], scales[of_row / 32], static_cast<float>(both.x + both.y), chunk);
+    return dot32(sixteen(row, at), sixteen(row, at + 16), scales[of_row / 32],
+                 static_cast<float>(both.x + both.y), chunk);
   }
 };
 

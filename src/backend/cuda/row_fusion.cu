@@ -62,7 +62,7 @@ class Joiner {
       return false;
     if (!begun_) begin(rounding.n, rounding.x);
     if (rounding.n != row_.k || rounding.x != input_) return false;
-    write(row_.quants, rounding.quants, rounding.n);
+    write(row_.quants, rounding.quants, 2 * rounding.n);
     write(row_.scales, rounding.scales, rounding.n / 32);
     write(row_.sums, rounding.sums, rounding.n / 16);
     input_ = rounding.quants;

@@ -18,7 +18,7 @@ struct RowNorm {
   const float *x, *weight;
   double eps;
 };
-/// x rounded to 8 bits.
+/// x rounded (q8.cuh): the high parts of n quants, then the low ones.
 struct RowRounding {
   int64_t n;
   const float* x;
