@@ -80,6 +80,7 @@ class Checker {
   Known name(ast::Name& n);
   Known unary(ast::Unary& e);
   Known binary(ast::Binary& e);
+  void warn_of_share(const ast::Binary& e, const Known& left, const Known& right);
   Known index(ast::Index& e);
   Known cast(ast::Cast& e);
   Known call(ast::ExprPtr& e);

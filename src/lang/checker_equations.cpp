@@ -309,7 +309,7 @@ void Checker::check_free(const std::vector<IndexItem>& items) {
     const auto [line, column] = variable->span.source->position(variable->span.begin);
     report(n->span,
            fmt::format("index names must be free: `{}` is the int declared at {}:{}", n->text, line, column),
-           fmt::format("write ({}) to read at its value, or choose another index name", n->text));
+           fmt::format("write ({}) to mean its value, or choose another index name", n->text));
   }
 }
 

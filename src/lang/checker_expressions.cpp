@@ -258,7 +258,8 @@ Known Checker::infer(ExprPtr& e) {
       for (ExprPtr* bound : {&range.begin, &range.end}) {
         const Known known = expression(*bound);
         if (known.kind != TypeKind::any && known.kind != TypeKind::integer)
-          report((*bound)->span, fmt::format("the bounds of a range are ints, not {}", describe(known)));
+          report((*bound)->span, fmt::format("the bounds of a range are ints, not {}", describe(known)),
+                 known.is_tensor() ? "int(x) is the number of a tensor with one element" : "");
       }
       return {TypeKind::list};
     }
@@ -322,8 +323,26 @@ bool is_arithmetic(BinaryOp op) { return op >= BinaryOp::add; }
 bool can_calculate(TypeKind k) {
   return k == TypeKind::any || is_number(k) || k == TypeKind::tensor || k == TypeKind::list;
 }
+bool is_integral(const Known& k) {
+  return k.kind == TypeKind::integer || (k.is_tensor() && k.dtype && is_int(*k.dtype));
+}
 
 }  // namespace
+
+/// sum(a == b) / n is the share of those that are equal in NumPy; here it is an int, and mostly 0.
+void Checker::warn_of_share(const Binary& e, const Known& left, const Known& right) {
+  const auto* call = if_is<Call>(e.left.get());
+  const auto* callee = call != nullptr ? if_is<Name>(call->callee.get()) : nullptr;
+  const bool is_sum = callee != nullptr && callee->native != nullptr && callee->native->name == "sum";
+  if (e.op != BinaryOp::divide || !is_sum || call->arguments.empty() || !is_integral(right)) return;
+  const auto* summed = if_is<Binary>(call->arguments[0].value.get());
+  if (!is_integral(left) && (summed == nullptr || is_arithmetic(summed->op))) return;
+  diagnostics_.push_back({Severity::warning,
+                          e.span,
+                          "int / int truncates: this is no share",
+                          {},
+                          "mean(x) is the share of the true ones; 1.0 * sum(x) / n divides floats"});
+}
 
 Known Checker::binary(Binary& e) {
   const Known left = expression(e.left), right = expression(e.right);
@@ -347,6 +366,7 @@ Known Checker::binary(Binary& e) {
       return mismatch(e.op == BinaryOp::add ? "str(x) makes a string of a value" : "");
     }
     if (!can_calculate(a) || !can_calculate(b)) return mismatch();
+    warn_of_share(e, left, right);
     if (a == TypeKind::tensor || b == TypeKind::tensor) return shape_of_binary(e, left, right);
     const bool is_plain = e.op != BinaryOp::matmul && e.op != BinaryOp::outer && e.op != BinaryOp::hadamard;
     if (a == TypeKind::integer && b == TypeKind::integer && is_plain && e.op != BinaryOp::power)
@@ -632,6 +652,9 @@ bool Checker::argument(Span place, const Known& value, const Type& type, std::st
                               : function.empty() ? fmt::format("'{}'", parameter)
                                                  : fmt::format("argument '{}' of {}", parameter, function);
   auto& d = report(place, fmt::format("{} must be {}, not {}", subject, expected, describe(value)));
+  const bool is_int = type.kind == TypeKind::integer;
+  if (value.is_tensor() && (is_int || type.kind == TypeKind::floating))
+    d.help = fmt::format("{}(x) is the number of a tensor with one element", is_int ? "int" : "float");
   if (declared) d.notes.push_back({declared, "it is declared here"});
   return false;
 }

@@ -46,7 +46,18 @@ std::optional<double> number(std::string_view text) {
   return value;
 }
 
+/// Throws FileError for what is no text: "w.npy: …".
+void require_text(const std::string& path, std::string_view text) {
+  if (text.starts_with("\x93NUMPY"))
+    throw FileError(
+        path, "", "a file of numpy.save, and only CSV is read: numpy.savetxt(\"w.csv\", w, delimiter=\",\")");
+  if (text.find('\0') != std::string_view::npos)
+    throw FileError(path, "",
+                    "not a text file, and only CSV is read: numbers in lines, with commas between them");
+}
+
 Table parse(const std::string& path, std::string_view text) {
+  require_text(path, text);
   Table table;
   int64_t line = 0;
   bool is_first = true;
@@ -64,8 +75,11 @@ Table parse(const std::string& path, std::string_view text) {
     for (size_t i = 0; i < cells.size(); ++i) {
       const auto value = number(cells[i]);
       if (!value)
-        throw FileError(path, fmt::format("line {}", line),
-                        fmt::format("'{}' in column {} is not a number", cells[i].substr(0, 40), i + 1));
+        throw FileError(
+            path, fmt::format("line {}", line),
+            fmt::format(
+                "'{}' in column {} is not a number{}", cells[i].substr(0, 40), i + 1,
+                cells[i].find(' ') == std::string_view::npos ? "" : "; commas stand between numbers"));
       table.values.push_back(*value);
     }
     ++table.rows;

@@ -117,7 +117,7 @@ bool IndexTable::is_index_name(const ast::Name& name, bool bare) const {
     fail(name.span,
          fmt::format("index names must be free, and `{}` is an int in scope (its value is {})", name.text,
                      value.integer()),
-         fmt::format("write ({}) to read at its value, or choose another index name", name.text));
+         fmt::format("write ({}) to mean its value, or choose another index name", name.text));
   return !value.is_int();
 }
 

@@ -262,7 +262,8 @@ void Parser::import(Module& module) {
   const uint32_t begin = here();
   advance();
   if (!is(TokenKind::string))
-    fail_here(fmt::format("expected the name of a file in quotes, found {}", found()), "import \"llama.tl\"");
+    fail_here(fmt::format("expected the name of a file in quotes, found {}", found()),
+              "import \"llama.tl\" reads another program; functions that are built in need none");
   Import node;
   node.path = unescape(source_, advance(), diagnostics_);
   node.span = span_from(begin);

@@ -126,7 +126,7 @@ see: range, equations)"},
        "|| or   && and   not   == != < <= > >= ≈   as   + -   * / % @ ⊙   - ! inv   ** ^ ⊗",
        R"(Operators, from loose to tight; on tensors elementwise with NumPy's broadcasting.
 
-int / int truncates, and % has the sign of the left side. @ is the matrix product, ⊙ the elementwise product like *,
+int / int truncates, also in tensors (mean(a == b) is a share, sum(a == b) / 4 is an int), and % has the sign of the left side. @ is the matrix product, ⊙ the elementwise product like *,
 ⊗ the outer product, inv a the inverse matrix, ≈ comparison up to a tolerance. ** (or ^) binds from the right and
 tighter than minus: -2 ** 2 is -4. Comparisons of tensors give bool tensors; and, or stop early.
 
@@ -156,7 +156,8 @@ see: int, float, tensors)"},
        R"(Elements and parts of tensors, lists and strings, as in NumPy and Python.
 
 Positions count from 0, negative ones from the end; the end of a slice is excluded. An int removes its axis. Slices of
-tensors copy nothing.
+tensors copy nothing. A list of positions or a tensor of them chooses along its axis; of two such each pairs with each,
+as numpy.ix_ does, and x[arange(n), y] is a grid: gather(x, 1, unsqueeze(y, 1)) takes one element of each row.
 
 example:
 > let x = reshape(arange(6), [2, 3])

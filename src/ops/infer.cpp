@@ -227,8 +227,8 @@ TensorType take(const Rule& r) {
 
 void index_rank(const Rule& r) {
   if (r.rank(1) != r.rank())
-    r.fail("x is {}, so the index must have rank {}, and it is {}", to_string(r.shape()), r.rank(),
-           to_string(r.shape(1)));
+    r.fail("x is {}, so the index must have rank {}, and it is {} (unsqueeze gives it an axis)",
+           to_string(r.shape()), r.rank(), to_string(r.shape(1)));
 }
 
 /// An index has no more elements than x along the axes that it does not choose from.

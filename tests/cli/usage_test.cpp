@@ -187,6 +187,21 @@ TEST(Programs, CheckWarnsOfAnAppendThatChangesNothing) {
   EXPECT_EQ(r.out.find(":4:3"), std::string::npos) << r.out;
 }
 
+TEST(Programs, CheckWarnsOfAShareThatIsAnInt) {
+  const TempFolder folder;
+  const std::string file =
+      write_file(folder / "share.tl",
+                 "main {\n  let y = [1, 2, 3] as int64\n  print(sum(argmax(ones([3, 4]), 1) == y) / 3)\n"
+                 "  print(sum(y == 1) / len(y), sum(y) / 2.0, sum(ones(3)) / 3, mean(y == 1))\n}\n");
+  const Output r = run_tl({"check", file});
+  EXPECT_EQ(r.exit_code, 0) << r.err;
+  EXPECT_HAS(r.out, ":3:9: warning: int / int truncates: this is no share\n");
+  EXPECT_HAS(r.out, ":4:9: warning: int / int truncates");
+  EXPECT_HAS(r.out, "help: mean(x) is the share of the true ones; 1.0 * sum(x) / n divides floats\n");
+  EXPECT_EQ(r.out.find(":4:30"), std::string::npos) << r.out;
+  EXPECT_EQ(r.out.find(":4:43"), std::string::npos) << r.out;
+}
+
 TEST(Programs, ModelProgramsCheck) {
   const Output r = run_tl({"check", TL_SOURCE_DIR "/models/llama.tl", TL_SOURCE_DIR "/models/qwen2.tl"});
   EXPECT_EQ(r.exit_code, 0) << r.err;

@@ -140,8 +140,9 @@ TEST(Infer, Indexing) {
   expect_error(Op::gather, {{f32, {5, 6}}, {i64, {9, 7}}}, AxisAttrs{0}, {},
                "[gather] the index [9, 7] has 7 elements along axis 1, where x [5, 6] has 6; only along axis "
                "0 it may be longer");
-  expect_error(Op::gather, {{f32, {5, 6}}, {i64, {9}}}, AxisAttrs{0}, {},
-               "[gather] x is [5, 6], so the index must have rank 2, and it is [9]");
+  expect_error(
+      Op::gather, {{f32, {5, 6}}, {i64, {9}}}, AxisAttrs{0}, {},
+      "[gather] x is [5, 6], so the index must have rank 2, and it is [9] (unsqueeze gives it an axis)");
 
   expect_type(Op::scatter, {{f16, {5, 6}}, {i64, {9, 3}}, {f32, {9, 3}}}, AxisAttrs{0}, {}, f16, {5, 6});
   expect_error(Op::scatter, {{f32, {5}}, {i64, {3}}, {f32, {2}}}, AxisAttrs{0}, {},
