@@ -304,19 +304,6 @@ void Checker::statements(Block& body) {
   }
 }
 
-/// xs.append(1) alone, as in Python, changes nothing.
-void Checker::warn_of_unused(const Stmt& s) {
-  if (s.kind != StmtKind::expression) return;
-  const auto* call = ast::if_is<Call>(ast::as<Expression>(s).value.get());
-  const auto* callee = call != nullptr ? ast::if_is<Name>(call->callee.get()) : nullptr;
-  if (callee == nullptr || callee->native == nullptr || callee->native->name != "append") return;
-  diagnostics_.push_back({Severity::warning,
-                          call->span,
-                          "the list with the new element is not used: append leaves its list as it is",
-                          {},
-                          "xs += [value] changes xs in place"});
-}
-
 void Checker::statement(StmtPtr& s) {
   switch (s->kind) {
     case StmtKind::let:

@@ -1,5 +1,5 @@
-// The checker's class, shared by checker.cpp (declarations, statements), checker_expressions.cpp and
-// checker_equations.cpp.
+// The checker's class, shared by checker.cpp (declarations, statements), checker_expressions.cpp,
+// checker_equations.cpp, checker_shapes.cpp, checker_globals.cpp and checker_warnings.cpp.
 #pragma once
 
 #include <map>
@@ -80,7 +80,6 @@ class Checker {
   Known name(ast::Name& n);
   Known unary(ast::Unary& e);
   Known binary(ast::Binary& e);
-  void warn_of_share(const ast::Binary& e, const Known& left, const Known& right);
   Known index(ast::Index& e);
   Known cast(ast::Cast& e);
   Known call(ast::ExprPtr& e);
@@ -105,6 +104,12 @@ class Checker {
   void unknown_name(const ast::Name& n, bool is_function);
   std::vector<std::string> names_in_scope(bool with_library) const;
 
+  // Warnings (checker_warnings.cpp)
+  void warn_of_unused(const ast::Stmt& s);
+  void warn_of_slips(size_t n_left);
+  void warn_of_share(const ast::Binary& e, const Known& left, const Known& right);
+  void warn_of_places(const ast::Call& e, const NativeFunction& f);
+
   // Equations (checker_equations.cpp)
   void equation(ast::Equation& e, bool declares_always = false);
   bool has_index_names(const ast::Expr& e) const;
@@ -119,8 +124,6 @@ class Checker {
   std::unique_ptr<ast::Equation> as_equation(std::unique_ptr<ast::Name> target, ast::ExprPtr rhs,
                                              ast::Projection projection, Span span);
   std::optional<Known> known_before(const ast::Equation& e, bool declares_always) const;
-  void warn_of_slips(size_t n_left);
-  void warn_of_unused(const ast::Stmt& s);
   void check_rank(const Known& base, const ast::Index& e);
   void check_free(const std::vector<ast::IndexItem>& items);
   void bind_target(ast::Equation& e, bool declares_always, bool is_partial, const Known& known);

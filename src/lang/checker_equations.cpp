@@ -171,26 +171,6 @@ void Checker::equation(Equation& e, bool declares_always) {
   e.may_set_element = is_plain && !e.lhs.empty() && names.empty() && !e.declares;
 }
 
-/// An index name that stands once is summed; one that looks like an int in scope was rather meant to be that.
-/// The first `n_left` of the names that were met stand on the left side.
-void Checker::warn_of_slips(size_t n_left) {
-  std::vector<std::string> ints;
-  for (const Variable& v : variables_)
-    if (v.known.kind == TypeKind::integer) ints.push_back(v.name);
-  for (size_t i = n_left; i < met_indices_.size(); ++i) {
-    const Name* n = met_indices_[i];
-    const auto is_same = [&](const Name* other) { return other->text == n->text; };
-    if (n->text.size() < 3 || std::count_if(met_indices_.begin(), met_indices_.end(), is_same) != 1) continue;
-    const std::string near = nearest_name(n->text, ints);
-    if (near.empty()) continue;
-    diagnostics_.push_back({Severity::warning,
-                            n->span,
-                            fmt::format("'{}' is summed as an index here", n->text),
-                            {},
-                            fmt::format("did you mean ({})?", near)});
-  }
-}
-
 /// What is known of the value that an equation's target has before it; nothing where there is no target yet.
 std::optional<Known> Checker::known_before(const Equation& e, bool declares_always) const {
   if (declares_always) return std::nullopt;

@@ -323,26 +323,8 @@ bool is_arithmetic(BinaryOp op) { return op >= BinaryOp::add; }
 bool can_calculate(TypeKind k) {
   return k == TypeKind::any || is_number(k) || k == TypeKind::tensor || k == TypeKind::list;
 }
-bool is_integral(const Known& k) {
-  return k.kind == TypeKind::integer || (k.is_tensor() && k.dtype && is_int(*k.dtype));
-}
 
 }  // namespace
-
-/// sum(a == b) / n is the share of those that are equal in NumPy; here it is an int, and mostly 0.
-void Checker::warn_of_share(const Binary& e, const Known& left, const Known& right) {
-  const auto* call = if_is<Call>(e.left.get());
-  const auto* callee = call != nullptr ? if_is<Name>(call->callee.get()) : nullptr;
-  const bool is_sum = callee != nullptr && callee->native != nullptr && callee->native->name == "sum";
-  if (e.op != BinaryOp::divide || !is_sum || call->arguments.empty() || !is_integral(right)) return;
-  const auto* summed = if_is<Binary>(call->arguments[0].value.get());
-  if (!is_integral(left) && (summed == nullptr || is_arithmetic(summed->op))) return;
-  diagnostics_.push_back({Severity::warning,
-                          e.span,
-                          "int / int truncates: this is no share",
-                          {},
-                          "mean(x) is the share of the true ones; 1.0 * sum(x) / n divides floats"});
-}
 
 Known Checker::binary(Binary& e) {
   const Known left = expression(e.left), right = expression(e.right);
@@ -594,6 +576,7 @@ Known Checker::call_native(Call& e, const NativeFunction& f) {
     return {};
   }
   e.planned = true;
+  warn_of_places(e, f);
   bool fits = true;
   for (size_t i = 0; i < e.arguments.size(); ++i) {
     const NativeParameter& p = f.parameters[std::min<size_t>(e.plan[i], f.parameters.size() - 1)];

@@ -126,6 +126,16 @@ see: split, join)",
 
 }  // namespace
 
+size_t count_places(const std::string& text) {
+  size_t n = 0;
+  for (size_t i = 0; i < text.size();) {
+    const size_t end = end_of_place(text, i);
+    n += end > i ? 1 : 0;
+    i = std::max(end, i + 1);
+  }
+  return n;
+}
+
 std::string message(Interpreter& interpreter, const Args& args, size_t first) {
   std::string out;
   const size_t n = args.size();

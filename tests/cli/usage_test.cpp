@@ -202,6 +202,21 @@ TEST(Programs, CheckWarnsOfAShareThatIsAnInt) {
   EXPECT_EQ(r.out.find(":4:43"), std::string::npos) << r.out;
 }
 
+TEST(Programs, CheckWarnsOfPlacesThatNothingFills) {
+  const TempFolder folder;
+  const std::string file = write_file(
+      folder / "places.tl",
+      "main {\n  print(\"{} {}\", 1)\n  print(\"loss: {loss:.2f}\", 1.0)\n  let s = format(\"{:.1f}{}\", 2)\n"
+      "  print(\"{}\", s, 3)\n  print(\"{a}\")\n  print(\"{} of {a}\", 1)\n}\n");
+  const Output r = run_tl({"check", file});
+  EXPECT_EQ(r.exit_code, 0) << r.err;
+  EXPECT_HAS(r.out, ":2:9: warning: 2 places, and 1 value to fill them\n");
+  EXPECT_HAS(r.out, ":3:9: warning: '{loss:.2f}' is no place for a value\n");
+  EXPECT_HAS(r.out, "help: places are {} and {:.2f}, filled in turn\n");
+  EXPECT_HAS(r.out, ":4:18: warning: 2 places");
+  for (const char* place : {":5:", ":6:", ":7:"}) EXPECT_EQ(r.out.find(place), std::string::npos) << r.out;
+}
+
 TEST(Programs, ModelProgramsCheck) {
   const Output r = run_tl({"check", TL_SOURCE_DIR "/models/llama.tl", TL_SOURCE_DIR "/models/qwen2.tl"});
   EXPECT_EQ(r.exit_code, 0) << r.err;
