@@ -55,6 +55,21 @@ struct FloatLinear {
   int64_t out_stride;
 };
 
+/// The same for many rows of x, packed by pack_rows(); at most kPackedWeights and kPackedRows of them, so
+/// that what is read again and again stays in the caches.
+constexpr int64_t kPackedWeights = 48, kPackedRows = 64;
+/// Floats of the memory that it needs for the weights of a tile and for partial sums.
+constexpr int64_t kPackedScratch = 1024 * 6 + kPackedWeights * kPackedRows * 16;
+struct PackedLinear {
+  const std::byte* w;
+  int64_t row_bytes, n;
+  const float* x;  ///< packed: row r, a multiple of 4, begins at r * (k, up to whole sixteens)
+  int64_t m, k;
+  float* out;
+  int64_t out_stride;
+  float* scratch;
+};
+
 /// A panel of columns of a matrix product: c[rows, columns] = a^T b, or += it, with b[k, kGemmColumns] and a
 /// in panels [k, kGemmRows], a_stride apart. Whole vectors of c are written. Every element sums over k in
 /// order.
@@ -126,8 +141,11 @@ struct Isa {
   bool (*quantize_row)(const float* x, const Q8Rows& rows, int64_t r);
   /// Null where the type has no kernel for its quants.
   void (*linear_q8[kDTypeCount])(const Q8Linear& args);
-  /// For f32, f16 and bf16.
+  /// For f32, f16 and bf16. Both give the same bits.
   void (*linear_float[kDTypeCount])(const FloatLinear& args);
+  void (*linear_packed[kDTypeCount])(const PackedLinear& args);
+  /// Packs m rows of x, `stride` apart; a multiple of 4 of them is written, zeros beyond the last.
+  void (*pack_rows)(const float* x, int64_t stride, int64_t m, int64_t k, float* packed);
   void (*gemm_panel)(const GemmPanel& args);
   void (*add_rows)(const RowsSum& args);
   /// panel[p * width + l] = lanes[l][p] for the eight lanes l and p in [0, k); asks for what lies `ahead`

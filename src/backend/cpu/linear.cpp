@@ -6,6 +6,7 @@
 
 #include "backend/cpu/isa.h"
 #include "backend/cpu/kernels.h"
+#include "backend/cpu/memory.h"
 #include "backend/cpu/panel_layouts.h"
 #include "backend/cpu/panels.h"
 #include "backend/cpu/strided.h"
@@ -43,8 +44,36 @@ void each_range(ThreadPool& pool, const Operands& o, Range range) {
 
 const std::byte* weight_row(const Operands& o, int64_t i) { return o.w.bytes() + i * o.row_bytes; }
 
+/// From so many rows of x on they are packed for the tile.
+constexpr int64_t kManyRows = 8;
+
+/// Float activations of many rows: every range of weight rows is multiplied with a block of rows after the
+/// other.
+void packed_linear(ThreadPool& pool, const Operands& o, void (*kernel)(const PackedLinear&)) {
+  const int64_t row_floats = (o.k + 15) / 16 * 16, blocks = (o.m + kPackedRows - 1) / kPackedRows;
+  const auto memory = result_memory(static_cast<size_t>((o.m + 3) / 4 * 4 * row_floats) * sizeof(float));
+  auto* const packed = reinterpret_cast<float*>(memory->data);
+  pool.parallel_for((o.m + 3) / 4, std::max<int64_t>(1, kGrain / row_floats),
+                    [&](int64_t begin, int64_t end) {
+                      const int64_t first = 4 * begin, rows = std::min(4 * end, o.m) - first;
+                      isa().pack_rows(o.x + first * o.k, o.k, rows, o.k, packed + first * row_floats);
+                    });
+  pool.parallel_for(o.n, kPackedWeights, [&](int64_t begin, int64_t end) {
+    thread_local const std::unique_ptr<float[]> scratch(new float[kPackedScratch]);
+    for (int64_t i = begin; i < end; i += kPackedWeights)
+      for (int64_t b = 0; b < blocks; ++b) {
+        const int64_t row = b * kPackedRows;
+        kernel({weight_row(o, i), o.row_bytes, std::min(end - i, kPackedWeights), packed + row * row_floats,
+                std::min(o.m - row, kPackedRows), o.k, o.out + row * o.n + i, o.n, scratch.get()});
+      }
+  });
+}
+
 /// Float activations. Weights that have no float kernel are decoded a row at a time.
 void float_linear(ThreadPool& pool, const Operands& o) {
+  if (const auto many = isa().linear_packed[static_cast<size_t>(o.w.dtype())];
+      many && o.m >= kManyRows && o.k > 0)
+    return packed_linear(pool, o, many);
   const auto kernel = isa().linear_float[static_cast<size_t>(o.w.dtype())];
   each_range(pool, o, [&](int64_t begin, int64_t end) {
     FloatLinear a{weight_row(o, begin), o.row_bytes, end - begin, o.x, o.k, o.m, o.k, o.out + begin, o.n};

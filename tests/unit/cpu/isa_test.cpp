@@ -376,6 +376,45 @@ TEST_P(IsaTest, FloatProductsDoEveryTail) {
   }
 }
 
+/// Rows of any number in the type, for products whose exact value is of no concern.
+std::vector<std::byte> stored_floats(DType dtype, size_t n, unsigned seed) {
+  const std::vector<float> numbers = random_floats(n, seed);
+  std::vector<std::byte> stored(static_cast<size_t>(bytes_of(dtype, static_cast<int64_t>(n))));
+  for (size_t i = 0; i < n; ++i) {
+    const uint16_t half = dtype == DType::f16 ? f32_to_f16(numbers[i]) : f32_to_bf16(numbers[i]);
+    if (dtype == DType::f32)
+      std::memcpy(&stored[4 * i], &numbers[i], 4);
+    else
+      std::memcpy(&stored[2 * i], &half, 2);
+  }
+  return stored;
+}
+
+TEST_P(IsaTest, PackedRowsGiveTheBitsOfSingleOnes) {
+  for (const DType dtype : {DType::f32, DType::f16, DType::bf16})
+    for (const int64_t k : {1, 15, 16, 40, 1024, 1025, 2100})  // in one piece, in two and in three
+      for (const int64_t n : {1, 5, 6, 7, 48})
+        for (const int64_t m : {1, 4, 7, 64}) {
+          const int64_t lines = (k + 15) / 16 * 16, row_bytes = bytes_of(dtype, k);
+          const std::vector<float> x = random_floats(static_cast<size_t>(m * k), 21);
+          const std::vector<std::byte> w = stored_floats(dtype, static_cast<size_t>(n * k), 22);
+          std::vector<float> packed(static_cast<size_t>((m + 3) / 4 * 4 * lines), kPoison);
+          std::vector<float> scratch(kPackedScratch, kPoison);
+          std::vector<float> out(static_cast<size_t>(m * n + 1), kPoison), single(static_cast<size_t>(n));
+          loops.pack_rows(x.data(), k, m, k, packed.data());
+          loops.linear_packed[static_cast<size_t>(dtype)](
+              {w.data(), row_bytes, n, packed.data(), m, k, out.data(), n, scratch.data()});
+          EXPECT_EQ(out.back(), kPoison);
+          for (int64_t r = 0; r < m; ++r) {
+            loops.linear_float[static_cast<size_t>(dtype)](
+                {w.data(), row_bytes, n, x.data() + r * k, k, 1, k, single.data(), n});
+            ASSERT_EQ(std::memcmp(single.data(), out.data() + r * n, static_cast<size_t>(n) * sizeof(float)),
+                      0)
+                << name(dtype) << " k " << k << " n " << n << " row " << r << " of " << m;
+          }
+        }
+}
+
 TEST_P(IsaTest, GemmPanelOfAnyHeightSetsOrAdds) {
   const int64_t k = 37, c_stride = kGemmColumns + 1, a_stride = k * kGemmRows + 5, most = 2 * kGemmRows + 1;
   const std::vector<float> a = random_floats(static_cast<size_t>(3 * a_stride), 14);
