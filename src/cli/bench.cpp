@@ -39,7 +39,7 @@ double seconds_since(Clock::time_point start) {
 enum class Form { table, json, csv, markdown };
 
 struct BenchOptions {
-  ModelOptions model;
+  ModelOptions model = generating_options();
   ProfileOptions profile;
   std::vector<int64_t> prompts = {512}, generated = {128}, depths = {0};
   std::vector<int> threads = {0};
@@ -128,11 +128,11 @@ void run_once(Engine& engine, const Test& test, int64_t batch, Profiler* profile
 
 void measure(Engine& engine, Test& test, const BenchOptions& options, Profiler& profiler) {
   engine.truncate(0);
-  feed(engine, some_ids(test.depth, engine.n_vocab()), options.model.batch);
+  feed(engine, some_ids(test.depth, engine.n_vocab()), options.model.batch_size());
   for (int i = 0; i <= options.repetitions; ++i) {
     engine.truncate(test.depth);
     const auto start = Clock::now();
-    run_once(engine, test, options.model.batch, i > 0 ? &profiler : nullptr);
+    run_once(engine, test, options.model.batch_size(), i > 0 ? &profiler : nullptr);
     if (i > 0) test.speeds.push_back(static_cast<double>(test.n) / seconds_since(start));
   }
   std::sort(test.speeds.begin(), test.speeds.end());
@@ -183,7 +183,7 @@ void measure_with(int threads, const BenchOptions& options, Progress& bar, size_
   const auto begin = Clock::now();
   const auto engine = Engine::open(model);
   start.load = seconds_since(begin);
-  feed(*engine, some_ids(16, engine->n_vocab()), model.batch);
+  feed(*engine, some_ids(16, engine->n_vocab()), model.batch_size());
   start.first_token = seconds_since(begin);
   report.starts.push_back(start);
   describe(engine->file(), options, report);

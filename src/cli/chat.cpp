@@ -24,7 +24,7 @@ namespace {
 constexpr const char* kDefaultModel = "smollm2-135m";
 
 struct ChatOptions {
-  ModelOptions model;
+  ModelOptions model = generating_options();
   GenerateOptions generate;
   DraftChoice draft;
   std::string system, template_file;
@@ -185,7 +185,7 @@ void chat(const CLI::App& command, ChatOptions options) {
   sample_as_recommended(command, is_default ? kDefaultModel : options.model.model, options.generate.sampling);
   if (is_default) options.model.model = pull(kDefaultModel);
   const auto engine = Engine::open(options.model);
-  options.generate.batch = options.model.batch;
+  options.generate.batch = options.model.batch_size();
   const std::unique_ptr<Drafter> drafter = make_drafter(options.draft, *engine, options.model);
   options.generate.draft.drafter = drafter.get();
   Conversation conversation(*engine, chat_template_of(engine->file(), options.template_file),

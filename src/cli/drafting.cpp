@@ -50,7 +50,7 @@ std::unique_ptr<Drafter> make_drafter(const DraftChoice& choice, Engine& target,
   smaller.program.clear();
   auto engine = Engine::open_beside(target, smaller);
   require_same_tokens(target.tokenizer(), engine->tokenizer());
-  return std::make_unique<ModelDrafter>(std::move(engine), target.tokenizer(), options.batch,
+  return std::make_unique<ModelDrafter>(std::move(engine), target.tokenizer(), options.batch_size(),
                                         choice.min_probability);
 }
 

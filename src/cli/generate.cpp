@@ -23,7 +23,7 @@ namespace {
 using nlohmann::ordered_json;
 
 struct GenerateCommand {
-  ModelOptions model;
+  ModelOptions model = generating_options();
   PromptOptions prompt;
   GenerateOptions generate;
   DraftChoice draft;
@@ -93,7 +93,7 @@ void generate_command(GenerateCommand command) {
   const std::vector<int32_t> prompt = prompt_ids(command.prompt, tokenizer);
   if (command.verbose_prompt) print_prompt(prompt, tokenizer);
   command.generate.context_length = engine->context_length();
-  command.generate.batch = command.model.batch;
+  command.generate.batch = command.model.batch_size();
 
   const bool stream = !command.json && command.generate.n_logprobs == 0;
   const std::unique_ptr<Drafter> drafter = make_drafter(command.draft, *engine, command.model);

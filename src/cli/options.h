@@ -25,7 +25,7 @@ struct ModelOptions {
   int threads = 0;              ///< 0: the physical cores, or the processors
   std::vector<int> processors;  ///< that threads are pinned to; none: they are not
   int64_t context = 0;          ///< tokens of KV cache; 0: the model's own context, at most 4096
-  int64_t batch = 512;          ///< prompt tokens per step
+  int64_t batch = 512;          ///< prompt tokens per step; 0: as many as suit the device
   std::optional<int> layers;    ///< only the first so many layers, then final norm and output
   std::string program;          ///< a model program; "": chosen by the architecture
   std::string models_dir;       ///< where model programs are found; "": the installed ones
@@ -38,7 +38,12 @@ struct ModelOptions {
   std::vector<std::string> plant;  ///< faults to put in: "rope-pairing@5"
   /// Told what else is worth knowing about a run; empty: it goes to standard error.
   std::function<void(const std::string&)> notice;
+
+  int64_t batch_size() const;
 };
+
+/// What commands that make text start from: the KV cache in float16, and batches as suit the device.
+ModelOptions generating_options();
 
 /// Adds --device, -t, -c, -b, --layers, --program, --models, --no-mmap, --cache-type, --activations,
 /// --residual, --accumulate, --batch-invariant, --cpu-mask, --cpu-range, --dump-graph, --unfused, --no-fuse

@@ -91,7 +91,8 @@ TEST(ModelPrograms, LayersLimitTheModel) {
 
 TEST(ModelPrograms, GenerateContinuesATextAsTheCommandDoes) {
   const Output r = run_main(R"(print(generate(m, "abc", 6, temp: 0.0)))");
-  const Output command = run_tl({"generate", tiny_model(), "-p", "abc", "-n", "6", "--temp", "0"});
+  const Output command =
+      run_tl({"generate", tiny_model(), "-p", "abc", "-n", "6", "--temp", "0", "--cache-type", "f32"});
   EXPECT_EQ(r.err, "");
   EXPECT_EQ(r.out, command.out);
 }

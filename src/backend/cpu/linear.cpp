@@ -1,5 +1,6 @@
 // x @ w^T with stored weights, and rows of a table. Quantised weights are multiplied in panels (panels.h) by
-// activations rounded to 8 bits, all others as they lie in memory.
+// activations rounded to 8 bits, all others as they lie in memory. The first product with a matrix packs each
+// range of it just before it multiplies with that, the second one keeps the panels.
 #include <fmt/format.h>
 #include <atomic>
 #include <vector>
@@ -29,15 +30,15 @@ struct Operands {
   float* out;
 };
 
-/// Calls range(begin, end) on ranges of weight rows, in parallel.
+/// Calls range(begin, end) on ranges of weight rows, in parallel; on small ones where they are used again.
 template <class Range>
-void each_range(ThreadPool& pool, const Operands& o, Range range) {
+void each_range(ThreadPool& pool, const Operands& o, bool are_used_again, Range range) {
   const int64_t work = std::max<int64_t>(1, o.k * o.m);
   const int64_t grain = std::max<int64_t>(16, kLinearGrain / work / 16 * 16);
   const int64_t rows =
       std::max<int64_t>(1, kRangeBytes / std::max<int64_t>(1, o.row_bytes) / kPanelRows) * kPanelRows;
   pool.parallel_for(o.n, grain, [&](int64_t begin, int64_t end) {
-    const int64_t step = o.m == 1 ? end - begin : rows;
+    const int64_t step = are_used_again ? rows : end - begin;
     for (int64_t i = begin; i < end; i += step) range(i, std::min(end, i + step));
   });
 }
@@ -75,7 +76,7 @@ void float_linear(ThreadPool& pool, const Operands& o) {
       many && o.m >= kManyRows && o.k > 0)
     return packed_linear(pool, o, many);
   const auto kernel = isa().linear_float[static_cast<size_t>(o.w.dtype())];
-  each_range(pool, o, [&](int64_t begin, int64_t end) {
+  each_range(pool, o, o.m > 1, [&](int64_t begin, int64_t end) {
     FloatLinear a{weight_row(o, begin), o.row_bytes, end - begin, o.x, o.k, o.m, o.k, o.out + begin, o.n};
     if (kernel) return kernel(a);
     std::vector<float> row(static_cast<size_t>(o.k));
@@ -110,17 +111,27 @@ class Rounded {
 /// Activations rounded to 8 bits per block of 32. Rows that hold NaN or infinity are not rounded, so that
 /// those come out where they would.
 void q8_linear(ThreadPool& pool, const Operands& o, void (*kernel)(const Q8Linear&)) {
-  const Panels& panels = panels_of(o.w, pool);
   const Rounded rounded(o.m, o.k);
   std::vector<uint8_t> finite(static_cast<size_t>(o.m));
   pool.parallel_for(o.m, std::max<int64_t>(1, kGrain / o.k), [&](int64_t begin, int64_t end) {
     for (int64_t r = begin; r < end; ++r)
       finite[static_cast<size_t>(r)] = isa().quantize_row(o.x + r * o.k, rounded.rows, r);
   });
-  each_range(pool, o, [&](int64_t begin, int64_t end) {  // begin is a multiple of 16
-    kernel({panels.data() + begin / kPanelRows * panels.panel_bytes(), panels.panel_bytes(), end - begin,
-            rounded.rows, o.m, o.out + begin, o.n});
-  });
+  const Panels* const panels = panels_unless_new(o.w, pool);
+  const int64_t panel_bytes = panel_bytes_of(o.w);
+  each_range(
+      pool, o, o.m > 1 || panels == nullptr, [&](int64_t begin, int64_t end) {  // begin is a multiple of 16
+        thread_local std::vector<std::byte> packed;
+        const std::byte* range = nullptr;
+        if (panels != nullptr) {
+          range = panels->data() + begin / kPanelRows * panel_bytes;
+        } else {
+          packed.resize(static_cast<size_t>((end - begin + kPanelRows - 1) / kPanelRows * panel_bytes));
+          pack_panels(o.w, begin, end - begin, packed.data());
+          range = packed.data();
+        }
+        kernel({range, panel_bytes, end - begin, rounded.rows, o.m, o.out + begin, o.n});
+      });
   for (int64_t r = 0; r < o.m; ++r)
     if (!finite[static_cast<size_t>(r)])
       float_linear(pool, {o.x + r * o.k, 1, o.k, o.n, o.w, o.row_bytes, o.out + r * o.n});

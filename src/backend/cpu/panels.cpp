@@ -4,6 +4,7 @@
 #include <cstring>
 #include <map>
 #include <mutex>
+#include <optional>
 #include <tuple>
 
 #include "backend/cpu/memory.h"
@@ -160,9 +161,22 @@ constexpr int64_t kPiece = int64_t{4} << 20;
 
 /// What hangs at a storage: the panels of the tensors that lie in it, by where and what they are.
 struct PanelsOfStorage {
+  using Key = std::tuple<int64_t, DType, int64_t, int64_t, int64_t>;
   PanelMemory memory;
-  std::map<std::tuple<int64_t, DType, int64_t, int64_t, int64_t>, Panels> panels;
+  std::map<Key, std::optional<Panels>> panels;  ///< nothing: asked for once
+
+  static Key key_of(const Tensor& w) {
+    return {w.byte_offset(), w.dtype(), w.shape()[0], w.shape()[1], w.strides()[0]};
+  }
 };
+
+std::mutex panels_mutex;  // several sessions may share a model
+
+PanelsOfStorage& panels_of_storage(const Tensor& w) {
+  auto& attachment = w.storage()->attachment;
+  if (!attachment) attachment = std::make_shared<PanelsOfStorage>();
+  return *static_cast<PanelsOfStorage*>(attachment.get());
+}
 
 }  // namespace
 
@@ -182,7 +196,7 @@ std::shared_ptr<Storage> PanelMemory::take(size_t bytes) {
 Panels::Panels(const Tensor& w, PanelMemory& memory, ThreadPool& pool) {
   const Packing packing = packing_of(w.dtype());
   const int64_t n = w.shape()[0];
-  panel_bytes_ = w.shape()[1] / info(w.dtype()).block_elements * packing.panel_block_bytes;
+  panel_bytes_ = panel_bytes_of(w);
   count_ = (n + kPanelRows - 1) / kPanelRows;
   storage_ = memory.take(static_cast<size_t>(count_ * panel_bytes_));
   const int64_t row_bytes = bytes_of(w.dtype(), w.strides()[0]);
@@ -200,16 +214,31 @@ Panels::Panels(const Tensor& w, PanelMemory& memory, ThreadPool& pool) {
   }
 }
 
+int64_t panel_bytes_of(const Tensor& w) {
+  return w.shape()[1] / info(w.dtype()).block_elements * packing_of(w.dtype()).panel_block_bytes;
+}
+
+void pack_panels(const Tensor& w, int64_t first, int64_t n, std::byte* out) {
+  const Packing packing = packing_of(w.dtype());
+  const int64_t panel_bytes = panel_bytes_of(w);
+  for (int64_t i = 0; i < n; i += kPanelRows, out += panel_bytes)
+    packing.panel(w, first + i, static_cast<int>(std::min<int64_t>(kPanelRows, n - i)), out);
+}
+
 const Panels& panels_of(const Tensor& w, ThreadPool& pool) {
-  static std::mutex mutex;  // several sessions may share a model
-  const std::lock_guard lock(mutex);
-  auto& attachment = w.storage()->attachment;
-  if (!attachment) attachment = std::make_shared<PanelsOfStorage>();
-  auto& [memory, panels] = *static_cast<PanelsOfStorage*>(attachment.get());
-  const auto key = std::make_tuple(w.byte_offset(), w.dtype(), w.shape()[0], w.shape()[1], w.strides()[0]);
-  auto found = panels.find(key);
-  if (found == panels.end()) found = panels.emplace(key, Panels(w, memory, pool)).first;
-  return found->second;
+  const std::lock_guard lock(panels_mutex);
+  auto& [memory, panels] = panels_of_storage(w);
+  std::optional<Panels>& found = panels[PanelsOfStorage::key_of(w)];
+  if (!found) found.emplace(w, memory, pool);
+  return *found;
+}
+
+const Panels* panels_unless_new(const Tensor& w, ThreadPool& pool) {
+  {
+    const std::lock_guard lock(panels_mutex);
+    if (panels_of_storage(w).panels.try_emplace(PanelsOfStorage::key_of(w)).second) return nullptr;
+  }
+  return &panels_of(w, pool);
 }
 
 }  // namespace tl::cpu

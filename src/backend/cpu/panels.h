@@ -40,4 +40,13 @@ class Panels {
 /// its blocks.
 const Panels& panels_of(const Tensor& w, ThreadPool& pool);
 
+/// The same, but null the first time. Panels of a whole model take memory that the system has to clear, which
+/// takes longer than to pack them: whoever gets none packs what it needs with pack_panels() into a little
+/// memory that stays in the cache, and a first prompt's token comes earlier.
+const Panels* panels_unless_new(const Tensor& w, ThreadPool& pool);
+
+int64_t panel_bytes_of(const Tensor& w);
+/// The panels of the rows [first, first + n) of `w`, one after another; `first` is a multiple of eight.
+void pack_panels(const Tensor& w, int64_t first, int64_t n, std::byte* out);
+
 }  // namespace tl::cpu

@@ -3,7 +3,10 @@
 
 #include <gtest/gtest.h>
 
+#include <random>
 #include <vector>
+
+#include "backend/backend.h"
 
 namespace tl::cpu {
 namespace {
@@ -38,6 +41,35 @@ TEST(Panels, PagesAreGivenBackWhileAMatrixIsPacked) {
   panels_of(w, pool);
   EXPECT_EQ(given_back.size(), times) << "packed again";
   w.storage()->give_back = nullptr;
+}
+
+TEST(Panels, ComeWithTheSecondProductAndChangeNoBit) {
+  ThreadPool pool(2);
+  const int64_t k = 512, n = 1003;  // several ranges, the last panel not full
+  for (const DType dtype : {DType::q4_0, DType::q4_1, DType::q5_0, DType::q5_1, DType::q8_0, DType::q2_k,
+                            DType::q3_k, DType::q4_k, DType::q5_k, DType::q6_k})
+    for (const int64_t m : {1, 5}) {
+      Tensor w(dtype, {n, k}), x(DType::f32, {m, k});
+      std::mt19937 random(1);
+      for (int64_t i = 0; i < bytes_of(dtype, n * k); ++i)
+        w.bytes()[i] = static_cast<std::byte>(random() % 0x3c);  // no scale is infinite
+      for (int64_t i = 0; i < m * k; ++i) x.data<float>()[i] = static_cast<float>(random() % 1000) - 500.0f;
+      const Tensor in[] = {x, w}, out(DType::f32, {m, n});
+      const auto product = [&] {
+        std::fill_n(out.data<float>(), m * n, -1.0f);
+        cpu_backend().kernels()[static_cast<size_t>(Op::linear)].run({in, out, NoAttrs{}, {}, pool});
+        return std::vector<float>(out.data<float>(), out.data<float>() + m * n);
+      };
+      given_back.clear();
+      first_byte = w.bytes();
+      w.storage()->give_back = record;
+      const std::vector<float> first = product();
+      EXPECT_TRUE(given_back.empty()) << "panels although the matrix is new";
+      EXPECT_EQ(product(), first) << name(dtype) << " " << m;
+      EXPECT_FALSE(given_back.empty());
+      EXPECT_EQ(product(), first) << name(dtype) << " " << m;
+      w.storage()->give_back = nullptr;
+    }
 }
 
 }  // namespace
