@@ -3,32 +3,23 @@
 #include "backend/cpu/isa.h"
 #include "backend/cpu/isa/simd.h"
 #include "backend/cpu/isa/tables.h"
+#include "backend/cpu/isa/wide.h"
 
 namespace tl::cpu::TL_ISA {
 
 namespace {
 
-#ifdef __AVX512F__
-/// Sixteen floats, a panel's columns: with registers of 512 bits half as many instructions do the same sums.
-struct F32x16 {
-  __m512 v;
-  F32x16() = default;
-  TL_INLINE explicit F32x16(__m512 raw) : v(raw) {}
-  TL_INLINE explicit F32x16(float x) : v(_mm512_set1_ps(x)) {}
-};
-TL_INLINE F32x16 operator+(F32x16 a, F32x16 b) { return F32x16(_mm512_add_ps(a.v, b.v)); }
-TL_INLINE F32x16 fma(F32x16 a, F32x16 b, F32x16 c) { return F32x16(_mm512_fmadd_ps(a.v, b.v, c.v)); }
+// A panel's columns are one vector where registers have sixteen floats, and two elsewhere.
+#ifdef TL_WIDE_REGISTERS
+TL_INLINE void set(Part& v, float x) { v = _mm512_set1_ps(x); }
 #endif
+TL_INLINE void set(F32& v, float x) { v = F32(x); }
 
 template <class V>
 TL_INLINE V load_as(const float* from) {
   V x;
-  memcpy(&x.v, from, sizeof x.v);
+  memcpy(&x, from, sizeof x);
   return x;
-}
-template <class V>
-TL_INLINE void store_as(float* to, V x) {
-  memcpy(to, &x.v, sizeof x.v);
 }
 
 // All rows of a tile: TL_UNROLLED stops at 8.
@@ -41,7 +32,8 @@ TL_INLINE void add_term(const float* a, int64_t next, const float* b, V (&sums)[
   V row[W];
   TL_UNROLLED(int w = 0; w < W; ++w) row[w] = load_as<V>(b + kWidth * w);
   TL_EACH_ROW(int r = 0; r < R; ++r) {
-    const V x(r < kGemmRows ? a[r] : a[next + r - kGemmRows]);
+    V x;
+    set(x, r < kGemmRows ? a[r] : a[next + r - kGemmRows]);
     TL_UNROLLED(int w = 0; w < W; ++w) sums[r][w] = fma(x, row[w], sums[r][w]);
   }
 }
@@ -55,7 +47,7 @@ template <class V, int R, int W>
     __builtin_prefetch(c + r * t.c_stride + kWidth * W - 1, 1);
   }
   V sums[R][W];
-  TL_EACH_ROW(int r = 0; r < R; ++r) { TL_UNROLLED(int w = 0; w < W; ++w) sums[r][w] = V(0.0f); }
+  TL_EACH_ROW(int r = 0; r < R; ++r) { TL_UNROLLED(int w = 0; w < W; ++w) set(sums[r][w], 0.0f); }
   const float* b = t.b;
   int64_t p = 0;
   for (; p + 4 <= t.k; p += 4, a += 4 * kGemmRows, b += 4 * kGemmColumns) {
@@ -65,7 +57,8 @@ template <class V, int R, int W>
   TL_EACH_ROW(int r = 0; r < R; ++r) {
     TL_UNROLLED(int w = 0; w < W; ++w) {
       float* to = c + r * t.c_stride + kWidth * w;
-      store_as<V>(to, t.adds ? load_as<V>(to) + sums[r][w] : sums[r][w]);
+      if (t.adds) sums[r][w] = load_as<V>(to) + sums[r][w];
+      memcpy(to, &sums[r][w], sizeof(V));
     }
   }
 }
@@ -93,18 +86,16 @@ TL_INLINE void panel(const GemmPanel& t) {
 /// Ten sums and more: two multiplications begin in a cycle, and each takes four or five.
 void gemm_panel(const GemmPanel& t) {
   static_assert(kGemmRows == 6 && kGemmColumns == 16);
-  if (t.columns < kGemmColumns) return panel<F32, 2 * kGemmRows, 1>(t);
-#ifdef __AVX512F__
-  panel<F32x16, 2 * kGemmRows, 1>(t);
-#else
-  panel<F32, kGemmRows, 2>(t);
-#endif
+  if (t.columns < kGemmColumns)
+    panel<F32, 2 * kGemmRows, 1>(t);
+  else
+    panel<Part, 2 * kGemmRows / kParts, kParts>(t);
 }
 
 /// A row is asked for eight lines ahead where processors with AVX-512 are: they follow few rows by
 /// themselves. (Zen 3, which has none, is slower for being told.)
 TL_INLINE void ask_ahead([[maybe_unused]] const float* row) {
-#ifdef __AVX512F__
+#ifdef TL_WIDE_REGISTERS
   __builtin_prefetch(row + 128);
 #endif
 }

@@ -1,5 +1,6 @@
-// Sixteen partial sums of a dot product of float rows: in one vector where the instruction set has such
-// registers, in two of eight elsewhere. They are added in the same order everywhere.
+// The widest vectors of floats: of sixteen where the instruction set has such registers, of eight elsewhere.
+// Sixteen partial sums of a dot product lie in one or two of them, and are added in the same order
+// everywhere.
 #pragma once
 
 #include "backend/cpu/isa/simd.h"
