@@ -47,7 +47,7 @@ MUTATIONS = [
              "if (i < n) store_tail(out + i, Functor<op>::apply(load_tail(x + i,",
              "if (i < 0) store_tail(out + i, Functor<op>::apply(load_tail(x + i,"),
     Mutation("earlier terms of a matrix product lost", "cpu/isa/gemm.cpp",
-             "store(to, t.adds ? load(to) + sums[r][w] : sums[r][w]);", "store(to, sums[r][w]);"),
+             "if (t.adds) sums[r][w] = load_as<V>(to) + sums[r][w];", ""),
     Mutation("columns of a narrow panel lost", "cpu/matrix_product.cpp", "width > kGemmColumns / 2 ? kGemmColumns",
              "width > kGemmColumns / 2 + 1 ? kGemmColumns"),
     Mutation("stretches of terms taken for longer", "cpu/matrix_packing.cpp", "s.inner[end] == s.inner[end - 1] + 1",
