@@ -123,7 +123,8 @@ Checker::Variable& Checker::add_variable(const Name& name, Known known) {
 }
 
 Checker::Variable& Checker::add_variable(const std::string& name, Span span, Known known) {
-  if (changing_.contains(name)) known = {};
+  if (const auto found = changing_.find(name); found != changing_.end())
+    known = found->second && known.is_tensor() ? Known{TypeKind::tensor} : Known{};
   variables_.push_back({name, next_slot_++, false, span, std::move(known)});
   n_slots_ = std::max(n_slots_, next_slot_);
   return variables_.back();
@@ -156,17 +157,26 @@ const Name* changed_by(const Expr& target) {
   return if_is<Name>(&target);
 }
 
-/// How often names are bound: declared, and assigned to.
+/// How often names are bound: declared, and assigned to, by equations with indices among others.
 struct Bindings {
-  std::map<std::string, int> all, assignments;
+  std::map<std::string, int> all, assignments, equations;
 
   void declare(const Name& n) { ++all[n.text]; }
   void assign(const Name& n) { ++all[n.text], ++assignments[n.text]; }
-  /// Names that may hold one thing now and another later.
-  std::set<std::string> changing() const {
-    std::set<std::string> names;
-    for (const auto& [name, times] : assignments)
-      if (all.at(name) > 1) names.insert(name);
+  void equation(const Equation& e) {
+    assign(*e.target);
+    if (!e.lhs.empty()) ++equations[e.target->text];
+  }
+  /// Names that may hold one thing now and another later; true for those that equations alone change after
+  /// one declaration, which leave a tensor a tensor.
+  std::map<std::string, bool> changing() const {
+    std::map<std::string, bool> names;
+    for (const auto& [name, times] : assignments) {
+      const auto found = equations.find(name);
+      const bool by_equations =
+          found != equations.end() && found->second == times && all.at(name) == times + 1;
+      if (all.at(name) > 1) names.emplace(name, by_equations);
+    }
     return names;
   }
 };
@@ -182,7 +192,7 @@ void collect_bindings(const Stmt& s, Bindings& out) {
       if (const auto* n = changed_by(*ast::as<Assign>(s).target)) out.assign(*n);
       return;
     case StmtKind::equation:
-      return out.assign(*ast::as<Equation>(s).target);
+      return out.equation(ast::as<Equation>(s));
     case StmtKind::conditional:
       for (const auto& arm : ast::as<Conditional>(s).arms) collect_bindings(arm.body, out);
       return;

@@ -142,10 +142,11 @@ class Checker {
   const Library& library_;
   std::vector<Diagnostic>& diagnostics_;
   StandIns stand_ins_;
-  ast::Function* function_ = nullptr;             ///< whose body is being checked; null at top level
-  std::vector<Variable> variables_;               ///< in scope, innermost last
-  std::vector<ClosedVariable> closed_;            ///< of inner blocks that have ended, for hints
-  std::set<std::string> changing_;                ///< names that may hold one thing now and another later
+  ast::Function* function_ = nullptr;   ///< whose body is being checked; null at top level
+  std::vector<Variable> variables_;     ///< in scope, innermost last
+  std::vector<ClosedVariable> closed_;  ///< of inner blocks that have ended, for hints
+  /// Names that may hold one thing now and another later; true: a tensor now is a tensor later.
+  std::map<std::string, bool> changing_;
   std::set<std::string>* index_names_ = nullptr;  ///< of the equation being checked
   std::vector<const ast::Name*> met_indices_;     ///< of the equation being checked, wherever they stand
   ast::Equation* equation_ = nullptr;             ///< being checked, where its target is bound already

@@ -154,7 +154,8 @@ void Checker::equation(Equation& e, bool declares_always) {
   if (e.where) equation_expression(e.where, false);
   index_names_ = outer;
   equation_ = nullptr;
-  if (!names.empty()) check_free(e.lhs);
+  const std::optional<Known> before = known_before(e, declares_always);
+  if (!names.empty() || (before && before->is_tensor())) check_free(e.lhs);
 
   const bool is_plain = !e.where && (e.projection == Projection::assign || e.projection == Projection::sum) &&
                         std::all_of(e.lhs.begin(), e.lhs.end(), [](const IndexItem& i) {
@@ -163,8 +164,7 @@ void Checker::equation(Equation& e, bool declares_always) {
   if (!is_partial && !e.is_declaration) {
     // Without an index name it may set an element of a list.
     const bool is_sound = diagnostics_.size() == n_before && !names.empty();
-    const Known known =
-        is_sound ? shape_of_equation(e, known_before(e, declares_always)) : Known{TypeKind::tensor};
+    const Known known = is_sound ? shape_of_equation(e, before) : Known{TypeKind::tensor};
     bind_target(e, declares_always, is_partial, known);
     if (is_sound) warn_of_slips(n_left);
   }
