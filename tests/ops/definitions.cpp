@@ -3,8 +3,11 @@
 #include <algorithm>
 #include <cmath>
 #include <functional>
+#include <map>
 #include <numeric>
 #include <stdexcept>
+
+#include <absl/container/inlined_vector.h>
 
 #include "ops/random.h"
 #include "ops/values.h"
@@ -14,7 +17,7 @@ namespace tl::test {
 namespace {
 
 using Real = long double;
-using Index = std::vector<int64_t>;
+using Index = absl::InlinedVector<int64_t, 6>;  // made for every element: without memory of its own
 
 /// A tensor's values by index.
 struct Array {
@@ -369,20 +372,30 @@ struct Definition {
       return t[i];
     };
     const int64_t keys = in[1].shape[attrs.k_order[0]], dim = in[0].shape[attrs.q_order[2]];
-    fill([&](const Index& i) {
-      const auto of = [&](size_t k) { return i[static_cast<size_t>(attrs.out_order[k])]; };
-      const int64_t query = of(0), head = of(1), d = of(2);
-      Real sum = 0, total = 0;
-      for (int64_t j = 0; j < keys; ++j) {
+    std::map<std::pair<int64_t, int64_t>, std::vector<Real>> known;  // by query and head
+    const auto weights = [&](int64_t query, int64_t head) -> const std::vector<Real>& {
+      const auto [place, is_new] = known.try_emplace({query, head}, static_cast<size_t>(keys), Real(0));
+      for (int64_t j = 0; is_new && j < keys; ++j) {
         if (attrs.causal && j > query + c.params.ints[0]) continue;
         if (in.size() == 4 && in[3][{query, j}] == 0) continue;
         Real score = 0;
         for (int64_t e = 0; e < dim; ++e)
           score +=
               at(in[0], attrs.q_order, query, head, e) * at(in[1], attrs.k_order, j, head / attrs.group, e);
-        const Real weight = std::exp(score * static_cast<Real>(c.params.floats[0]));
+        place->second[static_cast<size_t>(j)] = std::exp(score * static_cast<Real>(c.params.floats[0]));
+      }
+      return place->second;
+    };
+    fill([&](const Index& i) {
+      const auto of = [&](size_t k) { return i[static_cast<size_t>(attrs.out_order[k])]; };
+      const int64_t head = of(1);
+      Real sum = 0, total = 0;
+      int64_t j = 0;
+      for (const Real weight : weights(of(0), head)) {
         total += weight;
-        sum += weight * at(in[2], attrs.v_order, j, head / attrs.group, d);
+        // What is masked may be anything, NaN too.
+        if (weight != 0) sum += weight * at(in[2], attrs.v_order, j, head / attrs.group, of(2));
+        ++j;
       }
       return sum / total;
     });
