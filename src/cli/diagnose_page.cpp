@@ -96,7 +96,7 @@ std::string checks(const Diagnosis& d) {
 std::string hypotheses(const inspect::Fault& f) {
   if (f.record < 0) return {};
   std::string html = "<h2>Why</h2>\n";
-  Table t({"hypothesis", "what it says", "distance", "with this fault", "likelihood"});
+  Table t({"hypothesis", "what would be wrong", "distance", "with the fault", "likelihood"});
   for (const inspect::Candidate& c : f.candidates)
     t.row({c.name, c.sentence, number(f.error), number(c.residual), fmt::format("{:.1f} %", 100 * c.share)});
   if (f.candidates.empty()) return html + "<p>None of the known faults reproduces what was observed.</p>\n";

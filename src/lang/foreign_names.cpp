@@ -31,7 +31,6 @@ constexpr Translation kNames[] = {
     {"tile", "repeat(x, [2, 3])"},
     {"size", "prod(shape(x)), and x.size(0) as shape(x)[0]"},
     {"numel", "prod(shape(x))"},
-    {"dim", "rank(x)"},
     {"ndim", "rank(x)"},
     {"power", "x ** y"},
     {"None", "x[:, None] as unsqueeze(x, 1); an argument is left out"},
