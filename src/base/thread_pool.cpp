@@ -192,11 +192,12 @@ void ThreadPool::parallel_for(int64_t n, int64_t grain, const std::function<void
     body(0, n);
     return;
   }
-  // About four chunks a thread even out uneven progress without much contention on the counter.
-  const int64_t wanted = (n + size() * 4 - 1) / (size() * 4);
+  // Four chunks a thread, or a few more, even out uneven progress without much contention on the counter.
+  // Fewer might not: of seven, one of two threads would have to do four.
+  const int64_t wanted = n / (size() * 4);
   body_ = &body;
   n_ = n;
-  chunk_ = (wanted + grain - 1) / grain * grain;
+  chunk_ = std::max(grain, wanted / grain * grain);
   failure_ = nullptr;
   std::atomic_ref(next_).store(0, std::memory_order_relaxed);
   const std::atomic_ref active(active_);

@@ -35,6 +35,20 @@ TEST(ThreadPool, CoversTheRangeOnceInMultiplesOfTheGrain) {
   }
 }
 
+TEST(ThreadPool, PiecesAreSmallEnoughToBeSharedEvenly) {
+  ThreadPool pool(2);
+  for (const int64_t n : {17, 20, 79, 1000}) {
+    std::atomic<int64_t> longest = 0, pieces = 0;
+    pool.parallel_for(n, 1, [&](int64_t begin, int64_t end) {
+      ++pieces;
+      for (int64_t most = longest; end - begin > most && !longest.compare_exchange_weak(most, end - begin);) {
+      }
+    });
+    EXPECT_LE(longest, n / 8) << n;
+    EXPECT_LE(pieces, 16) << n;
+  }
+}
+
 TEST(ThreadPool, AnExceptionOfABodyComesOutAndThePoolGoesOn) {
   ThreadPool pool(4);
   for (int round = 0; round < 50; ++round) {
