@@ -47,9 +47,9 @@ MUTATIONS = [
              "if (i < n) store_tail(out + i, Functor<op>::apply(load_tail(x + i,",
              "if (i < 0) store_tail(out + i, Functor<op>::apply(load_tail(x + i,"),
     Mutation("earlier terms of a matrix product lost", "cpu/isa/gemm.cpp",
-             "if (t.adds) sums[r][w] = load_as<V>(to) + sums[r][w];", ""),
-    Mutation("columns of a narrow panel lost", "cpu/matrix_product.cpp", "width > kGemmColumns / 2 ? kGemmColumns",
-             "width > kGemmColumns / 2 + 1 ? kGemmColumns"),
+             "if (adds) sums[w] = load_as<V>(to + kWidth * w) + sums[w];", ""),
+    Mutation("columns of a narrow panel lost", "cpu/isa/gemm.cpp", "one.columns <= kGemmColumns / 2)",
+             "one.columns <= kGemmColumns / 2 + 1)"),
     Mutation("stretches of terms taken for longer", "cpu/matrix_packing.cpp", "s.inner[end] == s.inner[end - 1] + 1",
              "s.inner[end] >= s.inner[end - 1] + 1"),
     # Norms, equations

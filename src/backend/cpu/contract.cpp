@@ -3,6 +3,7 @@
 // a general loop over runs of one label.
 #include <limits>
 #include <optional>
+#include <utility>
 
 #include "backend/cpu/isa.h"
 #include "backend/cpu/kernels.h"
@@ -71,9 +72,12 @@ std::vector<Role> roles_of(const ContractAttrs& attrs) {
 
 /// base + every index of `shape` times `strides`, in row-major order.
 std::vector<int64_t> offsets_of(const Shape& shape, const Shape& strides, int64_t base) {
-  std::vector<int64_t> offsets;
-  offsets.reserve(static_cast<size_t>(shape.elements()));
-  Walk<1>(shape, {strides}).each_in_order([&](const auto& at) { offsets.push_back(base + at[0]); });
+  const Walk<1> walk(shape, {strides});
+  std::vector<int64_t> offsets(static_cast<size_t>(shape.elements()));
+  int64_t* to = offsets.data();
+  walk.runs(0, walk.elements(), [&](const auto& at, int64_t n) {
+    for (int64_t i = 0; i < n; ++i) *to++ = base + at[0] + i * walk.step(0);
+  });
   return offsets;
 }
 
@@ -209,7 +213,7 @@ bool run_as_matrix_product(const Equation& e) {
                         right.table(Role::column),  result_table(e, roles, Role::column),
                         left.table(Role::inner),    right.table(Role::inner)};
   if (e.attrs.reduction == Reduction::mean) product.scale = 1.0f / static_cast<float>(e.reduced());
-  product.run(e.args.pool);
+  std::move(product).run(e.args.pool);
   return true;
 }
 

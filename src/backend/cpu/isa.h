@@ -70,19 +70,17 @@ struct PackedLinear {
   float* scratch;
 };
 
-/// A panel of columns of a matrix product: c[rows, columns] = a^T b, or += it, with b[k, kGemmColumns] and a
-/// in panels [k, kGemmRows], a_stride apart. Whole vectors of c are written. Every element sums over k in
-/// order.
+/// Columns of a matrix product: c[rows, columns] = a^T b, or += it, with a in panels [k, kGemmRows], a_stride
+/// apart, and b in panels [k, kGemmColumns], b_stride apart. Every element sums over k in order.
 constexpr int64_t kGemmRows = 6, kGemmColumns = 16;
-struct GemmPanel {
+struct GemmPanels {
   const float* a;
   int64_t a_stride;
   const float* b;
-  int64_t k;
+  int64_t b_stride, k;
   float* c;
   int64_t c_stride;
-  int64_t rows;     ///< 1 or more
-  int64_t columns;  ///< kGemmColumns or half of it
+  int64_t rows, columns;  ///< 1 or more
   bool adds;
 };
 
@@ -146,7 +144,7 @@ struct Isa {
   void (*linear_packed[kDTypeCount])(const PackedLinear& args);
   /// Packs m rows of x, `stride` apart; a multiple of 4 of them is written, zeros beyond the last.
   void (*pack_rows)(const float* x, int64_t stride, int64_t m, int64_t k, float* packed);
-  void (*gemm_panel)(const GemmPanel& args);
+  void (*gemm_panels)(const GemmPanels& args);
   void (*add_rows)(const RowsSum& args);
   /// panel[p * width + l] = lanes[l][p] for the eight lanes l and p in [0, k); asks for what lies `ahead`
   /// floats on.

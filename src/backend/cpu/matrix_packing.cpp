@@ -39,9 +39,8 @@ struct Panel {
   int64_t n;  ///< lanes that exist
   float* to;
 
-  /// Lanes next to each other, all there, of as many panels as follow each other so: what lies together is
-  /// read together. The lanes behind them are asked for: they may lie in as many pages as there are inner
-  /// indices.
+  /// Lanes next to each other, of as many panels as follow each other so: what lies together is read
+  /// together. The lanes behind them are asked for: they may lie in as many pages as there are inner indices.
   template <int64_t width>
   void copy(int64_t panels) const {
     constexpr size_t kBytes = width * sizeof(float);
@@ -54,8 +53,27 @@ struct Panel {
         continue;
       }
       const float* from = line + s.inner[p];
-      __builtin_prefetch(from + panels * width);
-      for (int64_t i = 0; i < panels; ++i) std::memcpy(out + i * step, from + i * width, kBytes);
+      for (int64_t i = 0; i < panels; ++i) {
+        __builtin_prefetch(from + (panels + i) * width);
+        std::memcpy(out + i * step, from + i * width, kBytes);
+      }
+    }
+  }
+
+  /// The same for fewer lanes than a panel has. What lies behind them is copied too, as far as it is of the
+  /// operand: nobody reads it.
+  template <int64_t width>
+  void copy_some() const {
+    const float* line = s.data + across[0];
+    const int64_t last = *std::max_element(s.inner, s.inner + s.n_inner);
+    float* out = to;
+    for (int64_t p = 0; p < s.n_inner; ++p, out += width) {
+      if (s.inner[p] == kOutside)
+        std::memset(out, 0, width * sizeof(float));
+      else if (s.inner[p] + width <= last + n)
+        std::memcpy(out, line + s.inner[p], width * sizeof(float));
+      else
+        std::copy_n(line + s.inner[p], n, out);
     }
   }
 
@@ -82,17 +100,10 @@ struct Panel {
     float* out = to + p * width;
     const float* lanes[8];
     const int64_t ahead = width * (n > 1 ? across[1] - across[0] : 0);
-    if (n == width && width < 8) {  // what is written beyond the panel's lanes is overwritten by what is next
-      for (int64_t i = 0; i < 8; ++i) lanes[i] = first + across[std::min(i, n - 1)];
-      return isa().pack_lanes(lanes, k, width, ahead, out);
-    }
-    int64_t l = 0;
-    for (; l + 8 <= n; l += 8) {
-      for (int64_t i = 0; i < 8; ++i) lanes[i] = first + across[l + i];
+    for (int64_t l = 0; l < n; l += 8) {  // lanes beyond the panel's are overwritten by what is next
+      for (int64_t i = 0; i < 8; ++i) lanes[i] = first + across[std::min(l + i, n - 1)];
       isa().pack_lanes(lanes, k, width, ahead, out + l);
     }
-    for (; l < n; ++l)
-      for (int64_t i = 0; i < k; ++i) out[i * width + l] = first[across[l] + i];
   }
 
   /// Lanes inside the operand: whole stretches of inner indices that go up by one are turned.
@@ -134,11 +145,14 @@ void pack_panels(const Source& s, int64_t n, float* to) {
     }
     panels = 1;
     const Lie lie = s.lies[i / width];
-    if (lie == Lie::anyhow || panel.n < width) std::fill_n(to, s.n_inner * width, 0.0f);
-    if (lie == Lie::anyhow)
+    if (lie == Lie::anyhow) {
+      std::fill_n(to, s.n_inner * width, 0.0f);
       panel.gather(0, s.n_inner, width, false);
-    else
+    } else if (lie == Lie::run && panel.n > 1) {
+      panel.template copy_some<width>();
+    } else {
       panel.by_stretches(width, is_one_stretch);
+    }
   }
 }
 

@@ -37,8 +37,8 @@ struct Source {
 constexpr int64_t kPanelsTogether = 4;
 
 /// panel[p][l] = data[inner[p] + across[l]] in panels of `width` lanes (kGemmRows or kGemmColumns), one after
-/// the other, for n lanes; the lanes that the last panel lacks are 0. A panel of kGemmRows may write two
-/// numbers beyond its end.
+/// the other, for n lanes; what the lanes that the last panel lacks hold is left open. A panel of kGemmRows
+/// may write two numbers beyond its end.
 void pack(const Source& source, int64_t n, int64_t width, float* to);
 
 }  // namespace tl::cpu

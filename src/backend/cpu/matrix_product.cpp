@@ -1,6 +1,7 @@
 #include "backend/cpu/matrix_product.h"
 
 #include <algorithm>
+#include <utility>
 
 #include "backend/cpu/isa.h"
 #include "backend/cpu/kernels.h"
@@ -16,10 +17,12 @@ constexpr int64_t kInnerTail = 64;    // as few as these are packed together wit
 constexpr int64_t kMostInner = kInnerBlock + kInnerTail;
 constexpr int64_t kPackedRows = 64 * 1024;            // packed numbers of the left that stay in the L2 cache
 constexpr int64_t kColumnBlock = 256 * kGemmColumns;  // columns that threads pack together
-constexpr int64_t kFewRows = 2;                       // for which it does not pay to pack the columns
-constexpr int64_t kFewSums = 8 * 1024;                // sums of such rows at a time
-constexpr int64_t kFewTerms = 12;                     // that such rows share while they are in the L1 cache
-constexpr int64_t kSmall = 32 * 1024;  // elements of a result of which each block has its own copy
+constexpr int64_t kTogether = kPanelsTogether * kGemmColumns;
+constexpr int64_t kFewRows = 2;          // for which it does not pay to pack the columns
+constexpr int64_t kFewSums = 8 * 1024;   // sums of such rows at a time
+constexpr int64_t kFewTerms = 12;        // that such rows share while they are in the L1 cache
+constexpr int64_t kSmall = 32 * 1024;    // elements of a result of which each block has its own copy
+constexpr int64_t kCopies = 512 * 1024;  // elements of those copies
 
 int64_t blocks(int64_t n, int64_t size) { return (n + size - 1) / size; }
 int64_t length(const std::vector<int64_t>& table) { return static_cast<int64_t>(table.size()); }
@@ -47,12 +50,11 @@ struct Layout {
         n_inner(length(p.left_inner)),
         left_rows(lies_of(p.left_rows, kGemmRows)),
         right_columns(lies_of(p.right_columns, kGemmColumns)),
-        out_columns(lies_of(p.out_columns, kGemmColumns)),
         few_rows(has_few_rows()) {}
 
   const MatrixProduct& product;
   int64_t n_batches, n_rows, n_columns, n_inner;
-  std::vector<Lie> left_rows, right_columns, out_columns;
+  std::vector<Lie> left_rows, right_columns;
   bool few_rows;
 
   /// Rows of which `k` terms each are packed at a time.
@@ -108,6 +110,12 @@ struct Part {
     if (p + k == layout.n_inner) scale();
   }
 
+  /// Sets all to sums that lie together, row by row.
+  void set(const float* sums) const {
+    write(first_row, n_rows, first_column, n_columns, sums, n_columns, false);
+    scale();
+  }
+
  private:
   /// The right side read as it lies, whole stretches of columns at a time.
   void add_rows(int64_t begin, int64_t end) const {
@@ -138,23 +146,21 @@ struct Part {
   }
 
   void pack_and_add(int64_t begin, int64_t end) const {
-    constexpr int64_t kTogether = kPanelsTogether * kGemmColumns;
     thread_local std::vector<float> columns(kMostInner * kTogether);
     for (int64_t p = begin, k; p < end; p += k) {
       k = inner_step(p, end);
-      const auto column_panel = [&](int64_t column) -> const float* {
-        if (column % kTogether == 0)
-          pack(layout.right(batch, p, k, first_column + column), std::min(kTogether, n_columns - column),
-               kGemmColumns, columns.data());
-        return columns.data() + column % kTogether * k;
+      const auto column_panels = [&](int64_t column) -> const float* {
+        pack(layout.right(batch, p, k, first_column + column), std::min(kTogether, n_columns - column),
+             kGemmColumns, columns.data());
+        return columns.data();
       };
-      add(p, k, p > begin, column_panel);
+      add(p, k, p > begin, column_panels);
     }
   }
 
-  /// Adds k terms from p on: the rows are packed here, the columns come from column_panel(first column).
-  template <class ColumnPanel>
-  void add(int64_t p, int64_t k, bool adds, ColumnPanel column_panel) const {
+  /// Adds k terms from p on: the rows are packed here, the columns come from column_panels(first column).
+  template <class ColumnPanels>
+  void add(int64_t p, int64_t k, bool adds, ColumnPanels column_panels) const {
     thread_local std::vector<float> rows;
     const int64_t block = layout.row_block(k);
     rows.resize(std::max(rows.size(), static_cast<size_t>(std::min(block, n_rows + kGemmRows) * k + 8)));
@@ -162,44 +168,49 @@ struct Part {
       const int64_t row = first_row + i, n = std::min(block, n_rows - i);
       pack(layout.left(batch, p, k, row), n, kGemmRows, rows.data());
       const bool is_row_even = is_even(layout.product.out_rows.data() + row, n);
-      for (int64_t j = 0; j < n_columns; j += kGemmColumns) {
-        GemmPanel panel{rows.data(), kGemmRows * k, column_panel(j), k, nullptr, 0, n, 0, adds};
-        add_panel(panel, row, first_column + j, std::min(kGemmColumns, n_columns - j), is_row_even);
+      for (int64_t j = 0; j < n_columns; j += kTogether) {
+        const int64_t width = std::min(kTogether, n_columns - j);
+        add_panels(
+            {rows.data(), kGemmRows * k, column_panels(j), kGemmColumns * k, k, nullptr, 0, n, width, adds},
+            row, first_column + j, is_row_even);
       }
     }
   }
 
-  /// The panel's terms in blocks, each of which is summed and then added.
-  void add_panel(GemmPanel panel, int64_t row, int64_t column, int64_t width, bool is_row_even) const {
-    for (int64_t rest = panel.k; rest > 0; rest -= panel.k) {
-      panel.k = std::min(rest, kInnerBlock);
-      add_block(panel, row, column, width, is_row_even);
-      panel.a += panel.k * kGemmRows;
-      panel.b += panel.k * kGemmColumns;
-      panel.adds = true;
+  /// The panels' terms in blocks, each of which is summed and then added.
+  void add_panels(GemmPanels panels, int64_t row, int64_t column, bool is_row_even) const {
+    const bool is_run = lie_of(layout.product.out_columns.data() + column, panels.columns) == Lie::run;
+    for (int64_t rest = panels.k; rest > 0; rest -= panels.k) {
+      panels.k = std::min(rest, kInnerBlock);
+      if (is_row_even && is_run)
+        add_block(panels, row, column);
+      else
+        add_block_by_buffer(panels, row, column);
+      panels.a += panels.k * kGemmRows;
+      panels.b += panels.k * kGemmColumns;
+      panels.adds = true;
     }
   }
 
-  /// Into the result where its rows and columns lie evenly, else by way of a buffer.
-  void add_block(GemmPanel panel, int64_t row, int64_t column, int64_t width, bool is_row_even) const {
+  /// Into the result, whose rows lie evenly and columns together.
+  void add_block(GemmPanels panels, int64_t row, int64_t column) const {
+    panels.c = &layout.out(batch, row, column);
+    panels.c_stride = panels.rows > 1 ? &layout.out(batch, row + 1, column) - panels.c : 0;
+    isa().gemm_panels(panels);
+  }
+
+  void add_block_by_buffer(GemmPanels panels, int64_t row, int64_t column) const {
     constexpr int64_t kBuffered = 8 * kGemmRows;
-    panel.columns = width > kGemmColumns / 2 ? kGemmColumns : kGemmColumns / 2;
-    const bool is_run = layout.out_columns[static_cast<size_t>(column / kGemmColumns)] == Lie::run;
-    if (is_row_even && is_run && width == panel.columns) {
-      panel.c = &layout.out(batch, row, column);
-      panel.c_stride = panel.rows > 1 ? &layout.out(batch, row + 1, column) - panel.c : 0;
-      return isa().gemm_panel(panel);
-    }
-    float sums[kBuffered * kGemmColumns];
-    const bool adds = panel.adds;
-    panel.c = sums;
-    panel.c_stride = kGemmColumns;
-    panel.adds = false;
-    for (int64_t rest = panel.rows; rest > 0; rest -= kBuffered, row += kBuffered) {
-      panel.rows = std::min(rest, kBuffered);
-      isa().gemm_panel(panel);
-      write(row, panel.rows, column, width, sums, kGemmColumns, adds);
-      panel.a += kBuffered / kGemmRows * panel.a_stride;
+    float sums[kBuffered * kTogether];
+    const bool adds = panels.adds;
+    panels.c = sums;
+    panels.c_stride = kTogether;
+    panels.adds = false;
+    for (int64_t rest = panels.rows; rest > 0; rest -= kBuffered, row += kBuffered) {
+      panels.rows = std::min(rest, kBuffered);
+      isa().gemm_panels(panels);
+      write(row, panels.rows, column, panels.columns, sums, kTogether, adds);
+      panels.a += kBuffered / kGemmRows * panels.a_stride;
     }
   }
 
@@ -210,13 +221,12 @@ struct Part {
     const bool is_run = lie_of(at, width) == Lie::run;
     for (int64_t i = 0; i < height; ++i, sums += stride) {
       float* to = &layout.out(batch, row + i, column);
-      const auto each_place = [&](auto place) {
-        for (int64_t j = 0; j < width; ++j) place(j) = adds ? place(j) + sums[j] : sums[j];
-      };
-      if (is_run)
-        each_place([to](int64_t j) -> float& { return to[j]; });
+      if (is_run && adds)
+        isa().add_row(sums, to, width);
+      else if (is_run)
+        std::copy_n(sums, width, to);
       else
-        each_place([to, at](int64_t j) -> float& { return to[at[j] - at[0]]; });
+        for (int64_t j = 0; j < width; ++j) to[at[j] - at[0]] = adds ? to[at[j] - at[0]] + sums[j] : sums[j];
     }
   }
 
@@ -241,9 +251,13 @@ struct Part {
 };
 
 /// The same product with rows and columns exchanged.
-MatrixProduct transposed(const MatrixProduct& p) {
-  return {p.right,       p.left,      p.out,      p.right_batch, p.left_batch, p.out_batch, p.right_columns,
-          p.out_columns, p.left_rows, p.out_rows, p.right_inner, p.left_inner, p.scale};
+MatrixProduct transposed(MatrixProduct p) {
+  std::swap(p.left, p.right);
+  p.left_batch.swap(p.right_batch);
+  p.left_rows.swap(p.right_columns);
+  p.out_rows.swap(p.out_columns);
+  p.left_inner.swap(p.right_inner);
+  return p;
 }
 
 /// Cuts n rows or columns in panels of `panel` into `wanted` pieces of about one size.
@@ -310,12 +324,14 @@ void run_together(const Layout& layout, ThreadPool& pool) {
 /// afterwards.
 class Along {
  public:
-  Along(const Layout& layout, ThreadPool& pool)
-      : whole_(layout),
+  /// Takes the operands' tables from the product, which `layout` is of: they may be long.
+  Along(MatrixProduct& product, const Layout& layout, ThreadPool& pool)
+      : product_(product),
+        whole_(layout),
         pool_(pool),
         size_(layout.n_rows * layout.n_columns),
-        at_once_(std::min(blocks(layout.n_inner, kInnerBlock), 8 * int64_t{pool.size()})),
-        sums_(static_cast<size_t>((1 + at_once_) * size_)) {}
+        n_blocks_(blocks(layout.n_inner, kInnerBlock)),
+        at_once_(std::min(n_blocks_, std::max(kCopies / size_, 8 * int64_t{pool.size()}))) {}
 
   /// Whether it is worth it.
   static bool suits(const Layout& layout, const ThreadPool& pool) {
@@ -324,66 +340,69 @@ class Along {
   }
 
   void run() {
+    thread_local std::vector<float> memory;
+    memory.resize(std::max(memory.size(), static_cast<size_t>(at_once_ * size_)));
+    sums_ = memory.data();
+    MatrixProduct copies = take_copies();
+    const Layout layout(copies);
     for (size_t batch = 0; batch < static_cast<size_t>(whole_.n_batches); ++batch) {
       if (whole_.is_empty(batch)) {
         Part{whole_, batch, 0, whole_.n_rows, 0, whole_.n_columns}.run(0, 0);
         continue;
       }
-      const MatrixProduct copies = copies_of(batch);
-      const Layout layout(copies);
-      for (int64_t p = 0; p < layout.n_inner; p += at_once_ * kInnerBlock) some(layout, p);
-      for (int64_t i = 0; i < size_; ++i)
-        whole_.out(batch, i / whole_.n_columns, i % whole_.n_columns) =
-            sums_[static_cast<size_t>(i)] * whole_.product.scale;
+      std::fill(copies.left_batch.begin(), copies.left_batch.end(), product_.left_batch[batch]);
+      std::fill(copies.right_batch.begin(), copies.right_batch.end(), product_.right_batch[batch]);
+      for (int64_t done = 0; done < n_blocks_;) done += some(layout, done);
+      Part{whole_, batch, 0, whole_.n_rows, 0, whole_.n_columns}.set(sums_);
     }
   }
 
  private:
-  /// The product of one batch element, as often as there are blocks at once, each with a result of its own.
-  MatrixProduct copies_of(size_t batch) {
-    MatrixProduct copies = whole_.product;
+  /// The product of a batch element, as often as there are blocks at once, each with a result of its own.
+  MatrixProduct take_copies() {
     const auto n = static_cast<size_t>(at_once_);
-    copies.left_batch.assign(n, whole_.product.left_batch[batch]);
-    copies.right_batch.assign(n, whole_.product.right_batch[batch]);
-    copies.out_batch = multiples(size_, at_once_);
-    copies.out = sums_.data() + size_;
-    copies.out_rows = multiples(whole_.n_columns, whole_.n_rows);
-    copies.out_columns = multiples(1, whole_.n_columns);
-    copies.scale = 1.0f;
-    return copies;
+    return {product_.left,
+            product_.right,
+            sums_,
+            std::vector<int64_t>(n),
+            std::vector<int64_t>(n),
+            multiples(size_, at_once_),
+            std::move(product_.left_rows),
+            multiples(whole_.n_columns, whole_.n_rows),
+            std::move(product_.right_columns),
+            multiples(1, whole_.n_columns),
+            std::move(product_.left_inner),
+            std::move(product_.right_inner)};
   }
 
-  /// The blocks from the term `first` on, and their sum with those before.
-  void some(const Layout& layout, int64_t first) {
-    const int64_t n = std::min(at_once_, blocks(layout.n_inner - first, kInnerBlock));
+  /// The blocks from `first` on, as many as there is room for, and their sum with those before; how many.
+  int64_t some(const Layout& layout, int64_t first) {
+    const int64_t sums = first > 0 ? 1 : 0;  // of those before, which take the first place
+    const int64_t n = std::min(at_once_ - sums, n_blocks_ - first);
     pool_.parallel_for(n, 1, [&](int64_t begin, int64_t end) {
       for (int64_t b = begin; b < end; ++b) {
-        const int64_t p = first + b * kInnerBlock;
-        Part{layout, static_cast<size_t>(b), 0, layout.n_rows, 0, layout.n_columns}.run(
+        const int64_t p = (first + b) * kInnerBlock;
+        Part{layout, static_cast<size_t>(sums + b), 0, layout.n_rows, 0, layout.n_columns}.run(
             p, std::min(p + kInnerBlock, layout.n_inner));
       }
     });
-    pool_.parallel_for(size_, kGrain / 8, [&](int64_t begin, int64_t end) {
-      float* total = sums_.data() + begin;
-      for (int64_t b = 0; b < n; ++b) {
-        const float* block = total + (1 + b) * size_;
-        if (first == 0 && b == 0)
-          std::copy_n(block, end - begin, total);
-        else
-          isa().add_row(block, total, end - begin);
-      }
+    pool_.parallel_for(size_, blocks(kGrain, n), [&](int64_t begin, int64_t end) {
+      for (int64_t b = 1; b < sums + n; ++b)
+        isa().add_row(sums_ + b * size_ + begin, sums_ + begin, end - begin);
     });
+    return n;
   }
 
+  MatrixProduct& product_;
   const Layout& whole_;
   ThreadPool& pool_;
-  const int64_t size_, at_once_;
-  std::vector<float> sums_;  ///< of all blocks so far, then of each
+  const int64_t size_, n_blocks_, at_once_;
+  float* sums_ = nullptr;  ///< of blocks, each as large as the result; in the first all are added
 };
 
-void run_laid_out(const MatrixProduct& product, ThreadPool& pool) {
+void run_laid_out(MatrixProduct product, ThreadPool& pool) {
   const Layout layout(product);
-  if (Along::suits(layout, pool)) return Along(layout, pool).run();
+  if (Along::suits(layout, pool)) return Along(product, layout, pool).run();
   const bool is_shared = pool.size() > 1 && layout.n_batches >= pool.size();
   if (layout.few_rows || is_shared || layout.n_rows <= layout.row_block())
     run_apart(layout, pool);
@@ -393,7 +412,7 @@ void run_laid_out(const MatrixProduct& product, ThreadPool& pool) {
 
 }  // namespace
 
-void MatrixProduct::run(ThreadPool& pool) const {
+void MatrixProduct::run(ThreadPool& pool) && {
   const int64_t n_rows = length(out_rows), n_columns = length(out_columns);
   if (n_rows == 0 || n_columns == 0 || out_batch.empty()) return;
   // Panels of columns are wide: the shorter side goes down them where it would not fill them, else the side
@@ -403,8 +422,7 @@ void MatrixProduct::run(ThreadPool& pool) const {
   };
   const bool is_narrow = n_columns < kGemmColumns && n_rows > n_columns;
   const bool is_turned = n_rows >= kGemmColumns && lies_together(out_rows) && !lies_together(out_columns);
-  if (is_narrow || is_turned) return run_laid_out(transposed(*this), pool);
-  run_laid_out(*this, pool);
+  run_laid_out(is_narrow || is_turned ? transposed(std::move(*this)) : std::move(*this), pool);
 }
 
 namespace {
@@ -464,7 +482,7 @@ void matmul(const KernelArgs& args) {
   product.right_columns = multiples(b.strides().back(), p.n);
   product.out_rows = multiples(args.out.strides()[p.rank - 2], p.m);
   product.out_columns = multiples(args.out.strides().back(), p.n);
-  product.run(args.pool);
+  std::move(product).run(args.pool);
 }
 
 }  // namespace tl::cpu

@@ -22,8 +22,8 @@ struct MatrixProduct {
   float scale = 1.0f;
 
   /// Sums go over p in order, in blocks of 256 that are then added in order, for every element alike,
-  /// whatever the other extents are.
-  void run(ThreadPool& pool) const;
+  /// whatever the other extents are. Uses the tables up.
+  void run(ThreadPool& pool) &&;
 };
 
 }  // namespace tl::cpu

@@ -415,31 +415,34 @@ TEST_P(IsaTest, PackedRowsGiveTheBitsOfSingleOnes) {
         }
 }
 
-TEST_P(IsaTest, GemmPanelOfAnyHeightSetsOrAdds) {
-  const int64_t k = 37, c_stride = kGemmColumns + 1, a_stride = k * kGemmRows + 5, most = 2 * kGemmRows + 1;
+TEST_P(IsaTest, GemmPanelsOfAnySizeSetOrAdd) {
+  const int64_t k = 37, a_stride = k * kGemmRows + 5, most = 2 * kGemmRows + 1;
+  const int64_t b_stride = k * kGemmColumns + 3, widest = 4 * kGemmColumns, c_stride = widest + 1;
   const std::vector<float> a = random_floats(static_cast<size_t>(3 * a_stride), 14);
-  const std::vector<float> b = random_floats(static_cast<size_t>(k * kGemmColumns), 15);
+  const std::vector<float> b = random_floats(static_cast<size_t>(4 * b_stride), 15);
   for (const bool adds : {false, true})
-    for (const int64_t columns : {kGemmColumns / 2, kGemmColumns})
+    for (int64_t columns = 1; columns <= widest; ++columns)
       for (int64_t rows = 1; rows <= most; ++rows) {
         std::vector<float> c(static_cast<size_t>(most * c_stride), 1.5f);
-        loops.gemm_panel({a.data(), a_stride, b.data(), k, c.data(), c_stride, rows, columns, adds});
+        loops.gemm_panels(
+            {a.data(), a_stride, b.data(), b_stride, k, c.data(), c_stride, rows, columns, adds});
         for (int64_t i = 0; i < most; ++i)
           for (int64_t j = 0; j < c_stride; ++j) {
             const bool is_inside = i < rows && j < columns;
             double expected = !is_inside || adds ? 1.5 : 0;
-            const int64_t at = i / kGemmRows * a_stride + i % kGemmRows;
+            const int64_t row = i / kGemmRows * a_stride + i % kGemmRows;
+            const int64_t column = j / kGemmColumns * b_stride + j % kGemmColumns;
             for (int64_t p = 0; is_inside && p < k; ++p)
-              expected += static_cast<double>(a[static_cast<size_t>(at + p * kGemmRows)]) *
-                          b[static_cast<size_t>(p * kGemmColumns + j)];
-            EXPECT_NEAR(c[static_cast<size_t>(i * c_stride + j)], expected, 1e-5)
-                << rows << " " << i << " " << j;
+              expected += static_cast<double>(a[static_cast<size_t>(row + p * kGemmRows)]) *
+                          b[static_cast<size_t>(column + p * kGemmColumns)];
+            ASSERT_NEAR(c[static_cast<size_t>(i * c_stride + j)], expected, 1e-5)
+                << rows << " x " << columns << ": " << i << " " << j;
           }
       }
 }
 
 /// One row of a matrix product has the same bits by way of either loop.
-TEST_P(IsaTest, AddRowsSumsAsAGemmPanelDoes) {
+TEST_P(IsaTest, AddRowsSumsAsGemmPanelsDo) {
   const int64_t stride = kGemmColumns;
   for (const int64_t k : {1, 3, 4, 5, 37})
     for (const int64_t n : {1, 7, 8, 9, 16}) {
@@ -449,8 +452,8 @@ TEST_P(IsaTest, AddRowsSumsAsAGemmPanelDoes) {
       for (int64_t p = 0; p < k; ++p)
         packed[static_cast<size_t>(p * kGemmRows)] = factors[static_cast<size_t>(p)];
       float expected[kGemmColumns];
-      loops.gemm_panel(
-          {packed.data(), k * kGemmRows, rows.data(), k, expected, kGemmColumns, 1, kGemmColumns, false});
+      loops.gemm_panels(
+          {packed.data(), k * kGemmRows, rows.data(), 0, k, expected, kGemmColumns, 1, kGemmColumns, false});
       loops.add_rows({factors.data(), rows.data(), stride, k, sums.data(), n});
       for (int64_t j = 0; j < n; ++j) EXPECT_EQ(sums[static_cast<size_t>(j)], expected[j]) << k << " " << n;
       EXPECT_EQ(sums.back(), 0.0f);

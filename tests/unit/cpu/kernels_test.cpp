@@ -130,6 +130,7 @@ TEST(CpuMatmul, EveryWayToShareTheWorkGivesTheSameBits) {
   for (const auto& [m, k, n] : {std::array<int64_t, 3>{2, 300, 4200},
                                 {1, 1300, 33},
                                 {33, 5003, 65},
+                                {181, 4300, 181},  // more blocks of terms than there are copies of the result
                                 {7, 4400, 1},
                                 {701, 321, 70},
                                 {40, 319, 700},
@@ -144,6 +145,23 @@ TEST(CpuMatmul, EveryWayToShareTheWorkGivesTheSameBits) {
   const Tensor a = random_tensor({9, 50, 70}, 23), b = random_tensor({9, 70, 40}, 24);
   const Tensor batches = run(Op::matmul, {a, b});
   for (const int threads : {2, 3, 16}) expect_same_bits(batches, run(Op::matmul, {a, b}, {}, {}, threads));
+}
+
+/// Panels may be packed with what lies behind an operand's rows, but it has no part in a result.
+TEST(CpuMatmul, WhatLiesBetweenAnOperandsRowsIsNotMultiplied) {
+  const int64_t k = 70, stride = 43;
+  for (const int64_t n : {1, 5, 9, 17, 23, 40}) {
+    const Tensor whole = random_tensor({k, stride}, 25), other = random_tensor({13, k}, 26);
+    for (int64_t p = 0; p < k; ++p)
+      for (int64_t j = n; j < stride; ++j) store_double(whole, p * stride + j, kInf);
+    Tensor alone(DType::f32, {k, n});
+    for (int64_t i = 0; i < k * n; ++i) store_double(alone, i, load_double(whole, i / n * stride + i % n));
+    expect_same_bits(run(Op::matmul, {other, alone}),
+                     run(Op::matmul, {other, whole.view({k, n}, {stride, 1})}));
+    const Tensor turned = other.view({k, 13}, {1, k});
+    expect_same_bits(run(Op::matmul, {alone.view({n, k}, {1, n}), turned}),
+                     run(Op::matmul, {whole.view({n, k}, {1, stride}), turned}));
+  }
 }
 
 TEST(CpuMemory, LargeResultsTakeWhatOthersGaveBack) {

@@ -12,8 +12,15 @@ namespace {
 // A panel's columns are one vector where registers have sixteen floats, and two elsewhere.
 #ifdef TL_WIDE_REGISTERS
 TL_INLINE void set(Part& v, float x) { v = _mm512_set1_ps(x); }
+TL_INLINE __mmask16 first_of_16(int64_t n) { return static_cast<__mmask16>((1u << n) - 1); }
+TL_INLINE void load_first(const float* from, int64_t n, Part& v) {
+  v = _mm512_maskz_loadu_ps(first_of_16(n), from);
+}
+TL_INLINE void store_first(float* to, Part v, int64_t n) { _mm512_mask_storeu_ps(to, first_of_16(n), v); }
 #endif
 TL_INLINE void set(F32& v, float x) { v = F32(x); }
+TL_INLINE void load_first(const float* from, int64_t n, F32& v) { v = load_tail(from, n); }
+TL_INLINE void store_first(float* to, F32 v, int64_t n) { store_tail(to, v, n); }
 
 template <class V>
 TL_INLINE V load_as(const float* from) {
@@ -38,9 +45,26 @@ TL_INLINE void add_term(const float* a, int64_t next, const float* b, V (&sums)[
   }
 }
 
+/// Sets or adds a row of a tile; of its last vector n columns.
+template <class V, int W>
+TL_INLINE void put_row(float* to, V (&sums)[W], int64_t n, bool adds) {
+  constexpr int kWidth = sizeof(V) / sizeof(float);
+  TL_UNROLLED(int w = 0; w < W; ++w) {
+    V before;
+    set(before, 0.0f);
+    if (w == W - 1 && n < kWidth) {
+      if (adds) load_first(to + kWidth * w, n, before), sums[w] = before + sums[w];
+      store_first(to + kWidth * w, sums[w], n);
+    } else {
+      if (adds) sums[w] = load_as<V>(to + kWidth * w) + sums[w];
+      memcpy(to + kWidth * w, &sums[w], sizeof(V));
+    }
+  }
+}
+
 /// R rows of W vectors of c: their sums stay in registers while a and b stream by.
 template <class V, int R, int W>
-[[gnu::noinline]] void tile(const GemmPanel& t, const float* a, float* c) {
+[[gnu::noinline]] void tile(const GemmPanels& t, const float* a, float* c) {
   constexpr int kWidth = sizeof(V) / sizeof(float);
   for (int r = 0; r < R; ++r) {  // c comes from memory while the sums run
     __builtin_prefetch(c + r * t.c_stride, 1);
@@ -54,18 +78,13 @@ template <class V, int R, int W>
     TL_UNROLLED(int i = 0; i < 4; ++i) add_term(a + i * kGemmRows, t.a_stride, b + i * kGemmColumns, sums);
   }
   for (; p < t.k; ++p, a += kGemmRows, b += kGemmColumns) add_term(a, t.a_stride, b, sums);
-  TL_EACH_ROW(int r = 0; r < R; ++r) {
-    TL_UNROLLED(int w = 0; w < W; ++w) {
-      float* to = c + r * t.c_stride + kWidth * w;
-      if (t.adds) sums[r][w] = load_as<V>(to) + sums[r][w];
-      memcpy(to, &sums[r][w], sizeof(V));
-    }
-  }
+  const int64_t last = t.columns - kWidth * (W - 1);
+  TL_EACH_ROW(int r = 0; r < R; ++r) put_row(c + r * t.c_stride, sums[r], last, t.adds);
 }
 
 /// The rows that are left, fewer than R of them.
 template <class V, int R, int W>
-TL_INLINE void last_rows(const GemmPanel& t, const float* a, float* c, int64_t rows) {
+TL_INLINE void last_rows(const GemmPanels& t, const float* a, float* c, int64_t rows) {
   if constexpr (R > 1) {
     if (rows == R - 1) return tile<V, R - 1, W>(t, a, c);
     last_rows<V, R - 1, W>(t, a, c, rows);
@@ -74,7 +93,7 @@ TL_INLINE void last_rows(const GemmPanel& t, const float* a, float* c, int64_t r
 
 /// W vectors of all rows, of which a tile has room for R.
 template <class V, int R, int W>
-TL_INLINE void panel(const GemmPanel& t) {
+TL_INLINE void panel(const GemmPanels& t) {
   const float* a = t.a;
   float* c = t.c;
   int64_t r = 0;
@@ -83,32 +102,40 @@ TL_INLINE void panel(const GemmPanel& t) {
   last_rows<V, R, W>(t, a, c, t.rows - r);
 }
 
-/// Ten sums and more: two multiplications begin in a cycle, and each takes four or five.
-void gemm_panel(const GemmPanel& t) {
+/// Panel by panel. Ten sums and more: two multiplications begin in a cycle, and each takes four or five.
+void gemm_panels(const GemmPanels& t) {
   static_assert(kGemmRows == 6 && kGemmColumns == 16);
-  if (t.columns < kGemmColumns)
-    panel<F32, 2 * kGemmRows, 1>(t);
-  else
-    panel<Part, 2 * kGemmRows / kParts, kParts>(t);
+  GemmPanels one = t;
+  for (int64_t rest = t.columns; rest > 0; rest -= kGemmColumns) {
+    one.columns = rest < kGemmColumns ? rest : kGemmColumns;
+    if (one.columns <= kGemmColumns / 2)
+      panel<F32, 2 * kGemmRows, 1>(one);
+    else
+      panel<Part, 2 * kGemmRows / kParts, kParts>(one);
+    one.b += t.b_stride;
+    one.c += kGemmColumns;
+  }
 }
 
-/// A row is asked for eight lines ahead where processors with AVX-512 are: they follow few rows by
-/// themselves. (Zen 3, which has none, is slower for being told.)
-TL_INLINE void ask_ahead([[maybe_unused]] const float* row) {
+/// Whether each row is asked for eight lines ahead: Intel's processors follow few rows by themselves. AMD's
+/// follow twelve, and are slower for being told.
+bool asks_ahead() {
 #ifdef TL_WIDE_REGISTERS
-  __builtin_prefetch(row + 128);
+  return __builtin_cpu_is("intel");
+#else
+  return false;
 #endif
 }
 
 /// N terms of 8 W columns from j on, added to what they have.
-template <int N, int W>
+template <int N, int W, bool kAsks>
 TL_INLINE void add_terms(const RowsSum& s, int64_t p, int64_t j) {
   F32 totals[W];
   TL_UNROLLED(int w = 0; w < W; ++w) totals[w] = load(s.sums + j + 8 * w);
   TL_UNROLLED(int i = 0; i < N; ++i) {
     const F32 factor(s.factors[p + i]);
     const float* row = s.rows + (p + i) * s.stride + j;
-    ask_ahead(row);
+    if (kAsks) __builtin_prefetch(row + 128);
     TL_UNROLLED(int w = 0; w < W; ++w) totals[w] = fma(factor, load(row + 8 * w), totals[w]);
   }
   TL_UNROLLED(int w = 0; w < W; ++w) store(s.sums + j + 8 * w, totals[w]);
@@ -116,14 +143,14 @@ TL_INLINE void add_terms(const RowsSum& s, int64_t p, int64_t j) {
 
 /// The same for all columns: a cache line of each row at a time. The beginnings of the rows that come next
 /// are asked for, since the processor does not know where they are.
-template <int N>
+template <int N, bool kAsks>
 TL_INLINE void add_row_terms(const RowsSum& s, int64_t p) {
   for (int i = 0; i < N; ++i)
     for (int line = 0; line < 4; ++line)
       __builtin_prefetch(s.rows + (p + N + i) * s.stride + 16 * line, 0, 2);
   int64_t j = 0;
-  for (; j + 16 <= s.n; j += 16) add_terms<N, 2>(s, p, j);
-  if (j + 8 <= s.n) add_terms<N, 1>(s, p, j), j += 8;
+  for (; j + 16 <= s.n; j += 16) add_terms<N, 2, kAsks>(s, p, j);
+  if (j + 8 <= s.n) add_terms<N, 1, kAsks>(s, p, j), j += 8;
   if (j == s.n) return;
   F32 total = load_tail(s.sums + j, s.n - j);
   for (int i = 0; i < N; ++i)
@@ -131,12 +158,15 @@ TL_INLINE void add_row_terms(const RowsSum& s, int64_t p) {
   store_tail(s.sums + j, total, s.n - j);
 }
 
-void add_rows(const RowsSum& s) {
+template <bool kAsks>
+void add_all_rows(const RowsSum& s) {
   int64_t p = 0;
-  for (; p + 12 <= s.k; p += 12) add_row_terms<12>(s, p);
-  for (; p + 4 <= s.k; p += 4) add_row_terms<4>(s, p);
-  for (; p < s.k; ++p) add_row_terms<1>(s, p);
+  for (; p + 12 <= s.k; p += 12) add_row_terms<12, kAsks>(s, p);
+  for (; p + 4 <= s.k; p += 4) add_row_terms<4, kAsks>(s, p);
+  for (; p < s.k; ++p) add_row_terms<1, kAsks>(s, p);
 }
+
+void add_rows(const RowsSum& s) { asks_ahead() ? add_all_rows<true>(s) : add_all_rows<false>(s); }
 
 /// panel[p * width + l] = lanes[l][p] for l in 0..8, p in 0..k
 void pack_lanes(const float* const* lanes, int64_t k, int64_t width, int64_t ahead, float* panel) {
@@ -165,7 +195,7 @@ float dot(const float* a, const float* b, int64_t n) {
 }  // namespace
 
 void add_gemm(Isa& table) {
-  table.gemm_panel = gemm_panel;
+  table.gemm_panels = gemm_panels;
   table.add_rows = add_rows;
   table.pack_lanes = pack_lanes;
   table.dot = dot;
