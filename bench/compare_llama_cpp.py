@@ -1,13 +1,19 @@
 #!/usr/bin/env python3
-"""Speed beside llama.cpp's on the same files, cores and tests, in turns.
+r"""Speed beside llama.cpp's on the same files, cores and tests, in turns.
 
-    .cache/reference-venv/bin/python bench/compare_llama_cpp.py MODEL... [-p 512] [-n 128] [-d 0] [-t 1,2] [-r 5] [--json FILE]
+    .cache/reference-venv/bin/python bench/compare_llama_cpp.py MODEL... [-p 512] [-n 128] [-d 0] [-t 1,2] [-r 5] [--isa NAME] [--json FILE]
 
 Every round runs `tl bench` once and llama.cpp (through llama-cpp-python, built for this processor by
 tools/reference/setup_venv.sh) once, each in a process of its own; the table shows medians over the rounds, the range of the
 ratios, and the peak memory of both. Before its tests each process times its first token: opening the model and feeding a
 prompt of 16 tokens (row "first token", in seconds; llama.cpp's without starting Python). llama.cpp runs with and without
-flash attention (--flash on|off|both), its weights repacked as it does by default. Figures of a busy machine are worth little; the ratios of one round are less touched by that.
+flash attention (--flash on|off|both), its weights repacked as it does by default. --isa lowers the instruction set of
+`tl bench` (TL_CPU_ISA); a llama.cpp of the same set is one built for it, with
+
+    CMAKE_ARGS="-DGGML_NATIVE=OFF -DGGML_AVX=ON -DGGML_AVX2=ON -DGGML_FMA=ON -DGGML_F16C=ON -DGGML_BMI2=ON -DGGML_AVX512=OFF" \
+        pip install llama_cpp_python==0.3.16
+
+Figures of a busy machine are worth little; the ratios of one round are less touched by that.
 """
 
 import argparse
@@ -73,17 +79,17 @@ def run_llama(args):
         for kind, n, depth in tests:
             llama_cpp.llama_memory_clear(memory, True)
             feed(some_ids(depth, llama.n_vocab), 0, 512)
-            for _ in range(2):
+            for tokens in (min(n, 512), n):  # once to warm up
                 llama_cpp.llama_memory_seq_rm(memory, 0, depth, -1)
                 start = time.perf_counter()
-                feed(some_ids(n, llama.n_vocab), depth, 512 if kind == "pp" else 1)
+                feed(some_ids(tokens, llama.n_vocab), depth, 512 if kind == "pp" else 1)
                 speeds[name_of(kind, n, depth)] = n / (time.perf_counter() - start)
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
     print(json.dumps({"speeds": speeds, "first_token": first_token, "peak": peak}))
 
 
-def output_of(command):
-    done = subprocess.run(command, capture_output=True, text=True)
+def output_of(command, **environment):
+    done = subprocess.run(command, capture_output=True, text=True, env=os.environ | environment)
     if done.returncode != 0:
         raise SystemExit(f"{' '.join(command)}\n{done.stderr}")
     return json.loads(done.stdout)
@@ -92,7 +98,7 @@ def output_of(command):
 def run_tl(args, model, threads):
     lists = [("-p", args.n_prompt), ("-n", args.n_gen), ("-d", args.n_depth), ("-t", [threads]), ("-r", [1])]
     flags = [word for flag, values in lists for word in (flag, ",".join(map(str, values)))]
-    report = output_of([args.tl, "bench", model, "--json", *flags])
+    report = output_of([args.tl, "bench", model, "--json", *flags], **({"TL_CPU_ISA": args.isa} if args.isa else {}))
     speeds = {t["test"]: t["tokens_per_second"] for t in report["tests"]}
     first_token = report["starts"][0]["first_token_seconds"]
     return {"speeds": speeds, "first_token": first_token, "peak": report["peak_memory_bytes"]}
@@ -146,6 +152,7 @@ def main():
     parser.add_argument("-t", "--threads", type=numbers, default=[1, 2])
     parser.add_argument("-r", "--rounds", type=int, default=5)
     parser.add_argument("--flash", choices=["on", "off", "both"], default="both", help="llama.cpp's flash attention")
+    parser.add_argument("--isa", help="instruction set of tl bench: avx2, portable, …; its best one without this")
     parser.add_argument("--tl", default=os.environ.get("TL_BIN", str(ROOT / "build/bin/tl")))
     parser.add_argument("--json", type=pathlib.Path)
     parser.add_argument("--worker", action="store_true", help=argparse.SUPPRESS)

@@ -121,8 +121,11 @@ void feed(Engine& engine, std::span<const int32_t> ids, int64_t batch, Profiler*
   }
 }
 
-void run_once(Engine& engine, const Test& test, int64_t batch, Profiler* profiler) {
-  const std::vector<int32_t> ids = some_ids(test.n, engine.n_vocab());
+/// A run to warm up feeds no more tokens than this.
+constexpr int64_t kWarmUp = 512;
+
+void run_once(Engine& engine, const Test& test, int64_t n, int64_t batch, Profiler* profiler) {
+  const std::vector<int32_t> ids = some_ids(n, engine.n_vocab());
   feed(engine, ids, test.prompt ? batch : 1, profiler);
 }
 
@@ -132,7 +135,8 @@ void measure(Engine& engine, Test& test, const BenchOptions& options, Profiler& 
   for (int i = 0; i <= options.repetitions; ++i) {
     engine.truncate(test.depth);
     const auto start = Clock::now();
-    run_once(engine, test, options.model.batch_size(), i > 0 ? &profiler : nullptr);
+    run_once(engine, test, i > 0 ? test.n : std::min(test.n, kWarmUp), options.model.batch_size(),
+             i > 0 ? &profiler : nullptr);
     if (i > 0) test.speeds.push_back(static_cast<double>(test.n) / seconds_since(start));
   }
   std::sort(test.speeds.begin(), test.speeds.end());

@@ -19,33 +19,41 @@ constexpr int kDTypeCount = 0
 #undef X
     ;
 
-/// Rows of activations rounded to 8 bits: in each block of 32, x ≈ scale * q. Arrays are row after row.
+/// Rows of activations rounded to 8 bits: in each block of 32, x ≈ scale * q. Blocks stand where place()
+/// says.
 struct Q8Rows {
-  int8_t* q;          ///< [rows, k]
-  float* scale;       ///< [rows, blocks]: largest magnitude / 127
-  float* scaled_sum;  ///< [rows, blocks]: scale times the sum of the block's q
-  /// [rows, blocks]: less the sums of q, for the kernels' 16-bit lanes.
+  int8_t* q;          ///< 32 of each block
+  float* scale;       ///< of each block: largest magnitude / 127
+  float* scaled_sum;  ///< of each block: scale times the sum of its q
+  /// Of each block: less the sums of q, for the kernels' 16-bit lanes.
   struct Sums {
     int16_t halves[2][2];  ///< of each half of 16: of its elements 0, 1 modulo 4, and of the others
     int16_t whole[2];      ///< of both halves
   } * less_sums;
-  int64_t k;  ///< a multiple of 32
+  int64_t rows;
+  int64_t k;      ///< a multiple of 32
+  int64_t group;  ///< so many rows a kernel takes together (Isa::q8_group), then four, then one
+
   int64_t blocks() const { return k / 32; }
+  /// Of rows that are taken together, the same blocks lie side by side.
+  int64_t place(int64_t row, int64_t block) const {
+    const int64_t together = row < rows / group * group ? group : row < rows / 4 * 4 ? 4 : 1;
+    return row / together * together * blocks() + block * together + row % together;
+  }
 };
 
-/// out[r * out_stride + i] = x[r] . w[i] for x rows r in [0, m) and weight rows i in [0, n), the weights in
+/// out[r * out_stride + i] = x[r] . w[i] for all rows r of x and weight rows i in [0, n), the weights in
 /// panels (panel_layouts.h).
 struct Q8Linear {
   const std::byte* panels;
   int64_t panel_bytes, n;
   Q8Rows x;
-  int64_t m;
   float* out;
   int64_t out_stride;
 };
 
-/// The same with float activations and the weights as they lie; x_stride and row_bytes may be anything, k
-/// too.
+/// The same for x rows r in [0, m), with float activations and the weights as they lie; x_stride and
+/// row_bytes may be anything, k too.
 struct FloatLinear {
   const std::byte* w;
   int64_t row_bytes, n;
@@ -137,6 +145,7 @@ struct Isa {
 
   /// Rounds one row (row r of `rows`); false if it holds NaN or infinity (it counts as zeros then).
   bool (*quantize_row)(const float* x, const Q8Rows& rows, int64_t r);
+  int64_t q8_group;  ///< 4 or a multiple of it
   /// Null where the type has no kernel for its quants.
   void (*linear_q8[kDTypeCount])(const Q8Linear& args);
   /// For f32, f16 and bf16. Both give the same bits.

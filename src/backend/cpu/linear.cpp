@@ -98,7 +98,7 @@ class Rounded {
     quants_.reset(new int8_t[static_cast<size_t>(m * k)]);
     scales_.reset(new float[2 * n]);
     sums_.reset(new Q8Rows::Sums[n]);
-    rows = {quants_.get(), scales_.get(), scales_.get() + n, sums_.get(), k};
+    rows = {quants_.get(), scales_.get(), scales_.get() + n, sums_.get(), m, k, isa().q8_group};
   }
   Q8Rows rows{};
 
@@ -130,7 +130,7 @@ void q8_linear(ThreadPool& pool, const Operands& o, void (*kernel)(const Q8Linea
           pack_panels(o.w, begin, end - begin, packed.data());
           range = packed.data();
         }
-        kernel({range, panel_bytes, end - begin, rounded.rows, o.m, o.out + begin, o.n});
+        kernel({range, panel_bytes, end - begin, rounded.rows, o.out + begin, o.n});
       });
   for (int64_t r = 0; r < o.m; ++r)
     if (!finite[static_cast<size_t>(r)])

@@ -174,17 +174,19 @@ struct Rounded {
   std::vector<float> scale, scaled_sum;
   std::vector<Q8Rows::Sums> less_sums;
   Q8Rows rows{};
-  Rounded(int64_t m, int64_t k) {
+  Rounded(const Isa& loops, int64_t m, int64_t k) {
     const auto blocks = static_cast<size_t>(m * (k / 32));
     q.assign(static_cast<size_t>(m * k), 99);
     scale.assign(blocks, kPoison);
     scaled_sum.assign(blocks, kPoison);
     less_sums.assign(blocks, {{{99, 99}, {99, 99}}, {99, 99}});
-    rows = {q.data(), scale.data(), scaled_sum.data(), less_sums.data(), k};
+    rows = {q.data(), scale.data(), scaled_sum.data(), less_sums.data(), m, k, loops.q8_group};
+  }
+  int quant(int64_t row, int64_t i) const {
+    return q[static_cast<size_t>(32 * rows.place(row, i / 32) + i % 32)];
   }
   double value(int64_t row, int64_t i) const {
-    return static_cast<double>(scale[static_cast<size_t>(row * rows.blocks() + i / 32)]) *
-           q[static_cast<size_t>(row * rows.k + i)];
+    return static_cast<double>(scale[static_cast<size_t>(rows.place(row, i / 32))]) * quant(row, i);
   }
 };
 
@@ -193,18 +195,18 @@ TEST_P(IsaTest, ActivationsAreRoundedToTheNearest127thOfTheirBlock) {
   std::vector<float> x = random_floats(2 * k, 9);
   std::fill_n(x.begin() + 32, 32, 0.0f);            // a block of zeros
   for (size_t i = 64; i < 96; ++i) x[i] *= 1e-39f;  // too small for a scale
-  Rounded rounded(2, k);
+  Rounded rounded(loops, 2, k);
   ASSERT_TRUE(loops.quantize_row(x.data(), rounded.rows, 0));
   ASSERT_TRUE(loops.quantize_row(x.data() + k, rounded.rows, 1));
   for (int64_t r = 0; r < 2; ++r) {
     for (int64_t b = 0; b < 3; ++b) {
-      const auto at = static_cast<size_t>(r * rounded.rows.blocks() + b);
+      const auto at = static_cast<size_t>(rounded.rows.place(r, b));
       double largest = 0;
       int sums[2][2] = {};  // of halves, of lanes
       for (int64_t i = 32 * b; i < 32 * b + 32; ++i) {
         const double v = x[static_cast<size_t>(r * k + i)];
         largest = std::max(largest, std::fabs(v));
-        sums[i % 32 / 16][i % 4 / 2] += rounded.q[static_cast<size_t>(r * k + i)];
+        sums[i % 32 / 16][i % 4 / 2] += rounded.quant(r, i);
         EXPECT_LE(std::fabs(rounded.value(r, i) - v), rounded.scale[at] * 0.50001 + 1e-36);
       }
       if (largest > 1e-30) {
@@ -227,7 +229,7 @@ TEST_P(IsaTest, RowsWithNanOrInfinityAreNotRounded) {
     for (size_t at = 0; at < 64; ++at) {
       std::vector<float> x = random_floats(64, 10);
       x[at] = bad;
-      Rounded rounded(1, 64);
+      Rounded rounded(loops, 1, 64);
       EXPECT_FALSE(loops.quantize_row(x.data(), rounded.rows, 0)) << at;
       for (int64_t i = 0; i < 64; ++i) EXPECT_EQ(rounded.value(0, i), 0) << at;
       for (size_t b = 0; b < 2; ++b) {
@@ -237,6 +239,21 @@ TEST_P(IsaTest, RowsWithNanOrInfinityAreNotRounded) {
                       rounded.less_sums[b].halves[1][lane] == 0 && rounded.less_sums[b].whole[lane] == 0);
       }
     }
+}
+
+TEST_P(IsaTest, BlocksOfRowsTakenTogetherLieSideBySide) {
+  EXPECT_EQ(loops.q8_group % 4, 0);
+  for (const int64_t m : {1, 3, 4, 7, 8, 13, 15, 16, 23}) {
+    const Rounded rounded(loops, m, 96);
+    std::vector<int64_t> places;
+    for (int64_t r = 0; r < m; ++r)
+      for (int64_t b = 0; b < 3; ++b) {
+        places.push_back(rounded.rows.place(r, b));
+        EXPECT_EQ(places.back(), rounded.rows.place(r / 4 * 4, b) + (r < m / 4 * 4 ? r % 4 : r % 4 * 3));
+      }
+    std::sort(places.begin(), places.end());
+    for (size_t i = 0; i < places.size(); ++i) EXPECT_EQ(places[i], static_cast<int64_t>(i)) << m << " rows";
+  }
 }
 
 // ---- Quantised weights
@@ -276,12 +293,12 @@ void expect_product(const Isa& loops, const Format& format, const std::vector<st
   std::memcpy(matrix.bytes(), w.data(), w.size());
   PanelMemory memory;
   const Panels panels(matrix, memory, pool);
-  Rounded rounded(m, k);
+  Rounded rounded(loops, m, k);
   for (int64_t r = 0; r < m; ++r) ASSERT_TRUE(loops.quantize_row(x.data() + r * k, rounded.rows, r));
   std::vector<float> out(static_cast<size_t>(m * n), kPoison), single(static_cast<size_t>(n), kPoison);
   const auto kernel = loops.linear_q8[static_cast<size_t>(format.dtype)];
   ASSERT_NE(kernel, nullptr);
-  kernel({panels.data(), panels.panel_bytes(), n, rounded.rows, m, out.data(), n});
+  kernel({panels.data(), panels.panel_bytes(), n, rounded.rows, out.data(), n});
   std::vector<double> decoded(static_cast<size_t>(k));
   for (int64_t i = 0; i < n; ++i) {
     decode_row(format.dtype, w.data() + i * bytes_of(format.dtype, k), decoded.data(), k);
@@ -296,9 +313,9 @@ void expect_product(const Isa& loops, const Format& format, const std::vector<st
     }
   }
   for (int64_t r = 0; r < m; ++r) {
-    Rounded one(1, k);
+    Rounded one(loops, 1, k);
     ASSERT_TRUE(loops.quantize_row(x.data() + r * k, one.rows, 0));
-    kernel({panels.data(), panels.panel_bytes(), n, one.rows, 1, single.data(), n});
+    kernel({panels.data(), panels.panel_bytes(), n, one.rows, single.data(), n});
     for (int64_t i = 0; i < n; ++i)
       EXPECT_EQ(single[static_cast<size_t>(i)], out[static_cast<size_t>(r * n + i)])
           << "alone and among others";
@@ -310,7 +327,7 @@ TEST_P(IsaTest, QuantisedProductsAreThoseOfTheDecodedWeights) {
     for (const int64_t k : info(format.dtype).block_elements == 32
                                ? std::vector<int64_t>{32, 64, 224, 256, 288, 576}
                                : std::vector<int64_t>{256, 512, 768}) {
-      const int64_t n = 21, m = 7;  // two whole panels and a part of one
+      const int64_t n = 21, m = 15;  // whole panels and groups of rows, and parts of them
       expect_product(loops, format, random_blocks(format, n * k, static_cast<unsigned>(k)), n,
                      random_floats(static_cast<size_t>(m * k), 11), m, k, 1e-6);
     }

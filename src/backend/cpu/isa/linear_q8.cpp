@@ -73,10 +73,16 @@ struct Q5_1 : Format<PanelQ5_1, 1, 31> {
   }
 };
 
+#ifdef TL_UNSIGNED_WHOLE_DOTS  // a centre costs nothing there
+struct Q8_0 : Format<PanelQ8_0, 1, 255, 7> {
+  TL_INLINE static U8 quants(const Panel& p, int, int g) { return load_u8(p.qs[g]) ^ bytes(128); }
+};
+#else
 struct Q8_0 : Format<PanelQ8_0, 1, 128> {
   static constexpr bool kSigned = true;
   TL_INLINE static U8 quants(const Panel& p, int, int g) { return load_u8(p.qs[g]); }
 };
+#endif
 
 struct Q2K : Format<PanelQ2K, 8, 3> {
   static constexpr bool kMins = true, kHalves = true;
@@ -118,16 +124,16 @@ struct Q6K : Format<PanelQ6K, 8, 63, 5> {
 };
 
 /// Adds to the totals the dot products of the quants of block j, vectors [first, first + n), with M rows of
-/// activations at a[r]; `s` numbers their scale.
+/// activations, whose blocks begin at a and sums; `s` numbers the weights' scale.
 template <class F, int M, int first, int n>
-TL_INLINE void add_dots(const typename F::Panel& p, int j, int s, const int8_t* const (&a)[M],
-                        const Q8Rows::Sums* const (&sums)[M], I32 (&total)[M]) {
+TL_INLINE void add_dots(const typename F::Panel& p, int j, int s, const int8_t* a, const Q8Rows::Sums* sums,
+                        I32 (&total)[M]) {
   TL_UNROLL
   for (int begin = first; begin < first + n; begin += F::kAdds) {
     Dots d[M];
     if constexpr (F::kCentred)
       for (int r = 0; r < M; ++r)
-        d[r] = start_from(n == 8 ? sums[r]->whole : sums[r]->halves[first / 4], F::kLog2Centre);
+        d[r] = start_from<F::kLog2Centre>(n == 8 ? sums[r].whole : sums[r].halves[first / 4]);
     TL_UNROLL
     for (int g = begin; g < begin + F::kAdds; ++g) {
       if (g >= first + n) break;
@@ -135,9 +141,9 @@ TL_INLINE void add_dots(const typename F::Panel& p, int j, int s, const int8_t* 
       TL_UNROLL
       for (int r = 0; r < M; ++r) {
         if constexpr (F::kSigned)
-          d[r] = add_signed_products(d[r], q, a[r] + 4 * g);
+          d[r] = add_signed_products(d[r], q, a + 32 * r + 4 * g);
         else
-          d[r] = add_products(d[r], q, a[r] + 4 * g);
+          d[r] = add_products(d[r], q, a + 32 * r + 4 * g);
         // Where halves have scales, sums are short and registers few: it loses a twentieth there.
         if constexpr (M > 1 && !F::kHalves) settle(d[r]);
       }
@@ -153,14 +159,11 @@ TL_INLINE void add_dots(const typename F::Panel& p, int j, int s, const int8_t* 
   }
 }
 
-/// The sum of block j's activations times its minimum, or its halves' minima, negative.
+/// The sum of block j's activations times the minima of its halves, negative.
 template <class F>
 TL_INLINE I32 less_minima(const typename F::Panel& p, int j, const Q8Rows::Sums& sums) {
-  if constexpr (F::kHalves)
-    return scaled_totals(start_from(sums.halves[0], 0), load_scales(p.mins[2 * j])) +
-           scaled_totals(start_from(sums.halves[1], 0), load_scales(p.mins[2 * j + 1]));
-  else
-    return scaled_totals(start_from(sums.whole, 0), load_scales(p.mins[j]));
+  return scaled_totals(start_from<0>(sums.halves[0]), load_scales(p.mins[2 * j])) +
+         scaled_totals(start_from<0>(sums.halves[1]), load_scales(p.mins[2 * j + 1]));
 }
 
 /// How far ahead of the block in use the panels are asked for. They are read in order and once, which the
@@ -185,20 +188,18 @@ TL_INLINE void panel_product(const std::byte* panel, const Q8Rows& x, int64_t ro
   for (int r = 0; r < M; ++r) sums[r] = F32(0.0f);
   for (int64_t first = 0; first < blocks; first += F::kBlocks, ++p) {
     const F32 d = F::d(*p);
-    F32 min;
+    F32 min(0.0f);
     if constexpr (F::kMins) min = F::min(*p);
     TL_UNROLL_BLOCKS
     for (int j = 0; j < F::kBlocks; ++j) {
       if (M == 1) prefetch<F>(p, j);
-      const int64_t at = row * blocks + first + j;
-      const int8_t* a[M];
-      const Q8Rows::Sums* less_sums[M];
+      const int64_t at = row * blocks + (first + j) * M;  // Q8Rows::place
+      const int8_t* const a = x.q + 32 * at;
+      const Q8Rows::Sums* const less_sums = x.less_sums + at;
       I32 total[M];
-      for (int r = 0; r < M; ++r) {
-        a[r] = x.q + 32 * (at + r * blocks);
-        less_sums[r] = x.less_sums + at + r * blocks;
-        total[r] = {RawI32{}};
-      }
+      for (I32& t : total) t = {RawI32{}};
+      F32 block_min = min;
+      if constexpr (F::kMins && F::kScales && !F::kHalves) block_min = -min * to_f32(load_bytes(p->mins[j]));
       if constexpr (F::kHalves) {
         add_dots<F, M, 0, 4>(*p, j, 2 * j, a, less_sums, total);
         add_dots<F, M, 4, 4>(*p, j, 2 * j + 1, a, less_sums, total);
@@ -207,12 +208,12 @@ TL_INLINE void panel_product(const std::byte* panel, const Q8Rows& x, int64_t ro
       }
       TL_UNROLL
       for (int r = 0; r < M; ++r) {
-        const F32 scale(x.scale[at + r * blocks]);
+        const F32 scale(x.scale[at + r]);
         sums[r] = fma(to_f32(total[r]), d * scale, sums[r]);
-        if constexpr (F::kMins && F::kScales)
-          sums[r] = fma(to_f32(less_minima<F>(*p, j, *less_sums[r])), min * scale, sums[r]);
+        if constexpr (F::kMins && F::kHalves)
+          sums[r] = fma(to_f32(less_minima<F>(*p, j, less_sums[r])), min * scale, sums[r]);
         else if constexpr (F::kMins)
-          sums[r] = fma(min, F32(x.scaled_sum[at + r * blocks]), sums[r]);
+          sums[r] = fma(block_min, F32(x.scaled_sum[at + r]), sums[r]);
       }
     }
   }
@@ -233,16 +234,24 @@ template <class F, int M>
   }
 }
 
-/// Weights that have been unpacked serve four rows of x.
+/// Weights that have been unpacked serve several rows of x, as many as there are registers for.
+#ifdef TL_UNSIGNED_WHOLE_DOTS
+constexpr int kGroup = 8;
+#else
+constexpr int kGroup = 4;
+#endif
+
 template <class F>
 void linear(const Q8Linear& a) {
   int64_t row = 0;
-  for (; row + 4 <= a.m; row += 4) rows_product<F, 4>(a, row);
-  for (; row < a.m; ++row) rows_product<F, 1>(a, row);
+  for (; row + kGroup <= a.x.rows; row += kGroup) rows_product<F, kGroup>(a, row);
+  if constexpr (kGroup > 4)
+    if (row + 4 <= a.x.rows) rows_product<F, 4>(a, row), row += 4;
+  for (; row < a.x.rows; ++row) rows_product<F, 1>(a, row);
 }
 
-/// Scale, quants and sums of block b of all rows; false if x holds NaN or infinity.
-TL_INLINE bool quantize_block(const float* x, const Q8Rows& rows, int64_t b) {
+/// Scale, quants and sums of the block at `place`; false if x holds NaN or infinity.
+TL_INLINE bool quantize_block(const float* x, const Q8Rows& rows, int64_t place) {
   F32 v[4], largest(0.0f), not_finite(0.0f);
   for (int i = 0; i < 4; ++i) {
     v[i] = load(x + 8 * i);
@@ -257,7 +266,7 @@ TL_INLINE bool quantize_block(const float* x, const Q8Rows& rows, int64_t b) {
   const bool representable = top > 1e-36f;  // below, 127 / top overflows: the block counts as 0
   const float scale = representable ? top / 127.0f : 0.0f;
   const F32 inverse(representable ? 127.0f / top : 0.0f);
-  int8_t* const q = rows.q + 32 * b;
+  int8_t* const q = rows.q + 32 * place;
   I32 rounded[4];
   for (int i = 0; i < 4; ++i) {
     rounded[i] = to_i32(v[i] * inverse);
@@ -270,30 +279,29 @@ TL_INLINE bool quantize_block(const float* x, const Q8Rows& rows, int64_t b) {
     memcpy(pairs, &both, sizeof pairs);
     for (int l = 0; l < 8; ++l) less[half][l % 4 / 2] -= pairs[l];
   }
-  Q8Rows::Sums& sums = rows.less_sums[b];
+  Q8Rows::Sums& sums = rows.less_sums[place];
   for (int lane = 0; lane < 2; ++lane) {
     for (int half = 0; half < 2; ++half) sums.halves[half][lane] = static_cast<int16_t>(less[half][lane]);
     sums.whole[lane] = static_cast<int16_t>(less[0][lane] + less[1][lane]);
   }
-  rows.scale[b] = scale;
-  rows.scaled_sum[b] = scale * static_cast<float>(-(sums.whole[0] + sums.whole[1]));
+  rows.scale[place] = scale;
+  rows.scaled_sum[place] = scale * static_cast<float>(-(sums.whole[0] + sums.whole[1]));
   return true;
 }
 
 /// The kernels read every row, also those whose products are computed once more in floats.
 void zero_row(const Q8Rows& rows, int64_t r) {
-  const auto blocks = static_cast<size_t>(rows.blocks());
-  const size_t first = static_cast<size_t>(r) * blocks;
-  memset(rows.q + 32 * first, 0, 32 * blocks);
-  memset(rows.scale + first, 0, sizeof(float) * blocks);
-  memset(rows.scaled_sum + first, 0, sizeof(float) * blocks);
-  memset(rows.less_sums + first, 0, sizeof(Q8Rows::Sums) * blocks);
+  for (int64_t b = 0; b < rows.blocks(); ++b) {
+    const int64_t place = rows.place(r, b);
+    memset(rows.q + 32 * place, 0, 32);
+    rows.scale[place] = rows.scaled_sum[place] = 0.0f;
+    rows.less_sums[place] = {};
+  }
 }
 
 bool quantize_row(const float* x, const Q8Rows& rows, int64_t r) {
-  const int64_t blocks = rows.blocks();
-  for (int64_t b = 0; b < blocks; ++b) {
-    if (quantize_block(x + 32 * b, rows, r * blocks + b)) continue;
+  for (int64_t b = 0; b < rows.blocks(); ++b) {
+    if (quantize_block(x + 32 * b, rows, rows.place(r, b))) continue;
     zero_row(rows, r);
     return false;
   }
@@ -303,6 +311,7 @@ bool quantize_row(const float* x, const Q8Rows& rows, int64_t r) {
 }  // namespace
 
 void add_linear_q8(Isa& table) {
+  table.q8_group = kGroup;
   table.quantize_row = quantize_row;
   const auto set = [&](DType dtype, void (*kernel)(const Q8Linear&)) {
     table.linear_q8[static_cast<int>(dtype)] = kernel;

@@ -403,6 +403,7 @@ TL_INLINE U8 load_u8(const void* p) {
 }
 TL_INLINE U8 operator&(U8 a, U8 b) { return {a.v & b.v}; }
 TL_INLINE U8 operator|(U8 a, U8 b) { return {a.v | b.v}; }
+TL_INLINE U8 operator^(U8 a, U8 b) { return {a.v ^ b.v}; }
 TL_INLINE U8 bytes(uint8_t x) { return {RawU8{} + x}; }
 
 /// The bits of `field` (a mask of the result), moved there from `n` places above (below, if negative).
@@ -421,6 +422,9 @@ TL_INLINE U8 bits_from(U8 a, int n, uint8_t field) {
 /// + 3. Whole where the instruction set adds four products in 32 bits; elsewhere two partial sums a lane.
 #if (defined(__AVX512VNNI__) && defined(__AVX512VL__)) || (defined(TL_NEON) && defined(__ARM_FEATURE_DOTPROD))
 #define TL_WHOLE_DOTS
+#if defined(__AVX2__)
+#define TL_UNSIGNED_WHOLE_DOTS  ///< 32-bit sums of unsigned times signed bytes, by one instruction
+#endif
 struct Dots {
   RawI32 v{};
 };
@@ -463,7 +467,9 @@ TL_INLINE Dots add_products(Dots d, U8 u, const int8_t* a) {
 #if defined(TL_NEON)
   return add_signed_products(d, u, a);
 #elif defined(__AVX2__) && defined(TL_WHOLE_DOTS)
-  return {bits_as<RawI32>(_mm256_dpbusd_epi32(bits_as<__m256i>(d.v), bits_as<__m256i>(u.v), spread_four(a)))};
+  // GCC 12 would spread the four bytes by an instruction of its own.
+  asm("vpdpbusd %2%{1to8%}, %1, %0" : "+v"(d.v) : "v"(u.v), "m"(reinterpret_cast<const int8_t(&)[4]>(*a)));
+  return d;
 #elif defined(__AVX2__)
   const __m256i pairs = _mm256_maddubs_epi16(bits_as<__m256i>(u.v), spread_four(a));
   return {bits_as<RawI16>(_mm256_add_epi16(bits_as<__m256i>(d.v), pairs))};
@@ -525,13 +531,25 @@ TL_INLINE I32 totals(Dots d) {
 
 /// Two numbers that every lane shares, one for each of its partial sums; each times 2^shift. Sums wrap around
 /// in 16 bits, so that only what comes out in the end has to fit.
-TL_INLINE Dots start_from(const int16_t (&pair)[2], int shift) {
+template <int shift>
+TL_INLINE Dots start_from(const int16_t (&pair)[2]) {
+#if defined(__AVX2__)
+  int32_t both;
+  memcpy(&both, pair, sizeof both);
+  const __m256i spread = _mm256_set1_epi32(both);
+#ifdef TL_WHOLE_DOTS
+  return {bits_as<RawI32>(_mm256_madd_epi16(spread, _mm256_set1_epi16(1 << shift)))};
+#else
+  return {bits_as<RawI16>(_mm256_slli_epi16(spread, shift))};
+#endif
+#else
   const int even = pair[0] * (1 << shift), odd = pair[1] * (1 << shift);
 #ifdef TL_WHOLE_DOTS
   return {RawI32{} + (even + odd)};
 #else
   const uint32_t both = static_cast<uint16_t>(even) | static_cast<uint32_t>(odd) << 16;
   return {bits_as<RawI16>(RawI32{} + static_cast<int32_t>(both))};
+#endif
 #endif
 }
 
@@ -565,6 +583,19 @@ TL_INLINE Scales load_scales(const Byte (&p)[8]) {
   Scales s;
   for (int i = 0; i < 8; ++i) s.v[i] = p[i];
   return s;
+#endif
+}
+
+/// Eight unsigned bytes.
+TL_INLINE I32 load_bytes(const uint8_t (&p)[8]) {
+#if defined(__AVX2__)
+  return {bits_as<RawI32>(_mm256_cvtepu8_epi32(_mm_loadl_epi64(reinterpret_cast<const __m128i*>(p))))};
+#elif defined(TL_NEON)
+  return {load_scales(p).v};
+#else
+  I32 r;
+  for (int i = 0; i < 8; ++i) r.v[i] = p[i];
+  return r;
 #endif
 }
 
