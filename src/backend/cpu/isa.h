@@ -66,16 +66,21 @@ struct FloatLinear {
 /// The same for many rows of x, packed by pack_rows(); at most kPackedWeights and kPackedRows of them, so
 /// that what is read again and again stays in the caches.
 constexpr int64_t kPackedWeights = 48, kPackedRows = 64;
-/// Floats of the memory that it needs for the weights of a tile and for partial sums.
-constexpr int64_t kPackedScratch = 1024 * 6 + kPackedWeights * kPackedRows * 16;
+/// Memory that it needs for the weights of a tile and for partial sums. Numbers begin at cache lines, or
+/// every other vector would lie in two of them.
+struct alignas(64) PackedScratch {
+  float weights[1024 * 6];
+  float partial[kPackedWeights * kPackedRows * 16];
+};
 struct PackedLinear {
   const std::byte* w;
   int64_t row_bytes, n;
-  const float* x;  ///< packed: row r, a multiple of 4, begins at r * (k, up to whole sixteens)
+  const float*
+      x;  ///< packed, at a cache line: row r, a multiple of 4, begins at r * (k, up to whole sixteens)
   int64_t m, k;
   float* out;
   int64_t out_stride;
-  float* scratch;
+  PackedScratch* scratch;
 };
 
 /// Columns of a matrix product: c[rows, columns] = a^T b, or += it, with a in panels [k, kGemmRows], a_stride

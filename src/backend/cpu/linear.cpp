@@ -60,7 +60,7 @@ void packed_linear(ThreadPool& pool, const Operands& o, void (*kernel)(const Pac
                       isa().pack_rows(o.x + first * o.k, o.k, rows, o.k, packed + first * row_floats);
                     });
   pool.parallel_for(o.n, kPackedWeights, [&](int64_t begin, int64_t end) {
-    thread_local const std::unique_ptr<float[]> scratch(new float[kPackedScratch]);
+    thread_local const std::unique_ptr<PackedScratch> scratch(new PackedScratch);
     for (int64_t i = begin; i < end; i += kPackedWeights)
       for (int64_t b = 0; b < blocks; ++b) {
         const int64_t row = b * kPackedRows;

@@ -9,6 +9,7 @@
 #include <cmath>
 #include <cstring>
 #include <limits>
+#include <memory>
 #include <random>
 #include <vector>
 
@@ -416,11 +417,13 @@ TEST_P(IsaTest, PackedRowsGiveTheBitsOfSingleOnes) {
           const std::vector<float> x = random_floats(static_cast<size_t>(m * k), 21);
           const std::vector<std::byte> w = stored_floats(dtype, static_cast<size_t>(n * k), 22);
           std::vector<float> packed(static_cast<size_t>((m + 3) / 4 * 4 * lines), kPoison);
-          std::vector<float> scratch(kPackedScratch, kPoison);
+          const auto scratch = std::make_unique<PackedScratch>();
+          std::fill(std::begin(scratch->weights), std::end(scratch->weights), kPoison);
+          std::fill(std::begin(scratch->partial), std::end(scratch->partial), kPoison);
           std::vector<float> out(static_cast<size_t>(m * n + 1), kPoison), single(static_cast<size_t>(n));
           loops.pack_rows(x.data(), k, m, k, packed.data());
           loops.linear_packed[static_cast<size_t>(dtype)](
-              {w.data(), row_bytes, n, packed.data(), m, k, out.data(), n, scratch.data()});
+              {w.data(), row_bytes, n, packed.data(), m, k, out.data(), n, scratch.get()});
           EXPECT_EQ(out.back(), kPoison);
           for (int64_t r = 0; r < m; ++r) {
             loops.linear_float[static_cast<size_t>(dtype)](

@@ -167,7 +167,10 @@ TL_INLINE void pack(const std::byte* rows, int64_t row_bytes, int64_t n, int64_t
     float* to = panel + 16 * r;
     const std::byte* from = rows + r * row_bytes;
     int64_t j = r < n ? 0 : k;
-    for (; j + 16 <= k; j += 16, to += 16 * of, from += 16 * Number::kBytes) put(to, from);
+    for (; j + 16 <= k; j += 16, to += 16 * of, from += 16 * Number::kBytes) {
+      __builtin_prefetch(from + of * row_bytes);  // what is packed next
+      put(to, from);
+    }
     if (j < k) put(to, Tail<Number>(from, k - j).padded);
     for (j = 0; r >= n && j < k; j += 16, to += 16 * of) memset(to, 0, 16 * sizeof(float));
   }
@@ -229,9 +232,9 @@ TL_INLINE void finish(const float* partial, int64_t n, int64_t m, float* out, in
 template <class Weight>
 void linear_packed(const PackedLinear& a) {
   constexpr int64_t kPartial = int64_t{16} * kTileWeights * kTileRows;
-  float* const panel = a.scratch;
-  float* const partial = panel + kPiece * kTileWeights;
-  static_assert(kPiece * kTileWeights + kPackedWeights * kPackedRows * 16 <= kPackedScratch);
+  float* const panel = a.scratch->weights;
+  float* const partial = a.scratch->partial;
+  static_assert(kPiece * kTileWeights * sizeof(float) <= sizeof(PackedScratch::weights));
   const int64_t row_floats = whole16(a.k), groups = (a.m + kTileRows - 1) / kTileRows;
   for (int64_t first = 0; first < a.k; first += kPiece) {
     const int64_t terms = a.k - first < kPiece ? a.k - first : kPiece;

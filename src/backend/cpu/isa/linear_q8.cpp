@@ -171,11 +171,14 @@ TL_INLINE I32 less_minima(const typename F::Panel& p, int j, const Q8Rows::Sums&
 /// does this much with each line.
 constexpr int64_t kAhead = 1024;
 
-/// Asks for the part of a panel block ahead that corresponds to block j of the one at p.
+/// Asks for the part of a panel block ahead that corresponds to block j of the one at p. Not before `sum` is
+/// known: GCC would ask for the parts of a whole panel block at once, more requests than a processor keeps in
+/// mind.
 template <class F>
-TL_INLINE void prefetch(const typename F::Panel* p, int j) {
+TL_INLINE void prefetch(const typename F::Panel* p, int j, F32& sum) {
   constexpr int64_t kPart = sizeof(*p) / F::kBlocks;
   const std::byte* part = reinterpret_cast<const std::byte*>(p) + kAhead + j * kPart;
+  if constexpr (F::kBlocks > 1) follow(part, sum);
   TL_UNROLL
   for (int64_t at = 0; at < kPart; at += 64) __builtin_prefetch(part + at);
 }
@@ -192,7 +195,7 @@ TL_INLINE void panel_product(const std::byte* panel, const Q8Rows& x, int64_t ro
     if constexpr (F::kMins) min = F::min(*p);
     TL_UNROLL_BLOCKS
     for (int j = 0; j < F::kBlocks; ++j) {
-      if (M == 1) prefetch<F>(p, j);
+      if constexpr (M == 1) prefetch<F>(p, j, sums[0]);
       const int64_t at = row * blocks + (first + j) * M;  // Q8Rows::place
       const int8_t* const a = x.q + 32 * at;
       const Q8Rows::Sums* const less_sums = x.less_sums + at;

@@ -514,6 +514,16 @@ TL_INLINE void settle([[maybe_unused]] Dots& d) {
 #endif
 }
 
+/// Has what is done with the pointer done when x is known.
+template <class T>
+TL_INLINE void follow([[maybe_unused]] T*& p, [[maybe_unused]] F32& x) {
+#if defined(__AVX2__)
+  asm("" : "+r"(p), "+v"(x.v));
+#elif defined(TL_NEON)
+  asm("" : "+r"(p), "+w"(x.v.low), "+w"(x.v.high));
+#endif
+}
+
 /// The eight dot products.
 TL_INLINE I32 totals(Dots d) {
 #if defined(TL_WHOLE_DOTS)
