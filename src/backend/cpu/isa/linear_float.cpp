@@ -44,8 +44,13 @@ struct Tail {
   }
 };
 
-/// How far ahead a weight row is asked for that serves a single row of x alone, in bytes.
-constexpr int64_t kAhead = 2048;
+/// How far ahead a weight row is asked for that serves a single row of x alone, in bytes; 0: not at all,
+/// since processors with wide registers see for themselves what comes next and requests cost them a quarter.
+#ifdef TL_WIDE_REGISTERS
+constexpr int64_t kAhead = 0;
+#else
+constexpr int64_t kAhead = 6144;
+#endif
 
 /// The next sixteen terms of N x M sums.
 template <class Weight, int N, int M>
@@ -77,7 +82,7 @@ TL_INLINE void row_products(const FloatLinear& a, int64_t i, int64_t row, F32 (&
   }
   int64_t j = 0;
   for (; j + 16 <= a.k; j += 16) {
-    if (N * M == 1) __builtin_prefetch(w[0] + kAhead);
+    if constexpr (N * M == 1 && kAhead > 0) __builtin_prefetch(w[0] + kAhead);
     add_terms<Weight>(w, x, sums);
     TL_UNROLLED(int n = 0; n < N; ++n) w[n] += 16 * Weight::kBytes;
     TL_UNROLLED(int r = 0; r < M; ++r) x[r] += 16;
