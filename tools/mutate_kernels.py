@@ -38,7 +38,7 @@ MUTATIONS = [
              "p.d[r] = b.d; p.m[r] = b.m; interleave(b.qs, (r + 1) % kPanelRows, p.qs);"),
     Mutation("minima of Q4_K and Q5_K are scales", "cpu/panels.cpp", "p.mins[s][r] = both.min;", "p.mins[s][r] = both.scale;"),
     Mutation("half sums of a block swapped", "cpu/isa/linear_q8.cpp", "less[half][l % 4 / 2] -= pairs[l];", "less[1 - half][l % 4 / 2] -= pairs[l];"),
-    Mutation("wrong centre", "cpu/isa/linear_q8.cpp", "F::kLog2Centre);", "F::kLog2Centre - 1);"),
+    Mutation("wrong centre", "cpu/isa/linear_q8.cpp", "start_from<F::kLog2Centre>(", "start_from<F::kLog2Centre - 1>("),
     Mutation("activations rounded to 7 bits", "cpu/isa/linear_q8.cpp", "representable ? 127.0f / top : 0.0f",
              "representable ? 63.0f / top : 0.0f"),
     # Tails and tiles
