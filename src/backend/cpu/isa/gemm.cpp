@@ -127,34 +127,43 @@ bool asks_ahead() {
 #endif
 }
 
-/// N terms of 8 W columns from j on, added to what they have.
-template <int N, int W, bool kAsks>
-TL_INLINE void add_terms(const RowsSum& s, int64_t p, int64_t j) {
-  F32 totals[W];
-  TL_UNROLLED(int w = 0; w < W; ++w) totals[w] = load(s.sums + j + 8 * w);
-  TL_UNROLLED(int i = 0; i < N; ++i) {
-    const F32 factor(s.factors[p + i]);
+/// N terms of W vectors of columns from j on, added to what they have.
+template <class V, int W, bool kAsks, int N>
+TL_INLINE void add_terms(const RowsSum& s, const V (&factors)[N], int64_t p, int64_t j) {
+  constexpr int kWidth = sizeof(V) / sizeof(float);
+  V totals[W];
+  TL_UNROLLED(int w = 0; w < W; ++w) totals[w] = load_as<V>(s.sums + j + kWidth * w);
+  TL_EACH_ROW(int i = 0; i < N; ++i) {
     const float* row = s.rows + (p + i) * s.stride + j;
     if (kAsks) __builtin_prefetch(row + 128);
-    TL_UNROLLED(int w = 0; w < W; ++w) totals[w] = fma(factor, load(row + 8 * w), totals[w]);
+    TL_UNROLLED(int w = 0; w < W; ++w) {
+      totals[w] = fma(factors[i], load_as<V>(row + kWidth * w), totals[w]);
+    }
   }
-  TL_UNROLLED(int w = 0; w < W; ++w) store(s.sums + j + 8 * w, totals[w]);
+  TL_UNROLLED(int w = 0; w < W; ++w) memcpy(s.sums + j + kWidth * w, &totals[w], sizeof(V));
 }
 
 /// The same for all columns: a cache line of each row at a time. The beginnings of the rows that come next
-/// are asked for, since the processor does not know where they are.
+/// are asked for, since the processor does not know where they are. The factors stay in registers: the fewer
+/// instructions a line takes, the more lines a processor waits for at once.
 template <int N, bool kAsks>
 TL_INLINE void add_row_terms(const RowsSum& s, int64_t p) {
   for (int i = 0; i < N; ++i)
     for (int line = 0; line < 4; ++line)
       __builtin_prefetch(s.rows + (p + N + i) * s.stride + 16 * line, 0, 2);
+  Part factors[N];
+  F32 halves[N];
+  TL_EACH_ROW(int i = 0; i < N; ++i) {
+    set(factors[i], s.factors[p + i]);
+    set(halves[i], s.factors[p + i]);
+  }
   int64_t j = 0;
-  for (; j + 16 <= s.n; j += 16) add_terms<N, 2, kAsks>(s, p, j);
-  if (j + 8 <= s.n) add_terms<N, 1, kAsks>(s, p, j), j += 8;
+  for (; j + 16 <= s.n; j += 16) add_terms<Part, kParts, kAsks>(s, factors, p, j);
+  if (j + 8 <= s.n) add_terms<F32, 1, kAsks>(s, halves, p, j), j += 8;
   if (j == s.n) return;
   F32 total = load_tail(s.sums + j, s.n - j);
   for (int i = 0; i < N; ++i)
-    total = fma(F32(s.factors[p + i]), load_tail(s.rows + (p + i) * s.stride + j, s.n - j), total);
+    total = fma(halves[i], load_tail(s.rows + (p + i) * s.stride + j, s.n - j), total);
   store_tail(s.sums + j, total, s.n - j);
 }
 
