@@ -2,6 +2,7 @@
 
 #include "backend/cuda/elementwise.cuh"
 #include "backend/cuda/q8.cuh"
+#include "backend/cuda/tensor_core.cuh"
 
 namespace tl::cuda {
 
@@ -33,6 +34,12 @@ struct BlockNumbers {
 /// then the numbers of each 32. Its end is filled up with zeros, so that lanes need not ask whether there is
 /// a piece for them.
 struct SharedRow {
+  /// What a row takes.
+  static constexpr size_t row_bytes(int elements, bool rounded) {
+    const auto n = static_cast<size_t>(elements);
+    return rounded ? 2 * n + n / 32 * sizeof(BlockNumbers) : n * sizeof(float);
+  }
+
   int elements;  ///< with the zeros at the end
 
   __device__ int4* quants() const { return reinterpret_cast<int4*>(shared_row); }
@@ -48,6 +55,10 @@ struct SharedRow {
     return {all.x, all.y, all.z, all.w};
   }
   __device__ float* floats() const { return reinterpret_cast<float*>(shared_row); }
+  /// Behind all that, where the row is normalised.
+  __device__ float4* norm_weights(bool rounded) const {
+    return reinterpret_cast<float4*>(shared_row + row_bytes(elements, rounded));
+  }
 };
 
 // ---- Weights
@@ -218,13 +229,12 @@ struct RoundedFour {
   float scale;
 
   __device__ explicit RoundedFour(const float4& x) {
-    float most = fmaxf(fmaxf(fabsf(x.x), fabsf(x.y)), fmaxf(fabsf(x.z), fabsf(x.w)));
-    bool finite = isfinite(x.x) && isfinite(x.y) && isfinite(x.z) && isfinite(x.w);
+    // Magnitudes are compared as integers: NaN is above infinity, and that above all else.
+    const auto magnitude = [](float value) { return __float_as_uint(value) & 0x7fffffffu; };
+    unsigned most = max(max(magnitude(x.x), magnitude(x.y)), max(magnitude(x.z), magnitude(x.w)));
     for (int distance = 4; distance > 0; distance /= 2)
-      most = fmaxf(most, __shfl_xor_sync(~0u, most, distance));
-    const unsigned group = 0xffu << (threadIdx.x % 32 / 8 * 8);
-    finite = (__ballot_sync(~0u, finite) & group) == group;
-    const Rounding rounding(most, finite);
+      most = max(most, __shfl_xor_sync(~0u, most, distance));
+    const Rounding rounding(__uint_as_float(most), most < 0x7f800000u);
     const int q[4] = {rounding.quant(x.x), rounding.quant(x.y), rounding.quant(x.z), rounding.quant(x.w)};
     sum = q[0] + q[1] + q[2] + q[3];
     // The lowest byte of each number is its low part; the next one, where that is rounded, its high part.
@@ -258,54 +268,61 @@ __device__ void put_rounded(const JoinedRow& r, const SharedRow& row, const Roun
   if (r.sums != nullptr && i % 4 == 0) r.sums[i / 4] = q.sum;
 }
 
-/// Four elements a thread of the row, and of the norm's weights, some at once.
-template <bool normed>
+/// Four elements a thread of the row, some at once.
 struct Fours {
-  static constexpr int kBatch = normed ? 2 : 5;
-  float4 x[kBatch], weights[normed ? kBatch : 1];
+  static constexpr int kBatch = 3;
+  float4 x[kBatch];
 
   __device__ void load(const JoinedRow& r, int first) {
 #pragma unroll
     for (int b = 0; b < kBatch; ++b) {
       const int i = first + b * kBlockThreads;
-      const bool there = i < r.k / 4;
-      x[b] = there ? load4(r.x + 4 * i) : float4{};
-      if constexpr (normed)
-        weights[b] = there && r.norm_weight != nullptr ? load4(r.norm_weight + 4 * i) : float4{1, 1, 1, 1};
+      x[b] = i < r.k / 4 ? load4(r.x + 4 * i) : float4{};
     }
   }
 };
 
+/// The norm's weights, to where the thread that multiplies by them finds them.
+__device__ void fetch_norm_weights(const JoinedRow& r, float4* to) {
+#pragma unroll 1
+  for (int i = static_cast<int>(threadIdx.x); i < r.k / 4; i += kBlockThreads)
+    copy_async(to + i, r.norm_weight + 4 * i, true);
+  commit_copies();
+}
+
 /// What the row is multiplied by to normalise it; `batch` holds its beginning.
-__device__ float factor_of(const JoinedRow& r, Fours<true>& batch) {
-  constexpr int kBatch = Fours<true>::kBatch;
+__device__ float factor_of(const JoinedRow& r, Fours& batch) {
+  constexpr int kBatch = Fours::kBatch;
   __shared__ float parts[kSquareParts];
-  const double share = 1.0 / r.k;
   const int first = static_cast<int>(threadIdx.x), lane = first % 32, n_parts = (r.k + 127) / 128;
 #pragma unroll 1
   for (int begin = first; begin - lane < r.k / 4; begin += kBatch * kBlockThreads) {
     if (begin != first) batch.load(r, begin);
 #pragma unroll
     for (int b = 0; b < kBatch; ++b) {
-      const float squares = warp_sum(squares_of(batch.x[b]));
       const int part = (begin + b * kBlockThreads) / 32;
-      if (lane == 0 && part < n_parts) parts[part] = squares;
+      if (part >= n_parts) break;
+      const float squares = warp_sum(squares_of(batch.x[b]));
+      if (lane == 0) parts[part] = squares;
     }
   }
   if (r.k / 4 > kBatch * kBlockThreads) batch.load(r, first);
   __syncthreads();
-  return rms_factor(parts, n_parts, share, r.eps);
+  return rms_factor(parts, n_parts, r.share, r.eps);
 }
 
 /// The row, normalised and rounded as asked, to shared memory.
 template <bool rounds, bool normed>
 __device__ void prepare(const JoinedRow& r, const SharedRow& row) {
-  constexpr int kBatch = Fours<normed>::kBatch;
+  constexpr int kBatch = Fours::kBatch;
   const int fours = r.k / 4, first = static_cast<int>(threadIdx.x), lane = first % 32;
-  Fours<normed> batch;
+  Fours batch;
   batch.load(r, first);
   float factor = 1;
-  if constexpr (normed) factor = factor_of(r, batch);
+  if constexpr (normed) {
+    factor = factor_of(r, batch);
+    wait_for_copies<0>();
+  }
 #pragma unroll 1
   for (int begin = first; begin - lane < fours; begin += kBatch * kBlockThreads) {
     if (begin != first) batch.load(r, begin);
@@ -315,9 +332,11 @@ __device__ void prepare(const JoinedRow& r, const SharedRow& row) {
       if (i - lane >= fours) break;
       float4 x = batch.x[b];
       if constexpr (normed) {
-        const float4 w = batch.weights[b];
         x.x *= factor, x.y *= factor, x.z *= factor, x.w *= factor;
-        x.x *= w.x, x.y *= w.y, x.z *= w.z, x.w *= w.w;
+        if (r.norm_weight != nullptr && i < fours) {
+          const float4 w = row.norm_weights(rounds)[i];
+          x.x *= w.x, x.y *= w.y, x.z *= w.z, x.w *= w.w;
+        }
         if (r.normed_out != nullptr && blockIdx.x == 0 && i < fours)
           reinterpret_cast<float4*>(r.normed_out)[i] = x;
       }
@@ -517,8 +536,7 @@ __global__ void __launch_bounds__(kBlockThreads, kBeside)
     joined_row_kernel(const __grid_constant__ JoinedRow r) {
   __shared__ Turn turns[kind == Kind::parts ? JoinedRow::kMostParts * JoinedRow::kMostPairs : 1];
   // What nobody writes to is fetched before the kernels that compute x have ended.
-  if (r.norm_weight != nullptr && blockIdx.x == 0 && threadIdx.x == 0)
-    fetch_ahead(r.norm_weight, r.k * static_cast<int>(sizeof(float)));
+  if (r.norm_weight != nullptr) fetch_norm_weights(r, SharedRow{r.padded}.norm_weights(Weights::kRounds));
   if (kind == Kind::parts && r.turns) find_turns(r, turns);
   touch(r);
   fill_up<Weights::kRounds>(r, {r.padded});
@@ -572,14 +590,14 @@ Kernels kernels_for(DType weights, bool rounded) {
   }
 }
 
-int64_t padded(int64_t k, const Kernels& kernels) {
-  return (k + kernels.step - 1) / kernels.step * kernels.step;
+int padded(int64_t k, const Kernels& kernels) {
+  return static_cast<int>((k + kernels.step - 1) / kernels.step * kernels.step);
 }
 
-/// What the row takes.
-size_t shared_bytes(int64_t elements, bool rounded) {
-  const auto n = static_cast<size_t>(elements);
-  return rounded ? 2 * n + n / 32 * sizeof(BlockNumbers) : n * sizeof(float);
+/// What a row takes, and the weights of its norm.
+size_t shared_bytes(int elements, bool rounded, bool normed) {
+  return SharedRow::row_bytes(elements, rounded) +
+         (normed ? static_cast<size_t>(elements) * sizeof(float) : 0);
 }
 
 /// What a block may take, beside a little that has its place fixed.
@@ -590,7 +608,7 @@ size_t most_shared() { return Device::get().properties().sharedMemPerBlockOptin 
 bool can_join(DType weights, bool rounded, int64_t k) {
   const Kernels kernels = kernels_for(weights, rounded);
   return kernels.step > 0 && k <= 128 * kSquareParts &&
-         shared_bytes(padded(k, kernels), rounded) <= most_shared();
+         shared_bytes(padded(k, kernels), rounded, true) <= most_shared();
 }
 
 void add_joined_row(LaunchList& list, JoinedRow row) {
@@ -601,8 +619,9 @@ void add_joined_row(LaunchList& list, JoinedRow row) {
   const Kernels kernels = kernels_for(row.weights, rounded);
   if (row.addend != nullptr && kernels.sums_by_row) row.units = row.parts[0].n;
   const Kernel kernel = row.gated ? kernels.gated : row.addend != nullptr ? kernels.sum : kernels.parts;
-  row.padded = static_cast<int>(padded(row.k, kernels));
-  const size_t shared = shared_bytes(row.padded, rounded);
+  row.padded = padded(row.k, kernels);
+  row.share = 1.0 / row.k;
+  const size_t shared = shared_bytes(row.padded, rounded, row.norm_weight != nullptr);
   check(cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize,
                              static_cast<int>(most_shared())),
         "asking for shared memory");

@@ -19,9 +19,9 @@ struct JoinedRow {
   int k, units, n_parts;         ///< a unit is what a warp computes at a time
   bool normed, gated;            ///< gated: result = silu(part 0) * part 1
   // add_joined_row() decides:
-  bool turns;  ///< a part is rotated
-  int padded;  ///< elements of the row in shared memory
-  double eps;
+  bool turns;         ///< a part is rotated
+  int padded;         ///< elements of the row in shared memory
+  double share, eps;  ///< share = 1 / k
   // Results that nobody reads outside have a null for where to write them.
   const float* addend;  ///< result = addend + part 0; or null
   float *result, *normed_out;

@@ -77,7 +77,9 @@ Lines lines_of(const KernelArgs& args, const Shape& mask_strides) {
           mask_strides[axis]};
 }
 
-__global__ void rms_norm_kernel(int64_t n, float* out, const float* x, const float* w, double eps) {
+/// `constant`: nobody writes to w.
+__global__ void rms_norm_kernel(int64_t n, float* out, const float* x, const float* w, double eps,
+                                Wide<bool> constant) {
   const float* line = x + blockIdx.x * n;
   const float r = rms_factor(line, n, eps);
   for (int64_t i = threadIdx.x; i < n; i += kThreads)
@@ -109,8 +111,8 @@ const float* vector_input(const KernelArgs& args, size_t i) {
 }
 
 RowOperation row_norm(const LaunchList& list, const LaunchList::Launch& launch) {
-  if (launch.grid.x != 1) return {};
   const Arguments a(list, launch);
+  if (launch.grid.x != 1 || !a.get<Wide<bool>>(5)) return {};
   return RowNorm{a.get<int64_t>(0), a.get<float*>(1), a.get<const float*>(2), a.get<const float*>(3),
                  a.get<double>(4)};
 }
@@ -155,7 +157,7 @@ void rms_norm(const KernelArgs& args) {
   const int64_t n = x.shape().back();
   const float *from = read<float>(x), *w = vector_input(args, 1);
   launch(rms_norm_kernel, static_cast<unsigned>(x.elements() / n), kThreads, 0, n, write<float>(args.out),
-         from, w, args.params.floats[0]);
+         from, w, args.params.floats[0], w == nullptr || args.in[1].storage()->constant);
 }
 
 void layer_norm(const KernelArgs& args) {

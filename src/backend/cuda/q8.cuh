@@ -73,7 +73,8 @@ struct Rounding {
     if (finite && representable) asm("rcp.approx.f32 %0, %1;" : "=f"(inverse) : "f"(most));
     inverse *= kMost;
   }
-  __device__ int quant(float x) const { return inverse != 0 ? __float2int_rn(x * inverse) : 0; }
+  /// 0 where the inverse is, whatever x is: NaN becomes 0.
+  __device__ int quant(float x) const { return __float2int_rn(x * inverse); }
 };
 
 /// What a warp makes of 32 activations, one a lane: a block that holds NaN or infinity has the scale NaN, so

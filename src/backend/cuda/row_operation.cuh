@@ -11,7 +11,7 @@
 
 namespace tl::cuda {
 
-/// out = x / rms(x) * weight (null: 1), of n elements.
+/// out = x / rms(x) * weight (null: 1), of n elements; nobody writes to the weight.
 struct RowNorm {
   int64_t n;
   float* out;

@@ -5,12 +5,15 @@
 
 namespace tl::cuda {
 
-/// Copies 16 bytes to shared memory in the background, or zeros if there is nothing to copy.
+/// Copies 16 bytes to shared memory (in the background, where the GPU can), or zeros if there is nothing to
+/// copy.
 __device__ inline void copy_async(void* to, const void* from, bool there) {
 #if __CUDA_ARCH__ >= 800
   const auto address = static_cast<unsigned>(__cvta_generic_to_shared(to));
   asm volatile("cp.async.cg.shared.global [%0], [%1], 16, %2;\n" ::"r"(address), "l"(from),
                "r"(there ? 16 : 0));
+#else
+  *static_cast<uint4*>(to) = there ? *static_cast<const uint4*>(from) : uint4{};
 #endif
 }
 /// Ends a group of copies.
