@@ -67,6 +67,7 @@ struct SharedRow {
 template <DType format>
 struct Rounded {
   static constexpr bool kRounds = true;
+  static constexpr bool kNeedsSums = format != DType::q8_0;  ///< of quants: others' weights have a least value
   using Piece = ChunksOf<format>;
   using Row = Fields<format>;
   static constexpr int kElements = Piece::kElements;
@@ -120,7 +121,7 @@ struct Rounded {
 /// Plain weights and activations.
 template <class T>
 struct Plain {
-  static constexpr bool kRounds = false;
+  static constexpr bool kRounds = false, kNeedsSums = false;
   static constexpr int kAhead = 4, kElements = kPacked<T>;
   static constexpr bool kByRow = false;
   using Piece = uint4;
@@ -225,10 +226,10 @@ __device__ void find_turns(const JoinedRow& r, Turn* turns) {
 /// Four elements of the row, rounded, in each lane of a warp; eight lanes share a scale.
 struct RoundedFour {
   unsigned high, low;
-  int sum;  ///< of sixteen
+  int sum = 0, other = 0;  ///< of sixteen, and of the sixteen beside them; 0 where nobody wants them
   float scale;
 
-  __device__ explicit RoundedFour(const float4& x) {
+  __device__ RoundedFour(const float4& x, bool summed) {
     // Magnitudes are compared as integers: NaN is above infinity, and that above all else.
     const auto magnitude = [](float value) { return __float_as_uint(value) & 0x7fffffffu; };
     unsigned most = max(max(magnitude(x.x), magnitude(x.y)), max(magnitude(x.z), magnitude(x.w)));
@@ -236,29 +237,31 @@ struct RoundedFour {
       most = max(most, __shfl_xor_sync(~0u, most, distance));
     const Rounding rounding(__uint_as_float(most), most < 0x7f800000u);
     const int q[4] = {rounding.quant(x.x), rounding.quant(x.y), rounding.quant(x.z), rounding.quant(x.w)};
-    sum = q[0] + q[1] + q[2] + q[3];
     // The lowest byte of each number is its low part; the next one, where that is rounded, its high part.
     const auto packed = [&](int added, unsigned bytes) {
       return __byte_perm(__byte_perm(q[0] + added, q[1] + added, bytes),
                          __byte_perm(q[2] + added, q[3] + added, bytes), 0x5410);
     };
     low = packed(0, 0x40), high = packed(Rounding::kHalf, 0x51);
-    for (int distance = 2; distance > 0; distance /= 2) sum += __shfl_xor_sync(~0u, sum, distance);
     scale = rounding.scale;
+    if (!summed) return;
+    sum = q[0] + q[1] + q[2] + q[3];
+    for (int distance = 2; distance > 0; distance /= 2) sum += __shfl_xor_sync(~0u, sum, distance);
+    other = __shfl_xor_sync(~0u, sum, 4);
   }
 };
 
 /// Elements 4i … 4i + 3 to shared memory, and where others read them.
 __device__ void put_rounded(const JoinedRow& r, const SharedRow& row, const RoundedFour& q, int i) {
-  const int other = __shfl_xor_sync(~0u, q.sum, 4), block = i / 8;
+  const int block = i / 8;
   if (i >= r.k / 4) return;
   unsigned* high =
       reinterpret_cast<unsigned*>(shared_row) + i / 4 % 2 * (row.elements / 8) + block * 4 + i % 4;
   high[0] = q.high;
   high[row.elements / 4] = q.low;
   if (i % 8 == 0)
-    reinterpret_cast<float4*>(row.numbers())[block] = {q.scale, static_cast<float>(q.sum + other),
-                                                       static_cast<float>(q.sum), static_cast<float>(other)};
+    reinterpret_cast<float4*>(row.numbers())[block] = {q.scale, static_cast<float>(q.sum + q.other),
+                                                       static_cast<float>(q.sum), static_cast<float>(q.other)};
   if (blockIdx.x != 0) return;
   if (r.quants != nullptr) {
     reinterpret_cast<unsigned*>(r.quants)[i] = q.high;
@@ -312,8 +315,10 @@ __device__ float factor_of(const JoinedRow& r, Fours& batch) {
 }
 
 /// The row, normalised and rounded as asked, to shared memory.
-template <bool rounds, bool normed>
+template <class Weights, bool normed>
 __device__ void prepare(const JoinedRow& r, const SharedRow& row) {
+  constexpr bool rounds = Weights::kRounds;
+  const bool summed = Weights::kNeedsSums || (blockIdx.x == 0 && r.sums != nullptr);
   constexpr int kBatch = Fours::kBatch;
   const int fours = r.k / 4, first = static_cast<int>(threadIdx.x), lane = first % 32;
   Fours batch;
@@ -341,7 +346,7 @@ __device__ void prepare(const JoinedRow& r, const SharedRow& row) {
           reinterpret_cast<float4*>(r.normed_out)[i] = x;
       }
       if constexpr (rounds)
-        put_rounded(r, row, RoundedFour(x), i);
+        put_rounded(r, row, RoundedFour(x, summed), i);
       else if (i < fours)
         reinterpret_cast<float4*>(shared_row)[i] = x;
     }
@@ -545,9 +550,9 @@ __global__ void __launch_bounds__(kBlockThreads, kBeside)
   let_next_begin();  // not before: what it does until it waits would slow down the kernels that this one
                      // awaits
   if (r.normed)
-    prepare<Weights::kRounds, true>(r, {r.padded});
+    prepare<Weights, true>(r, {r.padded});
   else
-    prepare<Weights::kRounds, false>(r, {r.padded});
+    prepare<Weights, false>(r, {r.padded});
   worker.work(turns);
 }
 
