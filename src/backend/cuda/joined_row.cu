@@ -67,7 +67,8 @@ struct SharedRow {
 template <DType format>
 struct Rounded {
   static constexpr bool kRounds = true;
-  static constexpr bool kNeedsSums = format != DType::q8_0;  ///< of quants: others' weights have a least value
+  static constexpr bool kNeedsSums =
+      format != DType::q8_0;  ///< of quants: others' weights have a least value
   using Piece = ChunksOf<format>;
   using Row = Fields<format>;
   static constexpr int kElements = Piece::kElements;
@@ -212,6 +213,7 @@ struct Unit {
 /// The rotations of all pairs of a head, for each part.
 __device__ void find_turns(const JoinedRow& r, Turn* turns) {
   const int pairs = static_cast<int>(r.rope.half);
+#pragma unroll 1
   for (int i = static_cast<int>(threadIdx.x); i < r.n_parts * pairs; i += kBlockThreads) {
     const int part = i / pairs;
     const Number position = part == 0   ? r.places[0].position
@@ -260,8 +262,8 @@ __device__ void put_rounded(const JoinedRow& r, const SharedRow& row, const Roun
   high[0] = q.high;
   high[row.elements / 4] = q.low;
   if (i % 8 == 0)
-    reinterpret_cast<float4*>(row.numbers())[block] = {q.scale, static_cast<float>(q.sum + q.other),
-                                                       static_cast<float>(q.sum), static_cast<float>(q.other)};
+    reinterpret_cast<float4*>(row.numbers())[block] = {
+        q.scale, static_cast<float>(q.sum + q.other), static_cast<float>(q.sum), static_cast<float>(q.other)};
   if (blockIdx.x != 0) return;
   if (r.quants != nullptr) {
     reinterpret_cast<unsigned*>(r.quants)[i] = q.high;
@@ -271,9 +273,11 @@ __device__ void put_rounded(const JoinedRow& r, const SharedRow& row, const Roun
   if (r.sums != nullptr && i % 4 == 0) r.sums[i / 4] = q.sum;
 }
 
-/// Four elements a thread of the row, some at once.
+/// Four elements a thread of the row, some at once. Rows that are normalised are read twice where they are
+/// longer: less code is worth more, since each launch has to fetch its own.
+template <bool normed>
 struct Fours {
-  static constexpr int kBatch = 3;
+  static constexpr int kBatch = normed ? 1 : 3;
   float4 x[kBatch];
 
   __device__ void load(const JoinedRow& r, int first) {
@@ -294,8 +298,8 @@ __device__ void fetch_norm_weights(const JoinedRow& r, float4* to) {
 }
 
 /// What the row is multiplied by to normalise it; `batch` holds its beginning.
-__device__ float factor_of(const JoinedRow& r, Fours& batch) {
-  constexpr int kBatch = Fours::kBatch;
+__device__ float factor_of(const JoinedRow& r, Fours<true>& batch) {
+  constexpr int kBatch = Fours<true>::kBatch;
   __shared__ float parts[kSquareParts];
   const int first = static_cast<int>(threadIdx.x), lane = first % 32, n_parts = (r.k + 127) / 128;
 #pragma unroll 1
@@ -319,9 +323,9 @@ template <class Weights, bool normed>
 __device__ void prepare(const JoinedRow& r, const SharedRow& row) {
   constexpr bool rounds = Weights::kRounds;
   const bool summed = Weights::kNeedsSums || (blockIdx.x == 0 && r.sums != nullptr);
-  constexpr int kBatch = Fours::kBatch;
+  constexpr int kBatch = Fours<normed>::kBatch;
   const int fours = r.k / 4, first = static_cast<int>(threadIdx.x), lane = first % 32;
-  Fours batch;
+  Fours<normed> batch;
   batch.load(r, first);
   float factor = 1;
   if constexpr (normed) {
@@ -359,11 +363,13 @@ template <bool rounds>
 __device__ void fill_up(const JoinedRow& r, const SharedRow& row) {
   const int first = static_cast<int>(threadIdx.x);
   if constexpr (rounds) {
+#pragma unroll 1
     for (int block = r.k / 32 + first; block < row.elements / 32; block += kBlockThreads) {
       for (int part = 0; part < 4; ++part) row.quants()[part * (row.elements / 32) + block] = int4{};
       reinterpret_cast<float4*>(row.numbers())[block] = float4{};
     }
   } else {
+#pragma unroll 1
     for (int i = r.k / 4 + first; i < row.elements / 4; i += kBlockThreads)
       reinterpret_cast<float4*>(shared_row)[i] = float4{};
   }

@@ -300,6 +300,7 @@ __device__ inline float squares_of(const float4& x) {
 /// What a line is multiplied by to normalise it, from the parts of its squares; for each thread of a warp.
 __device__ inline float rms_factor(const float* parts, int n_parts, double share, double eps) {
   float squares = 0;
+#pragma unroll 1
   for (int p = static_cast<int>(threadIdx.x % 32); p < n_parts; p += 32) squares += parts[p];
   return inverse_root(static_cast<double>(warp_sum(squares)) * share + eps);
 }
