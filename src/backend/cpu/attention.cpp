@@ -63,6 +63,11 @@ struct Ordered {
   Tile load_tile(int64_t first, int64_t count, int64_t head, float* buffer) const {
     if (tensor.dtype() == DType::f32 && dim_stride == 1)
       return {tensor.data<float>() + offset(first, head), position_stride};
+    if (tensor.dtype() == DType::f16 && dim_stride == 1) {
+      isa().f16_rows_to_f32(tensor.data<uint16_t>() + offset(first, head), position_stride, count, dim,
+                            kAhead, buffer);
+      return {buffer, dim};
+    }
     const auto row_bytes = static_cast<int64_t>(bytes_of(tensor.dtype(), dim));
     for (int64_t j = 0; j < count; ++j) {
       const std::byte* const ahead = tensor.at(offset(first + j + kAhead, head));

@@ -132,6 +132,9 @@ struct Isa {
   void (*compare[kOpCount])(const float* a, const float* b, uint8_t* out, int64_t n);
 
   void (*f16_to_f32)(const uint16_t* x, float* out, int64_t n);
+  /// Rows of n numbers, `stride` apart, to rows beside one another; asks for what lies `ahead` rows on.
+  void (*f16_rows_to_f32)(const uint16_t* x, int64_t stride, int64_t rows, int64_t n, int64_t ahead,
+                          float* out);
   void (*f32_to_f16)(const float* x, uint16_t* out, int64_t n);
   void (*q8_0_to_f32)(const std::byte* blocks, float* out, int64_t n);
 

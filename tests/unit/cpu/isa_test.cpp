@@ -110,6 +110,19 @@ TEST_P(IsaTest, EveryHalfConverts) {
   }
 }
 
+TEST_P(IsaTest, RowsOfHalvesConvertOneByOne) {
+  std::vector<uint16_t> halves(7 * 71);
+  for (size_t i = 0; i < halves.size(); ++i) halves[i] = static_cast<uint16_t>(97 * i % 0x7c00);
+  for (const int64_t n : {1, 8, 37, 64, 71}) {
+    std::vector<float> rows(static_cast<size_t>(7 * n + 1), kPoison);
+    loops.f16_rows_to_f32(halves.data(), 71, 7, n, 2, rows.data());
+    EXPECT_EQ(rows.back(), kPoison);
+    for (int64_t r = 0; r < 7; ++r)
+      for (int64_t i = 0; i < n; ++i)
+        EXPECT_EQ(rows[static_cast<size_t>(r * n + i)], f16_to_f32(halves[static_cast<size_t>(71 * r + i)]));
+  }
+}
+
 TEST_P(IsaTest, FloatsRoundToHalvesToNearestEven) {
   std::mt19937 generator(4);
   std::vector<float> x;

@@ -33,10 +33,20 @@ void compare(const float* a, const float* b, uint8_t* out, int64_t n) {
   }
 }
 
-void f16_to_f32(const uint16_t* x, float* out, int64_t n) {
+TL_INLINE void convert(const uint16_t* x, float* out, int64_t n) {
   int64_t i = 0;
   for (; i + kLanes <= n; i += kLanes) store(out + i, load_f16(x + i));
   for (; i < n; ++i) out[i] = f16(x[i]);
+}
+
+void f16_to_f32(const uint16_t* x, float* out, int64_t n) { convert(x, out, n); }
+
+void f16_rows_to_f32(const uint16_t* x, int64_t stride, int64_t rows, int64_t n, int64_t ahead, float* out) {
+  constexpr int64_t kLine = 64 / sizeof *x;
+  for (int64_t r = 0; r < rows; ++r, x += stride, out += n) {
+    for (int64_t i = 0; i < n; i += kLine) __builtin_prefetch(x + ahead * stride + i);
+    convert(x, out, n);
+  }
 }
 
 void f32_to_f16(const float* x, uint16_t* out, int64_t n) {
@@ -72,6 +82,7 @@ void add_elementwise(Isa& table) {
   TL_COMPARE_OPS(X)
 #undef X
   table.f16_to_f32 = f16_to_f32;
+  table.f16_rows_to_f32 = f16_rows_to_f32;
   table.f32_to_f16 = f32_to_f16;
   table.q8_0_to_f32 = q8_0_to_f32;
 }
