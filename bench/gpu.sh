@@ -203,17 +203,22 @@ PROMPTS
 else
   models=()
 fi
-for type in q4_0 q8_0 f16; do
+for type in q4_0 q8_0 f16 q4_k q6_k; do
   "$bin/tl" synth "$work/$type.gguf" --type $type >/dev/null && models+=("$work/$type.gguf")
 done
 for model in "${models[@]}"; do
   name=$(basename "$model" .gguf)
   run "bench-$name.txt" 60 "$bin/tl" bench "$model" --device cuda -p 512 2048 -b 2048 -n 128 -d 0 1024 -r 3 --json
-  while read -r test speed; do row "$name $test" "$speed tokens/s"; done < <(python3 - "$logs/bench-$name.txt" <<'SHOW'
+  while read -r test speed; do row "$name $test" "$speed"; done < <(python3 - "$logs/bench-$name.txt" <<'SHOW'
 import json, sys
 text = open(sys.argv[1]).read()
-for t in json.loads(text[text.index("{"):])["tests"]:
-    print(t["test"].replace(" ", ""), f'{t["tokens_per_second"]:.0f}')
+report = json.loads(text[text.index("{"):])
+for t in report["tests"]:
+    limit = t.get("limit_tokens_per_second", 0)
+    share = f' tokens/s, {100 * t["tokens_per_second"] / limit:.1f} % of what a copy reads and writes' if limit else " tokens/s"
+    print(t["test"].replace(" ", ""), f'{t["tokens_per_second"]:.0f}{share}')
+print("firsttoken", f'{report["starts"][0]["first_token_seconds"]:.2f} s')
+print("copy", f'{report["limits"][0]["read_bytes_per_second"] / 1e9:.0f} GB/s')
 SHOW
   )
 done

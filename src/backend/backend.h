@@ -69,6 +69,9 @@ class Backend {
   virtual bool caches_blocks() const { return false; }
   /// Whether results are born in memory that is not the host's, so that it costs something to look at them.
   virtual bool has_own_memory() const { return false; }
+  /// Bytes a second that a large copy within that memory reads and writes, together, measured now; 0 where
+  /// there is none, or no room for the copy.
+  virtual double copy_bandwidth() const { return 0; }
   /// What `tl devices` says about it: "AVX2 FMA F16C".
   virtual std::string description() const = 0;
   /// Memory for a result, uninitialised: on a device, where its kernels write it.

@@ -17,6 +17,7 @@
 #include "backend/cpu/limits.h"
 #include "base/interrupt.h"
 #include "cli/commands.h"
+#include "cli/devices.h"
 #include "cli/engine.h"
 #include "cli/json.h"
 #include "cli/output.h"
@@ -207,9 +208,13 @@ uint64_t peak_memory() {
 }
 
 /// What the machine would allow for each test: generation is bound by reading the weights and the cache, a
-/// prompt by its products.
-void add_limits(const Work& work, Report& report) {
+/// prompt by its products (not measured where a backend has memory of its own).
+void add_limits(const Work& work, double copy_bandwidth, Report& report) {
   for (const Start& start : report.starts) {
+    if (copy_bandwidth > 0) {
+      report.limits.push_back({start.threads, {copy_bandwidth, 0}});
+      continue;
+    }
     ThreadPool pool(start.threads);
     report.limits.emplace_back(start.threads, measure_limits(pool));
   }
@@ -234,10 +239,12 @@ ordered_json as_json(const Report& report) {
   for (const Start& s : report.starts)
     j["starts"].push_back(
         {{"threads", s.threads}, {"load_seconds", s.load}, {"first_token_seconds", s.first_token}});
-  for (const auto& [threads, limits] : report.limits)
-    j["limits"].push_back({{"threads", threads},
-                           {"read_bytes_per_second", limits.read_bytes_per_second},
-                           {"multiply_adds_per_second", limits.multiply_adds_per_second}});
+  for (const auto& [threads, limits] : report.limits) {
+    ordered_json limit = {{"threads", threads}, {"read_bytes_per_second", limits.read_bytes_per_second}};
+    if (limits.multiply_adds_per_second > 0)
+      limit["multiply_adds_per_second"] = limits.multiply_adds_per_second;
+    j["limits"].push_back(std::move(limit));
+  }
   for (const Test& t : report.tests) {
     ordered_json test = {{"test", t.name()},
                          {"threads", t.threads},
@@ -297,9 +304,14 @@ void print_text(const Report& report, bool markdown) {
   for (const Start& s : report.starts)
     fmt::print("{}{} threads: loaded in {:.3f} s, first token of a prompt of 16 after {:.3f} s\n", bullet,
                s.threads, s.load, s.first_token);
-  for (const auto& [threads, limits] : report.limits)
-    fmt::print("{}{} threads: memory is read at {:.1f} GB/s, 8-bit multiply-adds run at {:.0f} G/s\n", bullet,
-               threads, limits.read_bytes_per_second / 1e9, limits.multiply_adds_per_second / 1e9);
+  for (const auto& [threads, limits] : report.limits) {
+    const double read = limits.read_bytes_per_second / 1e9, products = limits.multiply_adds_per_second / 1e9;
+    if (products > 0)
+      fmt::print("{}{} threads: memory is read at {:.1f} GB/s, 8-bit multiply-adds run at {:.0f} G/s\n",
+                 bullet, threads, read, products);
+    else
+      fmt::print("{}a copy in the device's memory reads and writes {:.0f} GB/s, together\n", bullet, read);
+  }
   fmt::print("{}peak memory: {}\n", bullet, format_size(report.peak_memory));
 }
 
@@ -314,14 +326,15 @@ void bench(BenchOptions options) {
     for (const int threads : options.threads) measure_with(threads, options, bar, done, total, report);
   }
   report.peak_memory = peak_memory();  // before the limits are measured, which takes memory too
-  if (options.model.device == "cpu") {
+  const double copied = backend_of_device(options.model.device).copy_bandwidth();
+  if (options.model.device == "cpu" || copied > 0) {
     const auto file = open_model_file(resolve_model(options.model.model));
     const auto bytes = [](const std::string& type) {
       constexpr int64_t kMany = 1024;
       return static_cast<double>(bytes_of(*dtype_from_name(type), kMany)) / kMany;
     };
     const double element = (bytes(options.model.cache_type_k) + bytes(options.model.cache_type_v)) / 2;
-    add_limits(Work(*file, read_hyper_parameters(*file), element), report);
+    add_limits(Work(*file, read_hyper_parameters(*file), element), copied, report);
   }
   switch (options.form()) {
     case Form::json:

@@ -66,6 +66,7 @@ class CudaBackend final : public Backend, public RecordsSteps {
   bool fuses() const override { return true; }
   bool caches_blocks() const override { return true; }
   bool has_own_memory() const override { return true; }
+  double copy_bandwidth() const override { return cuda::copy_bandwidth(); }
   std::string description() const override { return describe(device_.properties()); }
   std::unique_ptr<StepRecorder> recorder() const override { return step_recorder(); }
   std::shared_ptr<Storage> allocate(size_t bytes) const override { return cuda::allocate(bytes); }

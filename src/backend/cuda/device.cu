@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <atomic>
+#include <cmath>
 #include <functional>
 
 #include "backend/cuda/cuda_backend.h"
@@ -207,6 +208,35 @@ Remembered& remembered() {
 }
 
 uint64_t memory_events() { return events; }
+
+double copy_bandwidth() {
+  constexpr size_t kBytes = size_t{256} << 20;
+  constexpr int kRounds = 10;
+  Device::get().wait();
+  const cudaStream_t stream = Device::get().stream();
+  void *from = nullptr, *to = nullptr;
+  if (cudaMalloc(&from, kBytes) != cudaSuccess || cudaMalloc(&to, kBytes) != cudaSuccess) {
+    (void)cudaGetLastError();
+    cudaFree(from);
+    return 0;
+  }
+  cudaEvent_t begin = nullptr, end = nullptr;
+  check(cudaEventCreate(&begin), "making an event");
+  check(cudaEventCreate(&end), "making an event");
+  float least = INFINITY;  // milliseconds
+  for (int i = 0; i < kRounds; ++i) {
+    check(cudaEventRecord(begin, stream), "timing a copy");
+    check(cudaMemcpyAsync(to, from, kBytes, cudaMemcpyDeviceToDevice, stream), "copying on the device");
+    check(cudaEventRecord(end, stream), "timing a copy");
+    check(cudaEventSynchronize(end), "timing a copy");
+    float time = 0;
+    check(cudaEventElapsedTime(&time, begin, end), "timing a copy");
+    least = std::min(least, time);
+  }
+  cudaEventDestroy(begin), cudaEventDestroy(end);
+  cudaFree(from), cudaFree(to);
+  return 2.0 * kBytes / (least * 1e-3);
+}
 
 void Device::upload(void* to, const void* from, size_t bytes) {
   ++events;

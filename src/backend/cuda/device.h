@@ -76,6 +76,10 @@ class Device {
   unsigned long long* verdict_ = nullptr;
 };
 
+/// Bytes a second that a copy of 256 MiB on the device reads and writes, together, the best of several; 0
+/// where there is no room for it.
+double copy_bandwidth();
+
 /// Counts what happens to device memory beside launches: it is taken, or copied to or from the host for a
 /// tensor.
 uint64_t memory_events();
