@@ -14,6 +14,7 @@ constexpr int kMaxFields = 4;
 
 /// Where the fields of a tensor's blocks lie: field f of block b at data[f] + b * stride[f].
 struct Blocks {
+  static constexpr bool kReadOnce = false;
   Wide<DType> dtype;
   const uint8_t* data[kMaxFields];
   int stride[kMaxFields];

@@ -70,7 +70,7 @@ struct Rounded {
   static constexpr bool kNeedsSums =
       format != DType::q8_0;  ///< of quants: others' weights have a least value
   using Piece = ChunksOf<format>;
-  using Row = Fields<format>;
+  using Row = Fields<format, true>;
   static constexpr int kElements = Piece::kElements;
   /// Pieces of a row that a lane takes at once.
   static constexpr int kAhead = kElements > 32 || Piece::kBlock > 32 || format == DType::q8_0 ? 1 : 2;
@@ -131,7 +131,7 @@ struct Plain {
   static __device__ Row row(const JoinedRow&, const JoinedRow::Part& part, int row) {
     return reinterpret_cast<Row>(reinterpret_cast<const T*>(part.data[0]) + row * part.stride);
   }
-  static __device__ Piece load(Row row, int piece) { return row[piece]; }
+  static __device__ Piece load(Row row, int piece) { return __ldcs(row + piece); }
   static __device__ void multiply(const SharedRow& row, int c, const Piece& a, const Piece& b, float& sum_a,
                                   float& sum_b) {
     const float* x = row.floats() + c * kElements;

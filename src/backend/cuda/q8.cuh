@@ -134,9 +134,10 @@ class Q8Memory {
   Scratch quants_, scales_, sums_;
 };
 
-/// Blocks whose fields' sizes the format says.
-template <DType format>
+/// Blocks whose fields' sizes the format says; `read_once`: by a kernel that reads each block once.
+template <DType format, bool read_once = false>
 struct Fields {
+  static constexpr bool kReadOnce = read_once;
   const uint8_t* data[kMaxFields];
 
   static constexpr int bytes(int f) { return quantised_format(format).fields[f].bytes; }
@@ -172,14 +173,26 @@ __device__ inline float one_half(const uint8_t* p) {
 }
 // Scales stay as they were read, each in a register of its own, until a part is asked for: whatever is done
 // to them waits for the memory.
-__device__ inline unsigned half_bits(const uint8_t* p) { return *reinterpret_cast<const unsigned short*>(p); }
+/// From memory; `once`: what nobody reads again soon leaves the caches first.
+template <class W, class T>
+__device__ inline T read(const uint8_t* p) {
+  const auto* from = reinterpret_cast<const T*>(p);
+  return W::kReadOnce ? __ldcs(from) : *from;
+}
+template <class W>
+__device__ inline unsigned half_bits(const uint8_t* p) {
+  return read<W, unsigned short>(p);
+}
 __device__ inline float half_of(unsigned bits) {
   return __half2float(__ushort_as_half(static_cast<unsigned short>(bits)));
 }
 __device__ inline float2 halves_of(unsigned bits) {
   return __half22float2(*reinterpret_cast<const __half2*>(&bits));
 }
-__device__ inline uint4 load16(const uint8_t* p) { return *reinterpret_cast<const uint4*>(p); }
+template <class W>
+__device__ inline uint4 load16(const uint8_t* p) {
+  return read<W, uint4>(p);
+}
 __device__ inline unsigned word(const uint4& v, int i) {
   return i == 0 ? v.x : i == 1 ? v.y : i == 2 ? v.z : v.w;
 }
@@ -198,10 +211,10 @@ struct Nibbles {
   unsigned high = 0, scale;
 
   template <class W>
-  __device__ Nibbles(const W& w, int64_t block) : qs(load16(w.field(0, block))) {
+  __device__ Nibbles(const W& w, int64_t block) : qs(load16<W>(w.field(0, block))) {
     const uint8_t* scales = w.field(1, block);
-    scale = has_min ? *reinterpret_cast<const unsigned*>(scales) : half_bits(scales);
-    if (has_fifth) high = *reinterpret_cast<const unsigned*>(w.field(2, block));
+    scale = has_min ? read<W, unsigned>(scales) : half_bits<W>(scales);
+    if (has_fifth) high = read<W, unsigned>(w.field(2, block));
   }
   __device__ int place(int i) const { return 16 * i; }
   __device__ Part part(int i) const {
@@ -244,9 +257,9 @@ struct SuperNibbles {
   __device__ SuperNibbles(const W& w, int64_t chunk) {
     const int64_t block = chunk / 8;
     quarter = static_cast<int>(chunk % 8) / 2, half = static_cast<int>(chunk % 2);
-    qs = load16(w.field(0, block) + (chunk % 8) * 16);
-    if (has_fifth) high = load16(w.field(2, block) + half * 16);
-    header = load16(w.field(1, block));
+    qs = load16<W>(w.field(0, block) + (chunk % 8) * 16);
+    if (has_fifth) high = load16<W>(w.field(2, block) + half * 16);
+    header = load16<W>(w.field(1, block));
   }
   __device__ int place(int i) const { return 64 * quarter + 32 * i + 16 * half; }
   __device__ Part part(int i) const {
@@ -274,8 +287,8 @@ struct Quarters {
   __device__ Quarters(const W& w, int64_t chunk) {
     const int64_t block = chunk / 4;
     half = static_cast<int>(chunk % 4) / 2, part_of = static_cast<int>(chunk % 2);
-    qs = load16(w.field(0, block) + (chunk % 4) * 16);
-    if (has_third) high = load16(w.field(3, block) + part_of * 16);
+    qs = load16<W>(w.field(0, block) + (chunk % 4) * 16);
+    if (has_third) high = load16<W>(w.field(3, block) + part_of * 16);
     d = w.field(1, block);
     scales = w.field(2, block);
   }
@@ -342,8 +355,8 @@ struct ChunksOf<DType::q8_0> {
   unsigned scale;
   template <class W>
   __device__ ChunksOf(const W& w, int64_t block)
-      : qs{detail::load16(w.field(0, block)), detail::load16(w.field(0, block) + 16)},
-        scale(detail::half_bits(w.field(1, block))) {}
+      : qs{detail::load16<W>(w.field(0, block)), detail::load16<W>(w.field(0, block) + 16)},
+        scale(detail::half_bits<W>(w.field(1, block))) {}
   __device__ int place(int i) const { return 16 * i; }
   __device__ Part part(int i) const {
     const uint4 v = i == 0 ? qs[0] : qs[1];
@@ -365,9 +378,9 @@ struct ChunksOf<DType::q6_k> {
   __device__ ChunksOf(const W& w, int64_t chunk) {
     const int64_t block = chunk / 8;
     half = static_cast<int>(chunk % 8) / 4, quarter = static_cast<int>(chunk % 4);
-    low = detail::load16(w.field(0, block) + (chunk % 8) * 16);
-    high = detail::load16(w.field(2, block) + half * 32 + quarter % 2 * 16);
-    d = detail::half_bits(w.field(1, block));
+    low = detail::load16<W>(w.field(0, block) + (chunk % 8) * 16);
+    high = detail::load16<W>(w.field(2, block) + half * 32 + quarter % 2 * 16);
+    d = detail::half_bits<W>(w.field(1, block));
     for (int i = 0; i < 2; ++i) scales[i] = w.field(3, block)[8 * half + 4 * i + quarter];
   }
   __device__ int place(int i) const { return 128 * half + 64 * i + 16 * quarter; }
