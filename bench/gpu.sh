@@ -28,7 +28,6 @@ row "conformance" "$result, $(grep -c '  OK ' "$logs/conformance.txt") tests"
 
 sanitize() {  # TOOL WHAT SECONDS COMMAND…: says how it ended
   local tool=$1 log=$1-$2.txt result
-  if ! command -v compute-sanitizer >/dev/null; then echo "compute-sanitizer is not installed"; return; fi
   run "$log" "$3" compute-sanitizer --tool "$tool" --error-exitcode 9 "${@:4}"
   result=$?
   case $result in
@@ -39,26 +38,36 @@ sanitize() {  # TOOL WHAT SECONDS COMMAND…: says how it ended
 }
 
 "$bin/tl" synth "$work/small.gguf" --layers 2 --hidden 256 --ffn 512 --heads 8 --kv-heads 2 --vocab 1000 >/dev/null
-ops=(linear cache_append top_k attention contract matmul sort embedding softmax rms_norm)
-filter=$(printf '*cuda_%s:' "${ops[@]}")
-# All at once: they take minutes one after another. Twelve tokens: steps that are walked, replayed, and repeated as one graph.
-for tool in memcheck racecheck initcheck synccheck; do
-  for cache in f32 f16 q8_0; do
-    sanitize "$tool" "model-$cache" 90 "$bin/tl" generate "$work/small.gguf" --tokens "$(seq -s, 1 70)" -n 12 --ignore-eos --seed 1 \
-      --cache-type $cache --device cuda >"$work/$tool-model-$cache.row" &
+if command -v compute-sanitizer >/dev/null; then
+  # All at once: they take minutes one after another. Twelve tokens: steps that are walked, replayed, and repeated as one graph.
+  for tool in memcheck racecheck initcheck synccheck; do
+    for cache in f32 f16 q8_0; do
+      sanitize "$tool" "model-$cache" 90 "$bin/tl" generate "$work/small.gguf" --tokens "$(seq -s, 1 70)" -n 12 --ignore-eos --seed 1 \
+        --cache-type $cache --device cuda >"$work/$tool-model-$cache.row" &
+    done
   done
-  [ "$tool" = racecheck ] ||
-    sanitize "$tool" operations 150 "$bin/conformance_test" --backend cuda "--gtest_filter=$filter" >"$work/$tool-operations.row" &
-done
-for op in "${ops[@]}"; do  # the slowest tool, so piece by piece
-  sanitize racecheck "$op" 240 "$bin/conformance_test" --backend cuda "--gtest_filter=*cuda_$op" >"$work/racecheck-$op.row" &
-done
-wait
-for tool in memcheck racecheck initcheck synccheck; do
-  for what in model-f32 model-f16 model-q8_0 operations "${ops[@]}"; do
-    [ ! -e "$work/$tool-$what.row" ] || row "$tool, $what" "$(cat "$work/$tool-$what.row")"
+  wait
+  # Every operation of the suite in a process of its own.
+  checked() {  # TOOL OPERATION
+    sanitize "$1" "$2" 200 "$bin/conformance_test" --backend cuda "--gtest_filter=*$2" >"$work/$1-$2.operation"
+  }
+  export bin logs work
+  export -f run sanitize checked
+  operations=$("$bin/conformance_test" --backend cuda --gtest_list_tests | grep -oE 'cuda_[a-z0-9_]+' | sort -u)
+  for tool in racecheck memcheck initcheck synccheck; do
+    for operation in $operations; do echo "$tool $operation"; done
+  done | xargs -P "$(nproc)" -L 1 bash -c 'checked "$@"' _
+  for tool in memcheck racecheck initcheck synccheck; do
+    for cache in f32 f16 q8_0; do row "$tool, model-$cache" "$(cat "$work/$tool-model-$cache.row")"; done
+    clean=$(grep -lx clean "$work/$tool"-*.operation | wc -l)
+    row "$tool, operations" "$clean of $(wc -w <<<"$operations") clean"
+    for operation in $operations; do
+      grep -qx clean "$work/$tool-$operation.operation" || row "$tool, $operation" "$(cat "$work/$tool-$operation.operation")"
+    done
   done
-done
+else
+  row "compute-sanitizer" "not installed"
+fi
 
 # divergence FILE FILE: the mean Kullback-Leibler divergence, in nats, between rows of 1,000 logits
 divergence() {

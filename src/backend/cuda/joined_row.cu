@@ -611,6 +611,22 @@ size_t shared_bytes(int elements, bool rounded, bool normed) {
          (normed ? static_cast<size_t>(elements) * sizeof(float) : 0);
 }
 
+/// What a block of a product that is added to something asks for where launches overlap: more than half of
+/// what a multiprocessor has, so that no two of them share one while another, which the launches before have
+/// not left yet, gets none.
+size_t alone_on_its_multiprocessor(size_t bytes) {
+  constexpr size_t kFixed = 2048;
+  return std::max(bytes, Device::get().properties().sharedMemPerMultiprocessor / 2 + kFixed);
+}
+
+/// Has shared memory and the L1 cache divided in the same way for all joined launches, which could not
+/// overlap otherwise: room for a block that is alone and one of another launch, and the rest for the cache.
+void divide_alike(const void* kernel) {
+  constexpr int kPercentShared = 75;
+  check(cudaFuncSetAttribute(kernel, cudaFuncAttributePreferredSharedMemoryCarveout, kPercentShared),
+        "dividing shared memory");
+}
+
 /// What a block may take, beside a little that has its place fixed.
 size_t most_shared() { return Device::get().properties().sharedMemPerBlockOptin - 6144; }
 
@@ -632,7 +648,11 @@ void add_joined_row(LaunchList& list, JoinedRow row) {
   const Kernel kernel = row.gated ? kernels.gated : row.addend != nullptr ? kernels.sum : kernels.parts;
   row.padded = padded(row.k, kernels);
   row.share = 1.0 / row.k;
-  const size_t shared = shared_bytes(row.padded, rounded, row.norm_weight != nullptr);
+  size_t shared = shared_bytes(row.padded, rounded, row.norm_weight != nullptr);
+  if (launches_overlap()) {
+    divide_alike(reinterpret_cast<const void*>(kernel));
+    if (row.addend != nullptr) shared = alone_on_its_multiprocessor(shared);
+  }
   check(cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize,
                              static_cast<int>(most_shared())),
         "asking for shared memory");

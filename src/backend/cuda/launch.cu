@@ -14,6 +14,8 @@ constexpr size_t kWorthReplaying = 8;  ///< launches
 
 }  // namespace
 
+bool launches_overlap() { return Device::get().properties().major >= 9; }
+
 // ---- A list
 
 unsigned char* LaunchList::room(size_t bytes) {
@@ -59,7 +61,7 @@ void LaunchList::clear() {
 }
 
 void LaunchList::start(cudaStream_t stream) const {
-  const bool can_overlap = Device::get().properties().major >= 9;
+  const bool can_overlap = launches_overlap();
   // What came before the list may have been written by kernels that overlap: its first launch waits.
   std::vector<void*> arguments;
   for (const Launch& launch : launches_) {

@@ -39,6 +39,9 @@ enum class Follows : uint8_t {
   overlaps,  ///< may start early: the kernel waits before it reads what others write (await_predecessors())
 };
 
+/// Whether this GPU lets them: from compute capability 9.0 on.
+bool launches_overlap();
+
 /// Launches in order, with their arguments.
 class LaunchList {
  public:
