@@ -173,7 +173,7 @@ __device__ inline float one_half(const uint8_t* p) {
 }
 // Scales stay as they were read, each in a register of its own, until a part is asked for: whatever is done
 // to them waits for the memory.
-/// From memory; `once`: what nobody reads again soon leaves the caches first.
+/// From memory: what a kernel reads once leaves the caches first.
 template <class W, class T>
 __device__ inline T read(const uint8_t* p) {
   const auto* from = reinterpret_cast<const T*>(p);
