@@ -139,15 +139,18 @@ void Rows::add_tile(int64_t first, State& state) const {
   const int64_t count = std::min(kAttentionKeys, a.k.n - first);
   const auto keys = a.k.load_tile(first, count, kv_head, state.k_tile.data());
   const auto values = a.v.load_tile(first, count, kv_head, state.v_tile.data());
-  for (int64_t r = 0; r < size(); ++r) {
-    const int64_t visible = std::min(count, a.seen(query(r)) - first);
-    if (visible <= 0) continue;
+  const auto visible = [&](int64_t r) { return std::min(count, a.seen(query(r)) - first); };
+  for (int64_t r = 0, end = 0; r < size(); r = end) {
+    // Rows that see the same keys: those of a query, and of all queries behind the tile.
+    end = r + a.group;
+    while (!a.mask && end < size() && visible(end) == visible(r)) end += a.group;
+    if (visible(r) <= 0) continue;
     const uint8_t* row_mask =
         a.mask ? a.mask->data<uint8_t>() + query(r) * a.mask->strides()[0] + first * a.mask->strides()[1]
                : nullptr;
-    isa().attention_tile({keys.data, values.data, visible, a.k.dim, a.v.dim, keys.stride, values.stride,
-                          state.q.data() + r * a.q.dim, row_mask, a.mask ? a.mask->strides()[1] : 0, a.scale,
-                          &state.max[static_cast<size_t>(r)], &state.sum[static_cast<size_t>(r)],
+    isa().attention_tile({keys.data, values.data, visible(r), a.k.dim, a.v.dim, keys.stride, values.stride,
+                          end - r, state.q.data() + r * a.q.dim, row_mask, a.mask ? a.mask->strides()[1] : 0,
+                          a.scale, &state.max[static_cast<size_t>(r)], &state.sum[static_cast<size_t>(r)],
                           state.out.data() + r * a.v.dim});
   }
 }

@@ -107,19 +107,20 @@ struct RowsSum {
   int64_t n;
 };
 
-/// One query against a tile of one head's keys and values: updates the running softmax of the query. See
-/// attention.cpp.
+/// Rows of queries against a tile of one head's keys and values, all of which they see: updates the running
+/// softmax of each row. See attention.cpp.
 struct AttentionTile {
   const float* k;  ///< [n, k_dim], rows k_stride apart
   const float* v;  ///< [n, v_dim], rows v_stride apart
   int64_t n, k_dim, v_dim, k_stride, v_stride;
-  const float* q;       ///< [k_dim]
+  int64_t rows;
+  const float* q;       ///< [rows, k_dim]
   const uint8_t* mask;  ///< of n keys: those that take part; or null
   int64_t mask_stride;  ///< bytes from one key's mask to the next
   float scale;
-  float* max;  ///< running maximum of the scores s, -inf before the first tile
-  float* sum;  ///< running sum of e^(s - max); 0 until a key takes part
-  float* out;  ///< [v_dim], running sum of e^(s - max) v
+  float* max;  ///< [rows], running maximum of the scores s, -inf before the first tile
+  float* sum;  ///< [rows], running sum of e^(s - max); 0 until a key takes part
+  float* out;  ///< [rows, v_dim], running sum of e^(s - max) v
 };
 constexpr int64_t kAttentionKeys = 64;  ///< keys in a tile; tiles start at multiples of it
 
