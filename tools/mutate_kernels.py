@@ -61,6 +61,8 @@ MUTATIONS = [
     Mutation("indices truncated, not floored", "cpu/contract.cpp", "return a / b - (a % b < 0);", "return a / b;"),
     Mutation("last of several maxima", "cpu/order.cpp", "[](auto a, auto b) { return a > b; }",
              "[](auto a, auto b) { return a >= b; }"),
+    Mutation("a logit drawn, not its place", "cpu/order.cpp", "places.push_back(from[at[1] + i * step + to_places]);",
+             "places.push_back(from[at[1] + i * step]);"),
     # The oracle itself
     Mutation("reference: causal mask off by one", "reference/attention.cpp", "j > i + args.params.ints[0]",
              "j >= i + args.params.ints[0]"),

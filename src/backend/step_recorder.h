@@ -4,6 +4,7 @@
 
 #include <cstdint>
 #include <memory>
+#include <span>
 
 #include "tensor/tensor.h"
 
@@ -17,11 +18,12 @@ class StepRecorder {
   virtual ~StepRecorder() = default;
   /// The kernels that are called from now on …
   virtual void begin() = 0;
-  /// … until now were those of the step at `position`, made from the ids `input`, computed into `output`.
-  virtual void end(int64_t position, const Tensor& input, const Tensor& output) = 0;
-  /// Does the step at another position, with other ids, and gives whether it did: if not, the kernels have to
-  /// be called.
-  virtual bool repeat(int64_t position, const Tensor& input, const Tensor& output) = 0;
+  /// … until now were those of the step at `position`, made from `inputs` (the host's: token ids, random
+  /// bits), computed into `output`.
+  virtual void end(int64_t position, std::span<const Tensor> inputs, const Tensor& output) = 0;
+  /// Does the step at another position, with other inputs, and gives whether it did: if not, the kernels have
+  /// to be called.
+  virtual bool repeat(int64_t position, std::span<const Tensor> inputs, const Tensor& output) = 0;
   virtual void forget() = 0;
 };
 

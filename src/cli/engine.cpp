@@ -28,10 +28,10 @@ class ProgramEngine : public Engine {
   std::span<const float> step(std::span<const int32_t> ids, bool all_rows) override {
     return runner_.step(ids, all_rows);
   }
-  std::vector<Candidate> step_best(std::span<const int32_t> ids, int64_t k) override {
-    return runner_.step_best(ids, k);
+  int32_t step_and_draw(std::span<const int32_t> ids, const Draw& draw) override {
+    return runner_.step_and_draw(ids, draw);
   }
-  int64_t most_best() const override { return runner_.most_best(); }
+  int64_t most_candidates() const override { return runner_.most_candidates(); }
   int64_t position() const override { return runner_.position(); }
   void truncate(int64_t position) override { runner_.truncate(position); }
   int64_t trained_context() const { return runner_.model().config().context_length; }

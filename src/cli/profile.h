@@ -50,11 +50,11 @@ class ProfiledModel final : public LanguageModel {
     const auto timed = profiler_.feed(ids.size(), all_rows);
     return model_.step(ids, all_rows);
   }
-  std::vector<Candidate> step_best(std::span<const int32_t> ids, int64_t k) override {
+  int32_t step_and_draw(std::span<const int32_t> ids, const Draw& draw) override {
     const auto timed = profiler_.feed(ids.size());
-    return model_.step_best(ids, k);
+    return model_.step_and_draw(ids, draw);
   }
-  int64_t most_best() const override { return model_.most_best(); }
+  int64_t most_candidates() const override { return model_.most_candidates(); }
   int64_t position() const override { return model_.position(); }
   void truncate(int64_t position) override { model_.truncate(position); }
   int64_t n_vocab() const override { return model_.n_vocab(); }

@@ -320,6 +320,11 @@ NodeRef rope(NodeRef x, const RopeOptions& o) {
 
 NodeRef top_k(NodeRef x, int64_t k) { return make(Op::top_k, {std::move(x)}, {}, {{k}, {}}); }
 
+NodeRef draw(NodeRef best, NodeRef bits, const DrawOptions& options) {
+  return make(Op::draw, {std::move(best), std::move(bits)}, {},
+              {{}, {options.temp, options.top_p, options.min_log_p}});
+}
+
 NodeRef cache_append(NodeRef state, NodeRef x, int64_t start) {
   return make(Op::cache_append, {std::move(state), std::move(x)}, {}, {{start}, {}});
 }

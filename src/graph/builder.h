@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "graph/node.h"
+#include "ops/draw.h"
 
 namespace tl::graph {
 
@@ -65,6 +66,8 @@ struct RopeOptions {
 NodeRef rope(NodeRef x, const RopeOptions& options);
 /// The `k` largest elements of the last axis and their places (Op::top_k).
 NodeRef top_k(NodeRef x, int64_t k);
+/// A token drawn from what top_k() gave, by 53 random bits a line (Op::draw).
+NodeRef draw(NodeRef best, NodeRef bits, const DrawOptions& options);
 NodeRef cache_append(NodeRef state, NodeRef x, int64_t start);
 
 /// One operand of contract(): a tensor and where each of its axes is read.

@@ -8,6 +8,7 @@
 #include "graph/builder.h"
 #include "lang/program.h"
 #include "library/model_functions.h"
+#include "llm/sampling.h"
 
 namespace tl {
 
@@ -43,12 +44,15 @@ ModelRunner::ModelRunner(std::shared_ptr<const Model> model, RuntimeHost& host)
   interpreter_ = std::make_unique<lang::Interpreter>(std::move(program), host);
 }
 
-Tensor ModelRunner::walk(const Tensor& ids, Wanted wanted) {
-  const int64_t n = ids.elements(), position = cache().length();
+Tensor ModelRunner::walk(std::span<const Tensor> inputs, const Wanted& wanted) {
+  const int64_t n = inputs[0].elements(), position = cache().length();
   Session& session = host_.session();
-  const graph::NodeRef tokens = graph::constant(ids);
-  graph::set_label(tokens, "ids");
-  const lang::Value arguments[] = {model_value_, lang::Value(tokens), cache_value_};
+  std::vector<graph::NodeRef> given;
+  for (const Tensor& input : inputs) {
+    given.push_back(graph::constant(input));
+    graph::set_label(given.back(), given.size() == 1 ? "ids" : "random_bits");
+  }
+  const lang::Value arguments[] = {model_value_, lang::Value(given[0]), cache_value_};
   lang::StepNumbers::watch(&cache());
   const lang::Value result = interpreter_->call("forward", arguments);
   const bool may_learn = position > 0 && graph::PolicyScope::current() == 0 &&
@@ -57,23 +61,35 @@ Tensor ModelRunner::walk(const Tensor& ids, Wanted wanted) {
     throw Error(fmt::format("forward must give logits [{}, vocabulary], and gave {}", n, result.describe()));
   graph::NodeRef logits = result.tensor();
   if (!wanted.all_rows && n > 1) logits = graph::slice(logits, 0, -1, std::nullopt);
-  if (wanted.best > 0) logits = graph::top_k(logits, wanted.best);
-  if (lang::StepNumbers::are_fixed()) replays_.clear();  // it may have left something behind for others
+  const auto& draw = wanted.draw;
+  const graph::NodeRef root =
+      draw ? graph::draw(graph::top_k(logits, draw->candidates), given[1], draw->options) : logits;
+  if (lang::StepNumbers::are_fixed()) forget_replays();  // it may have left something behind for others
   if (StepReplay* replay = replay_of(n, wanted)) {
     if (may_learn)
-      replay->learn(session, logits, tokens, position);
+      replay->learn(session, root, given, position);
     else
       replay->forget();
   }
-  const Tensor values = host_.compute(logits);
-  if (!cache().is_settled()) replays_.clear();
+  Tensor values = host_.compute(root);
+  if (!cache().is_settled()) forget_replays();
   return values;
 }
 
 /// A generation's steps have one row, or few where drafts are verified. Only one is the last and all at once.
-StepReplay* ModelRunner::replay_of(int64_t rows, Wanted wanted) {
+StepReplay* ModelRunner::replay_of(int64_t rows, const Wanted& wanted) {
   constexpr int64_t kFew = 64;
-  return rows == 1 || (wanted.all_rows && rows < kFew) ? &replays_[{rows, wanted.best}] : nullptr;
+  if (rows != 1 && !(wanted.all_rows && rows < kFew)) return nullptr;
+  if (!wanted.draw) return &replays_[rows];
+  const auto& [candidates, options, bits] = *wanted.draw;
+  if (!draw_replay_ || draw_replay_->candidates != candidates || draw_replay_->options != options)
+    draw_replay_ = DrawReplay{candidates, options};
+  return &draw_replay_->replay;
+}
+
+void ModelRunner::forget_replays() {
+  replays_.clear();
+  draw_replay_.reset();
 }
 
 std::span<const float> ModelRunner::step(std::span<const int32_t> ids, bool all_rows) {
@@ -83,32 +99,29 @@ std::span<const float> ModelRunner::step(std::span<const int32_t> ids, bool all_
   return {logits_.data<float>(), static_cast<size_t>(logits_.elements())};
 }
 
-std::vector<Candidate> ModelRunner::step_best(std::span<const int32_t> ids, int64_t k) {
-  const Tensor values = feed(ids, {.best = k});
-  std::vector<Candidate> best;
-  for (int64_t i = 0; i < k; ++i)
-    best.push_back({static_cast<int32_t>(load_double(values, k + i)), load_double(values, i)});
-  return best;
+int32_t ModelRunner::step_and_draw(std::span<const int32_t> ids, const Draw& draw) {
+  return drawn_token(load_int(feed(ids, {.draw = draw}), 0));
 }
 
-/// Logits that are at hand need no operation that looks for the largest.
-int64_t ModelRunner::most_best() const {
+/// Logits that are at hand need no operation that draws from them.
+int64_t ModelRunner::most_candidates() const {
   return host_.session().backend().has_own_memory() ? std::min(n_vocab(), kMostTopK) : 0;
 }
 
-Tensor ModelRunner::feed(std::span<const int32_t> ids, Wanted wanted) {
+Tensor ModelRunner::feed(std::span<const int32_t> ids, const Wanted& wanted) {
   const auto n = static_cast<int64_t>(ids.size());
-  Tensor input(DType::i64, {n});
-  std::copy(ids.begin(), ids.end(), input.data<int64_t>());
+  std::vector<Tensor> inputs = {Tensor(DType::i64, {n})};
+  std::copy(ids.begin(), ids.end(), inputs[0].data<int64_t>());
+  if (wanted.draw) inputs.push_back(Tensor::from<int64_t>(DType::i64, {1}, std::span(&wanted.draw->bits, 1)));
   const int64_t before = cache().length();
   try {
     Session& session = host_.session();
-    if (n_copies_ != cache().n_copies() || !cache().is_settled()) replays_.clear();
+    if (n_copies_ != cache().n_copies() || !cache().is_settled()) forget_replays();
     n_copies_ = cache().n_copies();
     StepReplay* replay = graph::PolicyScope::current() == 0 ? replay_of(n, wanted) : nullptr;
-    if (replay == nullptr || !replay->knows(before) || !session.may_replay()) return walk(input, wanted);
+    if (replay == nullptr || !replay->knows(before) || !session.may_replay()) return walk(inputs, wanted);
     cache().advance(n);
-    Tensor values = replay->run(session, before, input);
+    Tensor values = replay->run(session, before, inputs);
     if (n > 1) replay->release();
     return values;
   } catch (...) {

@@ -3,6 +3,7 @@
 
 #include <map>
 #include <memory>
+#include <optional>
 #include <span>
 #include <string>
 #include <vector>
@@ -27,8 +28,8 @@ class ModelRunner : public LanguageModel {
   const KvCache& cache() const { return object_->cache(); }
 
   std::span<const float> step(std::span<const int32_t> ids, bool all_rows = false) override;
-  std::vector<Candidate> step_best(std::span<const int32_t> ids, int64_t k) override;
-  int64_t most_best() const override;
+  int32_t step_and_draw(std::span<const int32_t> ids, const Draw& draw) override;
+  int64_t most_candidates() const override;
   int64_t position() const override { return cache().length(); }
   void truncate(int64_t position) override { cache().truncate(position); }
   int64_t n_vocab() const override { return model_->config().vocab_size; }
@@ -38,21 +39,31 @@ class ModelRunner : public LanguageModel {
   RuntimeHost& host_;
   CacheObject* object_;
   lang::Value model_value_, cache_value_;
-  /// What is wanted of a step: logits of the last row, those of all, or the largest of the last row.
+  /// What is wanted of a step: logits of the last row, those of all, or a token.
   struct Wanted {
     bool all_rows = false;
-    int64_t best = 0;  ///< so many; 0: all
+    std::optional<Draw> draw = {};
   };
-  Tensor feed(std::span<const int32_t> ids, Wanted wanted);
-  /// Computes it by the program, and learns from that whether the next step can do without.
-  Tensor walk(const Tensor& ids, Wanted wanted);
+  Tensor feed(std::span<const int32_t> ids, const Wanted& wanted);
+  /// Computes it by the program from the step's inputs, the ids and what is drawn by, and learns from that
+  /// whether the next step can do without.
+  Tensor walk(std::span<const Tensor> inputs, const Wanted& wanted);
 
-  /// What is known of steps of that many rows; null where such steps are not likely to come again.
-  StepReplay* replay_of(int64_t rows, Wanted wanted);
+  /// What is known of steps that differ in their inputs only; null where such steps are not likely to come
+  /// again.
+  StepReplay* replay_of(int64_t rows, const Wanted& wanted);
+  void forget_replays();
 
   std::unique_ptr<lang::Interpreter> interpreter_;
-  std::map<std::pair<int64_t, int64_t>, StepReplay> replays_;  ///< by rows, and by what is best
-  int64_t n_copies_ = 0;                                       ///< of the cache, when they learned
+  std::map<int64_t, StepReplay> replays_;  ///< of steps that give logits, by rows
+  /// Of steps of a row that draw, from so many candidates with these options.
+  struct DrawReplay {
+    int64_t candidates;
+    DrawOptions options;
+    StepReplay replay = {};
+  };
+  std::optional<DrawReplay> draw_replay_;
+  int64_t n_copies_ = 0;  ///< of the cache, when they learned
   Tensor logits_;
 };
 

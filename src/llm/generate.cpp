@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <chrono>
 #include <numeric>
+#include <optional>
 #include <utility>
 
 #include "base/interrupt.h"
@@ -34,10 +35,10 @@ GeneratedToken with_logprobs(int32_t id, std::span<const float> logits, int n) {
   return token;
 }
 
-/// What a token is sampled from: all logits, or as many of the largest as decide.
+/// What is known of the next token: the logits that it is sampled from, or itself.
 struct Outlook {
   std::span<const float> logits;
-  std::vector<Candidate> best = {};
+  std::optional<int32_t> drawn = {};
 };
 
 /// The length of the longest end of `text` that begins `stop` without completing it.
@@ -126,15 +127,15 @@ GenerateResult generate(const Tokenizer& tokenizer, LanguageModel& model, std::s
   };
   const bool needs_all = options.n_logprobs > 0 || options.draft.drafter != nullptr;
   const int64_t deciding = std::min(sampler.deciding().value_or(0), model.n_vocab());
-  const bool has_best = !needs_all && deciding > 0 && deciding <= model.most_best();
+  const bool model_draws = !needs_all && deciding > 0 && deciding <= model.most_candidates();
   /// The outlook after some new tokens.
   const auto feed = [&](std::span<const int32_t> fed) {
-    return has_best ? Outlook{{}, model.step_best(fed, deciding)} : Outlook{model.step(fed)};
+    return model_draws ? Outlook{{}, model.step_and_draw(fed, sampler.next_draw(deciding))}
+                       : Outlook{model.step(fed)};
   };
   const auto sample_until_end = [&](Outlook next) {
     while (std::ssize(result.tokens) != options.max_tokens) {
-      const int32_t id =
-          next.best.empty() ? sampler.sample(next.logits, ids) : sampler.sample(std::move(next.best));
+      const int32_t id = next.drawn ? *next.drawn : sampler.sample(next.logits, ids);
       if (tokenizer.is_end_of_generation(id) && !options.ignore_eos) return StopReason::end_of_generation;
       result.tokens.push_back(with_logprobs(id, next.logits, options.n_logprobs));
       show(filter.push(decoder.push(id)));
@@ -159,7 +160,7 @@ GenerateResult generate(const Tokenizer& tokenizer, LanguageModel& model, std::s
     }
     result.prompt_seconds = seconds_since(start);
     start = std::chrono::steady_clock::now();
-    result.reason = sample_until_end(std::move(next));
+    result.reason = sample_until_end(next);
   } catch (const Interrupted&) {
     result.reason = StopReason::interrupted;
   }

@@ -3,14 +3,16 @@
 
 #include <cstdint>
 #include <span>
-#include <vector>
+
+#include "ops/draw.h"
 
 namespace tl {
 
-/// A token and its logit.
-struct Candidate {
-  int32_t id;
-  double logit;
+/// How the next token is to be drawn.
+struct Draw {
+  int64_t candidates;  ///< so many of the largest logits, from 1 on
+  DrawOptions options;
+  int64_t bits;  ///< 53 random ones
 };
 
 /// Takes tokens, gives logits, and can forget its latest tokens again.
@@ -22,14 +24,15 @@ class LanguageModel {
   /// another. Valid until the next call. Throws Error where the context cannot hold them, Interrupted on
   /// Ctrl-C; the context is as before then.
   virtual std::span<const float> step(std::span<const int32_t> ids, bool all_rows = false) = 0;
-  /// Does the same, and gives the `k` tokens of the largest logits of the last row: the largest first, equal
-  /// ones by id, NaN before all. k is 1 to most_best().
-  virtual std::vector<Candidate> step_best(std::span<const int32_t> ids, int64_t k) {
-    (void)ids, (void)k;
-    return {};
+  /// Appends `ids` likewise, and gives a token drawn from the largest logits of the last row (equal ones by
+  /// id). Throws also where one of the logits is NaN or +Inf, or none is finite; the context holds `ids`
+  /// then.
+  virtual int32_t step_and_draw(std::span<const int32_t> ids, const Draw& draw) {
+    (void)ids, (void)draw;
+    return -1;
   }
-  /// The most tokens that step_best() gives; 0 where that is no faster than to look at all logits.
-  virtual int64_t most_best() const { return 0; }
+  /// The most candidates that step_and_draw() takes; 0 where it is no faster than to look at all logits.
+  virtual int64_t most_candidates() const { return 0; }
   /// How many tokens the context holds.
   virtual int64_t position() const = 0;
   /// Forgets what follows `position`.

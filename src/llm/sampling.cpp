@@ -18,7 +18,7 @@ void check(int64_t id, double logit) {
   throw Error(
       fmt::format("the logit of token {} is {}: the model's output is not usable; look for the first "
                   "operation that gives it with --device reference",
-                  id, logit));
+                  id, std::fabs(logit)));  // NaN may have a sign
 }
 
 /// Throws Error where the largest logit is none.
@@ -68,8 +68,18 @@ int32_t argmax(std::span<const float> logits) {
   return static_cast<int32_t>(std::ranges::find(logits, maximum) - logits.begin());
 }
 
+int32_t drawn_token(int64_t drawn) {
+  if (drawn < 0) {  // one of the two throws
+    const auto [id, logit] = refused_candidate(drawn);
+    check(id, logit);
+    check_maximum(logit);
+  }
+  return static_cast<int32_t>(drawn);
+}
+
 Sampler::Sampler(const SamplingOptions& options)
     : options_(options),
+      draw_options_{options.temp, options.top_p, std::log(options.min_p)},
       seed_(options.seed == -1 ? random_seed() : static_cast<uint64_t>(options.seed)),
       generator_(seed_) {
   require(std::isfinite(options.temp), "temp", options.temp, "a finite number");
@@ -95,7 +105,9 @@ int32_t Sampler::sample(std::span<const float> logits, std::span<const int32_t> 
     return std::ranges::max_element(candidates_, {}, &Candidate::logit)->id;  // the first of equals
   }
   keep_top_k();
-  return choose();
+  kept_.clear();
+  for (const Candidate& c : candidates_) kept_.push_back(c.logit);
+  return candidates_[drawn_index(kept_, draw_options_, random_bits())].id;
 }
 
 std::optional<int64_t> Sampler::deciding() const {
@@ -104,21 +116,9 @@ std::optional<int64_t> Sampler::deciding() const {
   return options_.top_k > 0 ? std::optional(options_.top_k) : std::nullopt;
 }
 
-int32_t Sampler::sample(std::vector<Candidate> best) {
-  TL_CHECK(!best.empty(), "no logits");
-  check(best.front().id, best.front().logit);
-  check_maximum(best.front().logit);
-  if (options_.temp <= 0) return best.front().id;
-  candidates_ = std::move(best);
-  return choose();
-}
-
-/// One of the candidates, the most probable first.
-int32_t Sampler::choose() {
-  keep_top_p();
-  keep_min_p();
-  for (Candidate& c : candidates_) c.logit /= options_.temp;
-  return draw();
+Draw Sampler::next_draw(int64_t candidates) {
+  if (options_.temp <= 0) return {candidates, {}, 0};
+  return {candidates, draw_options_, random_bits()};
 }
 
 bool Sampler::penalises() const {
@@ -149,41 +149,6 @@ void Sampler::keep_top_k() {
   std::partial_sort(candidates_.begin(), candidates_.begin() + static_cast<std::ptrdiff_t>(k),
                     candidates_.end(), better);
   candidates_.resize(k);
-}
-
-void Sampler::keep_top_p() {
-  if (options_.top_p >= 1) return;
-  const double maximum = candidates_.front().logit;
-  double sum = 0;
-  for (const Candidate& c : candidates_) sum += std::exp(c.logit - maximum);
-  double cumulative = 0;
-  for (size_t i = 0; i < candidates_.size(); ++i) {
-    cumulative += std::exp(candidates_[i].logit - maximum);
-    if (cumulative >= options_.top_p * sum) {
-      candidates_.resize(i + 1);
-      return;
-    }
-  }
-}
-
-void Sampler::keep_min_p() {
-  if (options_.min_p <= 0) return;
-  const double least = candidates_.front().logit + std::log(options_.min_p);
-  const auto last = std::ranges::find_if(candidates_, [&](const Candidate& c) { return c.logit < least; });
-  candidates_.erase(last, candidates_.end());
-}
-
-int32_t Sampler::draw() {
-  const double maximum = candidates_.front().logit;
-  double sum = 0;
-  for (const Candidate& c : candidates_) sum += std::exp(c.logit - maximum);
-  const double u = static_cast<double>(generator_() >> 11) * 0x1p-53;
-  double cumulative = 0;
-  for (const Candidate& c : candidates_) {
-    cumulative += std::exp(c.logit - maximum);
-    if (cumulative > u * sum) return c.id;
-  }
-  return candidates_.back().id;  // only where rounding kept the last partial sum below u * sum
 }
 
 }  // namespace tl

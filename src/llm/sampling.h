@@ -34,6 +34,9 @@ std::vector<double> log_probabilities(std::span<const float> logits);
 /// The index of the largest logit, the first of equals. Throws Error as log_normaliser() does.
 int32_t argmax(std::span<const float> logits);
 
+/// The token that Op::draw gave. Throws Error as Sampler::sample() does.
+int32_t drawn_token(int64_t drawn);
+
 /// Draws tokens: penalties, top-k, top-p, min-p, temperature, then one draw. The same seed and logits give
 /// the same tokens on every machine: the generator is std::mt19937_64, whose output the C++ standard fixes; a
 /// draw takes the upper 53 bits of one output as u in [0, 1) and the first candidate, from the most probable
@@ -50,8 +53,9 @@ class Sampler {
   /// How many of the largest logits decide, if not all of them do: top-k keeps no more (and temperature 0
   /// one), and nobody is penalised.
   std::optional<int64_t> deciding() const;
-  /// The same token, given those logits: the largest first, equal ones by id, NaN before all.
-  int32_t sample(std::vector<Candidate> best);
+  /// What draws the token from `candidates` of the largest logits that sample() would: at most so many as
+  /// decide, and fewer only if there are no more. Goes on with the generator as that does.
+  Draw next_draw(int64_t candidates);
 
   /// The seed in use: the option's, or the one drawn for -1.
   uint64_t seed() const { return seed_; }
@@ -60,15 +64,18 @@ class Sampler {
   bool penalises() const;
   void penalise(std::span<const int32_t> recent);
   void keep_top_k();
-  int32_t choose();
-  void keep_top_p();
-  void keep_min_p();
-  int32_t draw();
+  int64_t random_bits() { return static_cast<int64_t>(generator_() >> 11); }
 
   SamplingOptions options_;
+  DrawOptions draw_options_;
   uint64_t seed_;
   std::mt19937_64 generator_;
+  struct Candidate {
+    int32_t id;
+    double logit;
+  };
   std::vector<Candidate> candidates_;
+  std::vector<double> kept_;  ///< logits of those that top-k keeps
 };
 
 }  // namespace tl

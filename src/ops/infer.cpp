@@ -1,9 +1,11 @@
 // The dtype and shape rule of every operation.
 #include <algorithm>
+#include <cmath>
 
 #include <fmt/format.h>
 
 #include "base/checked.h"
+#include "ops/draw.h"
 #include "ops/op.h"
 
 namespace tl {
@@ -284,6 +286,23 @@ TensorType top_k(const Rule& r) {
   return {r.dtype() == DType::f64 ? DType::f64 : DType::f32, out};
 }
 
+TensorType draw(const Rule& r) {
+  r.floats();
+  const int last = r.rank() - 1;
+  if (last < 1 || r.shape()[last - 1] != 2 || r.shape()[last] < 1 || r.shape()[last] > kMostTopK)
+    r.fail("draws from logits and places [.., 2, 1 to {}] as top_k gives them, and not from {}", kMostTopK,
+           to_string(r.shape()));
+  const Shape lines(std::span(r.shape().begin(), static_cast<size_t>(last - 1)));
+  if (r.dtype(1) != DType::i64 || r.shape(1) != lines)
+    r.fail("needs random bits as int64{}, and input 2 is {}{}", to_string(lines), name(r.dtype(1)),
+           to_string(r.shape(1)));
+  const auto [temp, top_p, min_log_p] = draw_options(r.params);
+  if (!(temp > 0 && std::isfinite(temp) && top_p >= 0 && top_p <= 1 && min_log_p <= 0))
+    r.fail("needs a temperature above 0, a top-p of 0 to 1 and a logarithm of 0 or less, not {}, {} and {}",
+           temp, top_p, min_log_p);
+  return {DType::i64, lines};
+}
+
 TensorType contract(const Rule& r) {
   const auto& a = r.attr<ContractAttrs>();
   DType dtype = DType::boolean;
@@ -480,6 +499,8 @@ TensorType structured(const Rule& r) {
       return {DType::i64, r.shape()};
     case Op::top_k:
       return top_k(r);
+    case Op::draw:
+      return draw(r);
     case Op::contract:
       return contract(r);
     case Op::matmul:

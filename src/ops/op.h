@@ -106,6 +106,10 @@ namespace tl {
     "The params.ints[0] largest elements along the last axis, the largest first, equal ones by place: "      \
     "result[.., 0, i] is an element, result[.., 1, i] its place as a number. NaN counts as largest. "        \
     "float32, or float64 where x is.")                                                                       \
+  X(draw, 2, 2,                                                                                              \
+    "A token drawn from candidates (ops/draw.h), int64: a place, or a number below 0 where the first logit " \
+    "is not finite. Inputs: a result of top_k [.., 2, k]; 53 random bits, int64 [..]. params.floats: "       \
+    "temperature, top-p, log of min-p.")                                                                     \
   X(contract, 1, 8,                                                                                          \
     "A tensor equation's core, see ContractAttrs. params.ints: size of every label, then for each "          \
     "operand axis in order its offset.")                                                                     \

@@ -207,7 +207,8 @@ struct Session::Run {
     }
     try {
       call(step, *kernel);
-      if (step.op != Op::cache_append) round(step.output);
+      // The places that top_k gives are not results to be rounded, and its other numbers are rounded already.
+      if (step.op != Op::cache_append && step.op != Op::top_k) round(step.output);
     } catch (const ProgramError&) {
       throw;
     } catch (const Error& e) {

@@ -54,14 +54,16 @@ bool is_same_constant(const Tensor& a, const Tensor& b) {
 
 }  // namespace
 
-StepReplay::Snapshot::Snapshot(Session& session, const NodeRef& root, const NodeRef& given, int64_t at)
-    : plan(nullptr), position(at) {
+StepReplay::Snapshot::Snapshot(Session& session, const NodeRef& root, std::span<const NodeRef> given,
+                               int64_t at)
+    : plan(nullptr), position(at), inputs(given.size()) {
   const graph::Trace seen = graph::trace(std::span(&root, 1));
   plan = &session.plan_for(seen);
   trace.inputs = seen.inputs;
   trace.roots = seen.roots;
   for (size_t v = 0; v < seen.values.size(); ++v) {
-    if (seen.values[v] == given.get()) input = v;
+    for (size_t i = 0; i < given.size(); ++i)
+      if (seen.values[v] == given[i].get()) inputs[i] = v;
     Node& copy = nodes.emplace_back(*seen.values[v]);
     copy.inputs.clear();  // nobody else may count as their reader
     trace.values.push_back(&copy);
@@ -72,7 +74,7 @@ StepReplay::Snapshot::Snapshot(Session& session, const NodeRef& root, const Node
 std::optional<std::vector<StepReplay::Follower>> StepReplay::followers(const Snapshot& before,
                                                                        const Snapshot& after) {
   const int64_t tokens = after.position - before.position;
-  if (before.plan != after.plan || before.input != after.input || tokens < 1) return std::nullopt;
+  if (before.plan != after.plan || before.inputs != after.inputs || tokens < 1) return std::nullopt;
   std::vector<Follower> found;
   std::vector<bool> varies(after.nodes.size());  // in shape
   const auto differs = [&](size_t v, bool is_extent, size_t at, int64_t a, int64_t b) {
@@ -83,7 +85,7 @@ std::optional<std::vector<StepReplay::Follower>> StepReplay::followers(const Sna
     const Node &a = before.nodes[v], &b = after.nodes[v];
     if (static_cast<bool>(a.value) != static_cast<bool>(b.value)) return std::nullopt;
     if (b.value) {
-      const bool is_input = v == after.input && a.type.shape == b.type.shape;
+      const bool is_input = after.is_input(v) && a.type.shape == b.type.shape;
       if (!is_input && !is_same_constant(a.value, b.value)) return std::nullopt;
       continue;
     }
@@ -105,9 +107,10 @@ std::optional<std::vector<StepReplay::Follower>> StepReplay::followers(const Sna
   return found;
 }
 
-void StepReplay::learn(Session& session, const NodeRef& root, const NodeRef& input, int64_t position) {
+void StepReplay::learn(Session& session, const NodeRef& root, std::span<const NodeRef> inputs,
+                       int64_t position) {
   if (root->value) return forget();
-  Snapshot now(session, root, input, position);
+  Snapshot now(session, root, inputs, position);
   auto changes = last_ ? followers(*last_, now) : std::nullopt;
   const bool agrees = changes && followers_ == changes;
   followers_ = std::move(changes);
@@ -128,7 +131,7 @@ void StepReplay::forget() {
   recorder_.reset();
 }
 
-Tensor StepReplay::run(Session& session, int64_t position, const Tensor& input) {
+Tensor StepReplay::run(Session& session, int64_t position, std::span<const Tensor> inputs) {
   const int64_t tokens = position - last_->position;
   for (const Follower& f : *followers_) {
     Node& node = last_->nodes[f.node];
@@ -138,19 +141,21 @@ Tensor StepReplay::run(Session& session, int64_t position, const Tensor& input) 
     else
       node.params.ints[f.at] = value;
   }
-  last_->nodes[last_->input].value = input;
-  values_.tensors[last_->input] = input;
+  for (size_t i = 0; i < inputs.size(); ++i) {
+    last_->nodes[last_->inputs[i]].value = inputs[i];
+    values_.tensors[last_->inputs[i]] = inputs[i];
+  }
   if (recorder_ == nullptr || session.observer() != nullptr)
     return session.run_again(*plan_, last_->trace, values_);
   const Tensor& root = values_.tensors[static_cast<size_t>(last_->trace.roots[0])];
   // Memory that somebody kept is not written again.
-  if (root && root.storage().use_count() == 1 && recorder_->repeat(position, input, root)) {
+  if (root && root.storage().use_count() == 1 && recorder_->repeat(position, inputs, root)) {
     check_interrupt();
     return root;
   }
   recorder_->begin();
   Tensor result = session.run_again(*plan_, last_->trace, values_);
-  recorder_->end(position, input, result);
+  recorder_->end(position, inputs, result);
   return result;
 }
 

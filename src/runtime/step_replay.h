@@ -2,10 +2,12 @@
 // numbers of a later position.
 #pragma once
 
+#include <algorithm>
 #include <cstdint>
 #include <deque>
 #include <memory>
 #include <optional>
+#include <span>
 #include <vector>
 
 #include "backend/step_recorder.h"
@@ -20,15 +22,16 @@ namespace tl {
 /// mean the same at any extent, and three steps must agree.
 class StepReplay {
  public:
-  /// Remembers the graph of a step before it is computed: `root`, made at `position` from the token ids
-  /// `input`.
-  void learn(Session& session, const graph::NodeRef& root, const graph::NodeRef& input, int64_t position);
+  /// Remembers the graph of a step before it is computed: `root`, made at `position` from `inputs`, small
+  /// constants that are others in each step (token ids, random bits).
+  void learn(Session& session, const graph::NodeRef& root, std::span<const graph::NodeRef> inputs,
+             int64_t position);
   /// Forgets what it learned: the next step is not a later one of the same graph.
   void forget();
   /// Whether run() can compute the step at `position`.
   bool knows(int64_t position) const { return plan_ != nullptr && position > first_position_; }
-  /// The root of the step at `position` with other token ids. Throws as Session::value does.
-  Tensor run(Session& session, int64_t position, const Tensor& input);
+  /// The root of the step at `position` with other inputs. Throws as Session::value does.
+  Tensor run(Session& session, int64_t position, std::span<const Tensor> inputs);
   /// Lets go of the root's memory, which the next run would take again.
   void release() { values_.tensors[static_cast<size_t>(last_->trace.roots[0])] = {}; }
 
@@ -45,12 +48,13 @@ class StepReplay {
   };
   /// The nodes of a step's graph as they were before it was computed.
   struct Snapshot {
-    Snapshot(Session& session, const graph::NodeRef& root, const graph::NodeRef& given, int64_t at);
+    Snapshot(Session& session, const graph::NodeRef& root, std::span<const graph::NodeRef> given, int64_t at);
+    bool is_input(size_t node) const { return std::ranges::find(inputs, node) != inputs.end(); }
     const Session::CachedPlan* plan;
     int64_t position;
     std::deque<graph::Node> nodes;
-    graph::Trace trace;  ///< of `nodes`
-    size_t input = 0;    ///< which of them holds the token ids
+    graph::Trace trace;          ///< of `nodes`
+    std::vector<size_t> inputs;  ///< which of them hold the step's inputs
   };
   static std::optional<std::vector<Follower>> followers(const Snapshot& before, const Snapshot& after);
 

@@ -59,6 +59,7 @@ class Running {
     std::function<void(const std::string&)> dump_graph = {};
     std::string program = {};
     std::optional<int64_t> layers = {};
+    bool replays = true;  ///< later steps may do without the program
   };
 
   Running(const std::string& path, const Options& o)
@@ -89,6 +90,7 @@ class Running {
     s.precision.activations = o.activations;
     s.passes = o.passes;
     s.dump_graph = o.dump_graph;
+    if (!o.replays) s.rewrite = [](auto) {};
     return s;
   }
   static HostOptions host_options(const Options& o) {

@@ -1,5 +1,7 @@
 // Cases of the operations that create and move elements, or order them.
+#include <algorithm>
 #include <cmath>
+#include <functional>
 #include <limits>
 
 #include "ops/cases.h"
@@ -74,12 +76,75 @@ void add_cache_cases(Cases& cases) {
                 {.ints = {start}});
     }
 }
+
+/// Candidates as top_k gives them: lines of logits, the largest first, and places.
+Tensor candidates(Random& random, DType dtype, int64_t lines, int64_t k, bool ties) {
+  const Tensor best(dtype, {lines, 2, k});
+  for (int64_t line = 0; line < lines; ++line) {
+    std::vector<double> logits;
+    for (int64_t i = 0; i < k; ++i)
+      logits.push_back(ties ? static_cast<double>(random.integer(-3, 3)) : 3 * random.value());
+    std::ranges::sort(logits, std::greater<>());
+    for (int64_t i = 0; i < k; ++i) {
+      store_double(best, 2 * line * k + i, logits[static_cast<size_t>(i)]);
+      store_double(best, (2 * line + 1) * k + i, static_cast<double>((7 * i + line) % 2048));
+    }
+  }
+  return best;
+}
+
+Tensor random_bits(Random& random, const Shape& shape) {
+  const Tensor bits(DType::i64, shape);
+  for (int64_t i = 0; i < bits.elements(); ++i)
+    bits.data<int64_t>()[i] = static_cast<int64_t>(random.bits() >> 11);
+  return bits;
+}
+
+void add_draw_cases(Cases& cases) {
+  const double no_min_p = -INFINITY;
+  const std::vector<Params::Floats> options = {{1, 1, no_min_p},   {0.8, 0.95, std::log(0.05)},
+                                               {3, 0.5, no_min_p}, {0.1, 1, -2},
+                                               {1, 0, -1},         {30, 0.999, -9},
+                                               {1, 1, 0}};
+  for (const int64_t k : {1, 2, 3, 7, 31, 32, 33, 40, 64, 255, 256, 257, 1000, 1024})
+    for (const auto& floats : options)
+      for (const bool ties : {false, true}) {
+        Random& random = cases.begin();
+        const int64_t lines = k == 40 ? 50 : 5;
+        const Tensor best = candidates(random, cases.base, lines, k, ties);
+        cases.add(Op::draw, ties ? "ties" : "", {best, random_bits(random, {lines})}, {}, {.floats = floats});
+        cases.add(Op::draw, "one", {candidates(random, cases.base, 1, k, ties), random_bits(random, {1})}, {},
+                  {.floats = floats});
+      }
+  for (const Layout layout : kLayouts) {
+    Random& random = cases.begin();
+    const Tensor best = candidates(random, cases.base, 6, 40, false).reshaped({3, 2, 2, 40});
+    cases.add(Op::draw, to_string(layout),
+              {laid_out(best, layout), laid_out(random_bits(random, {3, 2}), layout)}, {},
+              {.floats = options[1]});
+    const Tensor narrow = candidates(random, DType::f16, 6, 40, true);
+    cases.add(Op::draw, to_string(layout), {laid_out(narrow, layout), random_bits(random, {6})}, {},
+              {.floats = options[1]});
+  }
+  // The first bits and the last; logits that are not finite, at the end and at the beginning.
+  Random& random = cases.begin();
+  const Tensor best = candidates(random, cases.base, 6, 40, false);
+  const Tensor ends = random_bits(random, {6});
+  for (int64_t i = 0; i < 6; ++i) ends.data<int64_t>()[i] = i % 2 == 0 ? 0 : (int64_t{1} << 53) - 1;
+  cases.add(Op::draw, "ends", {best, ends}, {}, {.floats = options[0]});
+  for (int64_t i = 60; i < 80; ++i) store_double(best, i + 20, -INFINITY);
+  store_double(best, 0, NAN), store_double(best, 160, INFINITY);
+  for (int64_t i = 240; i < 280; ++i) store_double(best, i, -INFINITY);
+  store_double(best, 320, -NAN);
+  for (const auto& floats : options) cases.add(Op::draw, "not finite", {best, ends}, {}, {.floats = floats});
+}
 }  // namespace
 
 void add_shape_cases(Cases& cases) {
   add_creation_cases(cases);
   add_joining_cases(cases);
   add_cache_cases(cases);
+  add_draw_cases(cases);
 }
 
 void add_index_cases(Cases& cases) {

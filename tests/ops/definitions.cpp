@@ -206,6 +206,34 @@ struct Definition {
     });
   }
 
+  void draw() {
+    const Real temp = c.params.floats[0], top_p = c.params.floats[1], min_log_p = c.params.floats[2];
+    fill([&](Index i) {
+      const int last = c.in[0].rank() - 1;
+      const Real uniform = std::ldexp(in[1][i], -53);
+      i.push_back(0), i.push_back(0);
+      const std::vector<Real> logits = line(i, last);
+      i[static_cast<size_t>(last) - 1] = 1;
+      const std::vector<Real> places = line(i, last);
+      const Real first = logits[0];
+      if (!std::isfinite(first)) return -1 - (3 * places[0] + (std::isnan(first) ? 0 : first > 0 ? 1 : 2));
+      // The sum of the first n weights at a temperature.
+      const auto sum = [&](size_t n, Real t) {
+        Real total = 0;
+        for (size_t j = 0; j < n; ++j) total += std::exp((logits[j] - first) / t);
+        return total;
+      };
+      size_t n = 1;
+      const Real all = sum(logits.size(), 1);
+      while (n < logits.size() && (top_p == 1 || sum(n, 1) < top_p * all)) ++n;
+      while (logits[n - 1] < first + min_log_p) --n;
+      const Real kept = sum(n, temp);
+      size_t drawn = 0;
+      while (drawn + 1 < n && sum(drawn + 1, temp) <= uniform * kept) ++drawn;
+      return places[drawn];
+    });
+  }
+
   void sort(bool indices) {
     const auto [a, descending] = std::get<SortAttrs>(c.attrs);
     fill([&, a = a, descending = descending](const Index& i) {
@@ -615,6 +643,8 @@ void Definition::run_structured() {
       return sort(true);
     case Op::top_k:
       return top_k();
+    case Op::draw:
+      return draw();
     case Op::contract:
       return contract();
     case Op::matmul:

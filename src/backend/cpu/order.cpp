@@ -5,6 +5,7 @@
 
 #include "backend/cpu/kernels.h"
 #include "backend/cpu/strided.h"
+#include "ops/draw.h"
 #include "ops/functors.h"
 
 namespace tl::cpu {
@@ -130,6 +131,24 @@ void top_k(const KernelArgs& args) {
                      std::vector<int64_t> order;
                      put_top(args.out, at, args.params.ints[0], line, order);
                    });
+}
+
+void draw(const KernelArgs& args) {
+  const Tensor &best = args.in[0], &bits = args.in[1], &out = args.out;
+  const int last = best.rank() - 1;
+  const int64_t k = best.shape()[last], to_places = best.strides()[last - 1], step = best.strides()[last];
+  const DrawOptions options = draw_options(args.params);
+  const Shape starts = without(without(best.strides(), last), last - 1);
+  const Walk<3> lines(out.shape(), {out.strides(), starts, bits.strides()});
+  const auto* from = best.data<float>();
+  lines.each(args.pool, k, [&](const auto& at) {
+    std::vector<double> logits, places;
+    for (int64_t i = 0; i < k; ++i) {
+      logits.push_back(from[at[1] + i * step]);
+      places.push_back(from[at[1] + i * step + to_places]);
+    }
+    store_int(out, at[0], drawn_place(logits, places, options, load_int(bits, at[2])));
+  });
 }
 
 }  // namespace tl::cpu

@@ -38,6 +38,7 @@ KernelTable make_table() {
   add(Op::sort, sort, Inputs::strided);
   add(Op::argsort, argsort, Inputs::strided);
   add(Op::top_k, top_k, Inputs::strided);
+  add(Op::draw, draw, Inputs::contiguous);
   add(Op::contract, contract, Inputs::strided);
   add(Op::matmul, matmul, Inputs::strided);
   add(Op::linear, linear, Inputs::contiguous);

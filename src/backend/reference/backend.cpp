@@ -26,6 +26,7 @@ KernelTable make_table() {
   add(Op::sort, sort);
   add(Op::argsort, argsort);
   add(Op::top_k, top_k);
+  add(Op::draw, draw);
   add(Op::contract, contract);
   add(Op::matmul, matmul);
   add(Op::linear, linear);

@@ -30,6 +30,7 @@ void cumsum(const KernelArgs& args);
 void sort(const KernelArgs& args);
 void argsort(const KernelArgs& args);
 void top_k(const KernelArgs& args);
+void draw(const KernelArgs& args);
 
 void contract(const KernelArgs& args);
 void matmul(const KernelArgs& args);

@@ -4,6 +4,7 @@
 
 #include "backend/reference/kernels.h"
 #include "backend/reference/strided.h"
+#include "ops/draw.h"
 #include "ops/functors.h"
 
 namespace tl::reference {
@@ -122,6 +123,21 @@ void top_k(const KernelArgs& args) {
                       std::vector<int64_t> order;
                       put_top(args.out, at, args.params.ints[0], line, order);
                     });
+}
+
+void draw(const KernelArgs& args) {
+  const Tensor &best = args.in[0], &bits = args.in[1], &out = args.out;
+  const int last = best.rank() - 1;
+  const int64_t k = best.shape()[last], to_places = best.strides()[last - 1], step = best.strides()[last];
+  const DrawOptions options = draw_options(args.params);
+  const Shape starts = without(without(best.strides(), last), last - 1);
+  const Walk<3> lines{out.shape(), {out.strides(), starts, bits.strides()}};
+  lines.each(args.pool, k, [&](const auto& at) {
+    std::vector<double> logits(static_cast<size_t>(k)), places(logits);
+    load_run(best, at[1], step, k, logits.data());
+    load_run(best, at[1] + to_places, step, k, places.data());
+    store_int(out, at[0], drawn_place(logits, places, options, load_int(bits, at[2])));
+  });
 }
 
 }  // namespace tl::reference

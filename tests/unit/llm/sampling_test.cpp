@@ -227,18 +227,38 @@ TEST(Sampling, TheLargestLogitsAreEnoughWhereTheyDecide) {
     EXPECT_EQ(Sampler(penalised).deciding(), std::nullopt);
   }
   const std::vector<float> logits = {1, 3, -INFINITY, 2.5, 3, 0};
-  const std::vector<Candidate> best = {{1, 3}, {4, 3}, {3, 2.5}};
   for (const double temp : {0.0, 0.7}) {
     o.temp = temp, o.top_p = 0.9;
     Sampler a(o), b(o);
-    for (int i = 0; i < 50; ++i) EXPECT_EQ(a.sample(logits, {}), b.sample(best)) << i;
+    for (int i = 0; i < 50; ++i) {
+      const Draw draw = b.next_draw(*b.deciding());
+      EXPECT_EQ(draw.candidates, temp == 0 ? 1 : 3);
+      std::vector<double> best = {3, 3, 2.5}, places = {1, 4, 3};
+      best.resize(static_cast<size_t>(draw.candidates)), places.resize(best.size());
+      EXPECT_EQ(a.sample(logits, {}), drawn_token(drawn_place(best, places, draw.options, draw.bits))) << i;
+    }
   }
 }
 
+TEST(Sampling, GreedyChoiceTakesNothingFromTheGenerator) {
+  SamplingOptions o = plain();
+  o.temp = 0;
+  Sampler greedy(o);
+  for (int i = 0; i < 5; ++i) EXPECT_EQ(greedy.next_draw(1).bits, 0);
+  Sampler sampler(plain(5));
+  std::mt19937_64 generator(5);
+  for (int i = 0; i < 5; ++i)
+    EXPECT_EQ(sampler.next_draw(1).bits, static_cast<int64_t>(generator() >> 11)) << "one for each token";
+}
+
 TEST(Sampling, UnusableLargestLogitsAreErrors) {
-  Sampler sampler(plain());
-  const auto of = [&](double logit) { return [&, logit] { sampler.sample({{7, logit}, {3, -1}}); }; };
+  const auto of = [](double logit) {
+    std::vector<double> best = {logit, -1};
+    const std::vector<double> places = {7, 3};
+    return [drawn = drawn_place(best, places, {}, 0)] { (void)drawn_token(drawn); };
+  };
   expect_message(of(NAN), "the logit of token 7 is nan");
+  expect_message(of(-NAN), "the logit of token 7 is nan");
   expect_message(of(INFINITY), "the logit of token 7 is inf");
   expect_message(of(-INFINITY), "every logit is -inf");
 }

@@ -1,4 +1,6 @@
 // The type rules: what every operation makes of its inputs, and every message with which it refuses them.
+#include <cmath>
+
 #include <gtest/gtest.h>
 
 #include "ops/op.h"
@@ -165,6 +167,27 @@ TEST(Infer, Order) {
                "[top_k] gives 1 to 1024 of 5000 elements, and 0 were asked for");
   expect_error(Op::top_k, {{f32, {1 << 25}}}, {}, {{1}, {}},
                "[top_k] of 33554432 elements cannot name their places as float32");
+  const Params plain{{}, {1, 1, -INFINITY}};
+  expect_type(Op::draw, {{f32, {5, 2, 40}}, {i64, {5}}}, {}, plain, i64, {5});
+  expect_type(Op::draw, {{f32, {2, 1}}, {i64, {}}}, {}, plain, i64, {});
+  expect_error(Op::draw, {{i32, {2, 4}}, {i64, {}}}, {}, plain, "[draw] needs floats, and input 1 is int32");
+  for (const Shape& shape : {Shape{40}, Shape{3, 40}, Shape{2, 0}, Shape{2, 1025}})
+    expect_error(Op::draw, {{f32, shape}, {i64, {}}}, {}, plain,
+                 "[draw] draws from logits and places [.., 2, 1 to 1024] as top_k gives them, and not from " +
+                     to_string(shape));
+  expect_error(Op::draw, {{f32, {5, 2, 4}}, {i64, {4}}}, {}, plain,
+               "[draw] needs random bits as int64[5], and input 2 is int64[4]");
+  expect_error(Op::draw, {{f32, {2, 4}}, {f32, {}}}, {}, plain,
+               "[draw] needs random bits as int64[], and input 2 is float32[]");
+  for (const auto& [floats, said] :
+       std::vector<std::pair<Params::Floats, std::string>>{{{0, 1, 0}, "0, 1 and 0"},
+                                                           {{INFINITY, 1, 0}, "inf, 1 and 0"},
+                                                           {{1, -0.5, 0}, "1, -0.5 and 0"},
+                                                           {{1, 1.5, 0}, "1, 1.5 and 0"},
+                                                           {{1, 1, 0.5}, "1, 1 and 0.5"}})
+    expect_error(
+        Op::draw, {{f32, {2, 4}}, {i64, {}}}, {}, {{}, floats},
+        "[draw] needs a temperature above 0, a top-p of 0 to 1 and a logarithm of 0 or less, not " + said);
   expect_error(Op::argmin, {{f32, {5, 0}}}, AxisAttrs{1}, {},
                "[argmin] of no elements is not defined; the shape is [5, 0]");
   expect_error(Op::cumsum, {{f32, {5}}}, AxisAttrs{1}, {}, "[cumsum] axis 1 is out of range for shape [5]");
