@@ -212,6 +212,10 @@ PROMPTS
 else
   models=()
 fi
+if [ -x "$bin/products_bench" ]; then  # needs cuBLASLt, which a toolkit has
+  LD_LIBRARY_PATH=${LD_LIBRARY_PATH:-}:/usr/local/cuda/lib64 run products.txt 60 "$bin/products_bench"
+  while read -r line; do row "products" "$line"; done < <(grep -E '^us a layer|^together' "$logs/products.txt" || tail -n 1 "$logs/products.txt")
+fi
 for type in q4_0 q8_0 f16 q4_k q6_k; do
   "$bin/tl" synth "$work/$type.gguf" --type $type >/dev/null && models+=("$work/$type.gguf")
 done

@@ -265,12 +265,12 @@ void linear(const KernelArgs& args) {
   const bool tensors = p.m >= kTensorRows && args.activations == Activations::q8 && !args.batch_invariant &&
                        has_tensor_product();
   if (tensors && w.dtype() == DType::f16 && reads_packed(blocks_of(w), w.strides()[0], k))
-    return tensor_product(from, {blocks_of(w), w.strides()[0]}, bias, p.out, p.m, n, k);
+    return tensor_product(from, {blocks_of(w), w.strides()[0], p.constant}, bias, p.out, p.m, n, k);
   const Q8Linear q8 = q8_linear_for(w.dtype());
   if (q8 == nullptr || k == 0 || args.activations == Activations::float32)
     return float_linear(p, blocks_of(w), w.strides()[0], from);
   const std::shared_ptr<const Planes> planes = planes_of(w);
-  if (tensors) return tensor_product(from, {planes->blocks(), k}, bias, p.out, p.m, n, k);
+  if (tensors) return tensor_product(from, {planes->blocks(), k, p.constant}, bias, p.out, p.m, n, k);
   q8(p, planes->blocks(), rounded(from, p.m, k)->rows());
 }
 

@@ -1,5 +1,6 @@
 #include "backend/cuda/tensor_product.cuh"
 
+#include <deque>
 #include <map>
 
 #include "backend/cuda/q8.cuh"
@@ -38,10 +39,19 @@ struct Narrowed {
   Scratch halves, scales;
   Narrowed(int64_t m, int64_t k)
       : halves(static_cast<size_t>(m * k) * sizeof(__half)), scales(static_cast<size_t>(m) * sizeof(float)) {}
+  /// For decoded weights that these rows are multiplied with. It stays theirs as long as their product may
+  /// still become one launch with others.
+  __half* room_for(int64_t elements) {
+    if (weights_.size() == kMostWarpgroupParts) weights_.pop_front();
+    return weights_.emplace_back(static_cast<size_t>(elements) * sizeof(__half)).as<__half>();
+  }
+
+ private:
+  std::deque<Scratch> weights_;
 };
 
 /// Products of the same rows share them.
-std::shared_ptr<const Narrowed> narrowed(const float* x, int64_t m, int64_t k) {
+std::shared_ptr<Narrowed> narrowed(const float* x, int64_t m, int64_t k) {
   Remembered& last = remembered();
   const std::vector<int64_t> how = {m, k, 16};
   if (last.from != x || last.how != how) {
@@ -50,37 +60,38 @@ std::shared_ptr<const Narrowed> narrowed(const float* x, int64_t m, int64_t k) {
            rows->scales.as<float>());
     last = {x, static_cast<size_t>(m * k) * sizeof(float), how, rows};
   }
-  return std::static_pointer_cast<const Narrowed>(last.result);
+  return std::static_pointer_cast<Narrowed>(last.result);
 }
 
-/// A thread a chunk of a weight's blocks.
+/// A thread decodes eight elements of a chunk, so that a warp writes whole lines.
 template <DType format>
 __global__ void decode_kernel(int64_t n_chunks, Blocks w, __half* out) {
   using Chunks = ChunksOf<format>;
-  TL_EACH(c, n_chunks) {
+  constexpr int kPieces = 2 * Chunks::kParts;
+  TL_EACH(i, n_chunks * kPieces) {
+    const int64_t c = i / kPieces;
+    const int piece = static_cast<int>(i % kPieces);
     const Chunks chunk(w, c);
+    const Part part = chunk.part(piece / 2);
+    const bool second = piece % 2 != 0;
+    const int words[] = {second ? part.q[2] : part.q[0], second ? part.q[3] : part.q[1]};
+    __half2 halves[4];
 #pragma unroll
-    for (int i = 0; i < Chunks::kParts; ++i) {
-      const Part part = chunk.part(i);
-      __half2 halves[8];
-#pragma unroll
-      for (int j = 0; j < 8; ++j) {
-        const int word = part.q[j / 2] >> (j % 2 * 16);
-        halves[j] =
-            __floats2half2_rn(fmaf(part.a, static_cast<float>(static_cast<int8_t>(word)), part.b),
-                              fmaf(part.a, static_cast<float>(static_cast<int8_t>(word >> 8)), part.b));
-      }
-      auto* to = reinterpret_cast<uint4*>(out + c / Chunks::kPerBlock * Chunks::kBlock + chunk.place(i));
-      to[0] = *reinterpret_cast<const uint4*>(halves);
-      to[1] = *reinterpret_cast<const uint4*>(halves + 4);
+    for (int j = 0; j < 4; ++j) {
+      const int word = words[j / 2] >> (j % 2 * 16);
+      halves[j] = __floats2half2_rn(fmaf(part.a, static_cast<float>(static_cast<int8_t>(word)), part.b),
+                                    fmaf(part.a, static_cast<float>(static_cast<int8_t>(word >> 8)), part.b));
     }
+    const int64_t at = c / Chunks::kPerBlock * Chunks::kBlock + chunk.place(piece / 2) + 8 * (piece % 2);
+    *reinterpret_cast<uint4*>(out + at) = *reinterpret_cast<const uint4*>(halves);
   }
 }
 
 template <DType format>
 void decode(const Blocks& w, int64_t elements, __half* out) {
-  const int64_t chunks = elements / ChunksOf<format>::kElements;
-  launch(decode_kernel<format>, blocks_for(chunks), kThreads, 0, chunks, w, out);
+  using Chunks = ChunksOf<format>;
+  const int64_t chunks = elements / Chunks::kElements;
+  launch(decode_kernel<format>, blocks_for(chunks * 2 * Chunks::kParts), kThreads, 0, chunks, w, out);
 }
 
 void decode_all(const Blocks& w, int64_t elements, __half* out) {
@@ -92,6 +103,10 @@ void decode_all(const Blocks& w, int64_t elements, __half* out) {
 }
 
 // ---- The product
+
+/// Rows of x from which on quantised weights are decoded once, to memory, and not by each block that needs
+/// them.
+constexpr int64_t kDecodedRows = 1536;
 
 constexpr int kDepth = 32;  ///< of a stage, in elements
 constexpr int kPitch =
@@ -189,20 +204,25 @@ bool has_tensor_product() { return Device::get().properties().major >= 8; }
 
 void tensor_product(const float* x, const TensorWeights& w, const float* bias, float* out, int64_t m,
                     int64_t n, int64_t k) {
-  const std::shared_ptr<const Narrowed> rows = narrowed(x, m, k);
+  const std::shared_ptr<Narrowed> rows = narrowed(x, m, k);
   const auto* halves = rows->halves.as<__half>();
   const auto* scales = rows->scales.as<float>();
-  if (has_warpgroup_product(w.blocks.dtype, k))
-    return warpgroup_product({halves, scales, m, k, {w.blocks, bias, out, n, w.stride}});
   const bool coded = is_quantised(w.blocks.dtype);
-  const Scratch decoded(coded ? static_cast<size_t>(n * k) * sizeof(__half) : 1);
-  if (coded) decode_all(w.blocks, n * k, decoded.as<__half>());
-  const auto* weights = coded ? decoded.as<__half>() : reinterpret_cast<const __half*>(w.blocks.data[0]);
+  if (has_warpgroup_product(w.blocks.dtype, k) && (!coded || m < kDecodedRows))
+    return warpgroup_product({halves, scales, m, k, {w.blocks, bias, out, n, w.stride, w.constant}});
+  const auto* weights = reinterpret_cast<const __half*>(w.blocks.data[0]);
+  if (coded) weights = rows->room_for(n * k);
+  const auto decode = [&] {
+    if (coded) decode_all(w.blocks, n * k, const_cast<__half*>(weights));
+  };
+  const int64_t stride = coded ? k : w.stride;
   if (has_warpgroup_product(DType::f16, k)) {
     const Blocks plain{DType::f16, {reinterpret_cast<const uint8_t*>(weights)}, {}};
-    return warpgroup_product({halves, scales, m, k, {plain, bias, out, n, coded ? k : w.stride}});
+    return warpgroup_product({halves, scales, m, k, {plain, bias, out, n, stride, !coded && w.constant}},
+                             decode);
   }
-  const Product p{halves, weights, scales, bias, out, m, n, k, coded ? k : w.stride};
+  decode();
+  const Product p{halves, weights, scales, bias, out, m, n, k, stride};
   // Sums are the same either way: each element adds its depths in order.
   const int64_t large = (m + 127) / 128 * ((n + 127) / 128);
   if (large >= Device::get().properties().multiProcessorCount)

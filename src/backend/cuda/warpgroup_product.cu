@@ -1,144 +1,68 @@
-// A block of two warpgroups computes 128 x 128 results, 64 rows of x each, in steps of 64 elements. While the
-// tensor cores work on a step, quantised weights of the next one are decoded into shared memory, and x of a
-// later one is copied there. Where there are more blocks than multiprocessors two share one, else a block has
-// the shared memory of both, and copies further ahead.
+// Blocks stay on their multiprocessor and take one tile of 128 x 128 results after another. Two of their
+// warpgroups fill a ring of steps of 64 elements in shared memory, as far ahead as the ring is long and from
+// one tile on into the next: they have x (and weights that are halves) copied by the tensor memory
+// accelerator, and decode other weights. Two more multiply, 64 rows of x each. Barriers say which steps are
+// full and which are free.
 //
-// Shared memory holds rows of 128 bytes as the instructions want them: piece c of 16 bytes of row r lies at
-// place c ^ (r % 8).
+// Two blocks make a cluster. Where there are many tiles theirs lie side by side, and each block fetches half
+// of their rows of x for both: the L2 cache could not feed them all otherwise. Where there are few, both
+// compute the same tile, half of the elements each.
 #include "backend/cuda/warpgroup_product.cuh"
 
+#include <cuda.h>
+
+#include <cstring>
+
+#include "backend/cuda/hopper.cuh"
 #include "backend/cuda/q8.cuh"
-#include "backend/cuda/tensor_core.cuh"
 
 namespace tl::cuda {
 
 namespace {
 
-/// Products of the same rows with up to three weights of a type.
+/// Products of the same rows with up to three weights of a type. No gaps: launches are compared by their
+/// bytes.
 struct Products {
-  static constexpr int kMostParts = 3;
-  const __half* x;
+  static constexpr int kMostParts = kMostWarpgroupParts;
+  CUtensorMap x, halves[kMostParts];  ///< the latter of weights that are halves
   const float* scales;
   int64_t m, k, n_parts;
   WarpgroupProduct::Part parts[kMostParts];
   int64_t end_tile[kMostParts];  ///< where each part's columns end, in tiles
+  int64_t unused[5];             ///< up to a multiple of what tensor maps are aligned to
 
-  int64_t tiles() const { return end_tile[n_parts - 1]; }
+  __host__ __device__ int64_t tiles() const { return end_tile[n_parts - 1]; }
   bool writes(const float* out) const {
     return std::any_of(parts, parts + n_parts, [&](const auto& part) { return part.out == out; });
   }
 };
+static_assert(sizeof(Products) == sizeof(CUtensorMap) * (1 + Products::kMostParts) +
+                                      sizeof(WarpgroupProduct::Part) * Products::kMostParts +
+                                      12 * sizeof(int64_t));
 
-constexpr int kTile = 128, kDepth = 64, kBlockThreads = 256;
-constexpr int kCodedAhead = 3;  ///< steps that coded weights are fetched ahead of being decoded
-constexpr int kMatrixBytes = kTile * kDepth * 2, kStageBytes = 2 * kMatrixBytes;
+constexpr int kRows = 128, kColumns = 128, kDepth = 64;  ///< of a tile, and of a step
+constexpr int kGroup = 128;                              ///< threads of a warpgroup
+constexpr int kFillers = 2, kMultipliers = 2;  ///< warpgroups; the former take pairs of steps in turns
+constexpr int kThreadsOfBlock = kGroup * (kFillers + kMultipliers);
+constexpr int kGroupRows = kRows / kMultipliers;
+constexpr int kCluster = 2;  ///< blocks
+constexpr int kWeightBytes = kColumns * kDepth * 2, kRowsBytes = kRows * kDepth * 2,
+              kStageBytes = kWeightBytes + kRowsBytes;  ///< of a step
+constexpr int kStages = 6;
 constexpr int kAlignment = 1024;  ///< of matrices in shared memory
+constexpr int kShared = kStages * kStageBytes + kAlignment;
 
-// ---- The instructions
-
-#ifdef __CUDA_ARCH_FEAT_SM90_ALL
-#define TL_WARPGROUPS 1
-#endif
-
-/// How the instructions find a matrix in shared memory: its address, 1024 bytes from eight rows to the next
-/// eight, and the order of pieces said above. 32 bytes further are 2 more.
-__device__ inline uint64_t matrix_at(unsigned address) {
-  constexpr uint64_t kLayout = uint64_t{1} << 16 | uint64_t{64} << 32 | uint64_t{1} << 62;
-  return kLayout | (address & 0x3ffffu) >> 4;
-}
-
-__device__ inline void begin_products() {
-#ifdef TL_WARPGROUPS
-  asm volatile("wgmma.fence.sync.aligned;\n" ::: "memory");
-#endif
-}
-/// Ends a group of products.
-__device__ inline void commit_products() {
-#ifdef TL_WARPGROUPS
-  asm volatile("wgmma.commit_group.sync.aligned;\n" ::: "memory");
-#endif
-}
-/// Waits for all groups but the last `pending`.
-template <int pending>
-__device__ inline void wait_for_products() {
-#ifdef TL_WARPGROUPS
-  asm volatile("wgmma.wait_group.sync.aligned %0;\n" ::"n"(pending) : "memory");
-#endif
-}
-/// Lets the tensor cores see what threads wrote to shared memory.
-__device__ inline void publish_shared() {
-#ifdef TL_WARPGROUPS
-  asm volatile("fence.proxy.async.shared::cta;\n" ::: "memory");
-#endif
-}
-
-/// d += a[64, 16] * b[128, 16]^T, in the background.
-__device__ inline void multiply(float (&d)[64], uint64_t a, uint64_t b) {
-#ifdef TL_WARPGROUPS
-  asm volatile(
-      "{\n.reg .pred p;\nsetp.ne.b32 p, %66, 0;\n"
-      "wgmma.mma_async.sync.aligned.m64n128k16.f32.f16.f16 {"
-      "%0, %1, %2, %3, %4, %5, %6, %7, %8, %9, %10, %11, %12, %13, %14, %15, "
-      "%16, %17, %18, %19, %20, %21, %22, %23, %24, %25, %26, %27, %28, %29, %30, %31, "
-      "%32, %33, %34, %35, %36, %37, %38, %39, %40, %41, %42, %43, %44, %45, %46, %47, "
-      "%48, %49, %50, %51, %52, %53, %54, %55, %56, %57, %58, %59, %60, %61, %62, %63}, "
-      "%64, %65, p, 1, 1, 0, 0;\n}\n"
-      : "+f"(d[0]), "+f"(d[1]), "+f"(d[2]), "+f"(d[3]), "+f"(d[4]), "+f"(d[5]), "+f"(d[6]), "+f"(d[7]),
-        "+f"(d[8]), "+f"(d[9]), "+f"(d[10]), "+f"(d[11]), "+f"(d[12]), "+f"(d[13]), "+f"(d[14]), "+f"(d[15]),
-        "+f"(d[16]), "+f"(d[17]), "+f"(d[18]), "+f"(d[19]), "+f"(d[20]), "+f"(d[21]), "+f"(d[22]),
-        "+f"(d[23]), "+f"(d[24]), "+f"(d[25]), "+f"(d[26]), "+f"(d[27]), "+f"(d[28]), "+f"(d[29]),
-        "+f"(d[30]), "+f"(d[31]), "+f"(d[32]), "+f"(d[33]), "+f"(d[34]), "+f"(d[35]), "+f"(d[36]),
-        "+f"(d[37]), "+f"(d[38]), "+f"(d[39]), "+f"(d[40]), "+f"(d[41]), "+f"(d[42]), "+f"(d[43]),
-        "+f"(d[44]), "+f"(d[45]), "+f"(d[46]), "+f"(d[47]), "+f"(d[48]), "+f"(d[49]), "+f"(d[50]),
-        "+f"(d[51]), "+f"(d[52]), "+f"(d[53]), "+f"(d[54]), "+f"(d[55]), "+f"(d[56]), "+f"(d[57]),
-        "+f"(d[58]), "+f"(d[59]), "+f"(d[60]), "+f"(d[61]), "+f"(d[62]), "+f"(d[63])
-      : "l"(a), "l"(b), "r"(1));
-#endif
-}
+/// What a cluster's blocks have in common.
+enum class Common {
+  rows,  ///< of x; their tiles lie side by side
+  tile,  ///< of which each takes half of the steps
+};
 
 // ---- Operands
 
-/// Where piece `piece` of a row lies in a matrix.
-__device__ inline int place(int row, int piece) { return row * 128 + ((piece ^ (row & 7)) << 4); }
-
-/// Copies steps of 128 rows of halves in the background; rows past the end become zeros. A thread copies the
-/// same piece of four rows.
-class RowCopier {
- public:
-  __device__ RowCopier(const __half* rows, int64_t stride, int64_t first, int64_t n) {
-    const int row = static_cast<int>(threadIdx.x) / 8, piece = static_cast<int>(threadIdx.x) % 8;
-    to_ = place(row, piece);
-#pragma unroll
-    for (int i = 0; i < kRows; ++i) {
-      const int64_t mine = first + row + i * kApart;
-      from_[i] = rows + min(mine, n - 1) * stride + piece * 8;
-      there_[i] = mine < n;
-    }
-  }
-  __device__ void copy(unsigned char* to, int step) const {
-#pragma unroll
-    for (int i = 0; i < kRows; ++i)
-      copy_async(to + to_ + i * kApart * 128, from_[i] + step * kDepth, there_[i]);
-  }
-
- private:
-  static constexpr int kApart = kBlockThreads / 8, kRows = kTile / kApart;
-  const __half* from_[kRows];
-  bool there_[kRows];
-  int to_;
-};
-
 /// Weights in float16: copied as they are.
 struct HalfWeights {
-  struct Raw {};
-  struct Row {
-    RowCopier copier;
-    __device__ Row(const WarpgroupProduct::Part& p, int64_t, int64_t first)
-        : copier(reinterpret_cast<const __half*>(p.w.data[0]), p.stride, first, p.n) {}
-    __device__ void copy(unsigned char* to, int step) const { copier.copy(to, step); }
-    __device__ Raw load(int) const { return {}; }
-    __device__ void store(const Raw&, unsigned char*) const {}
-  };
+  static constexpr bool kCoded = false;
 };
 
 /// Two numbers of bytes i and i + 1 of `word`, biased by 128 where bytes have signs.
@@ -149,11 +73,14 @@ __device__ inline __half2 two_numbers(unsigned word, int i) {
   return __hsub2(*reinterpret_cast<const __half2*>(&bits), __float2half2_rn(has_sign ? 1152.0f : 1024.0f));
 }
 
-/// Quantised weights whose chunks of 32 lie within a step: a thread decodes half a step of a row.
+/// Quantised weights whose chunks of 32 lie within a step. Four threads decode a pair of steps of a row, a
+/// chunk each, so that what a warp reads together lies in few lines.
 template <DType format>
 struct CodedWeights {
-  using Raw = ChunksOf<format>;
-  static_assert(Raw::kElements == 32);
+  using Chunk = ChunksOf<format>;
+  static_assert(Chunk::kElements == 32 && Chunk::kParts == 2);
+  static constexpr bool kCoded = true;
+  static constexpr int kApart = kGroup / 4, kEach = kColumns / kApart;  ///< of a thread's rows
   static constexpr bool kSigned = format == DType::q8_0;
   /// Scales are halves: the product with one rounds once, as from float32.
   static constexpr bool kHalfScales = format < DType::q2_k;
@@ -175,129 +102,367 @@ struct CodedWeights {
     return *reinterpret_cast<const uint4*>(halves);
   }
 
-  /// The row that a thread decodes a half of: one chunk a step.
-  struct Row {
-    Fields<format> fields;
-    int half = static_cast<int>(threadIdx.x % 2);
+  /// Which of the pair's steps a thread decodes, and which half of it.
+  static __device__ int step() { return static_cast<int>(threadIdx.x) / 2 % 2; }
+  static __device__ int half() { return static_cast<int>(threadIdx.x) % 2; }
+
+  struct Rows {
+    Fields<format> fields[kEach];
     int to[4];
 
-    __device__ Row(const WarpgroupProduct::Part& p, int64_t k, int64_t first)
-        : fields(Fields<format>::from(p.w.data, min(first + threadIdx.x / 2, p.n - 1) * (k / Raw::kBlock))) {
-      static_assert(Raw::kParts == 2);
-      const int row = static_cast<int>(threadIdx.x / 2);
+    __device__ Rows(const WarpgroupProduct::Part& p, int64_t k, int64_t first) {
+      const int row = static_cast<int>(threadIdx.x) % kGroup / 4;
+#pragma unroll
+      for (int i = 0; i < kEach; ++i)
+        fields[i] =
+            Fields<format>::from(p.w.data, min(first + row + i * kApart, p.n - 1) * (k / Chunk::kBlock));
 #pragma unroll
       for (int i = 0; i < 4; ++i) {
         // A chunk is one block, or halves of two sub-blocks (ChunksOf::place()).
-        const int part = i / 2, piece = Raw::kPerBlock == 1 ? 4 * half + 2 * part : 4 * part + 2 * half;
+        const int part = i / 2, piece = Chunk::kPerBlock == 1 ? 4 * half() + 2 * part : 4 * part + 2 * half();
         to[i] = place(row, piece + i % 2);
       }
     }
-    __device__ void copy(unsigned char*, int) const {}
-    __device__ Raw load(int step) const { return Raw(fields, 2 * step + half); }
-    __device__ void store(const Raw& raw, unsigned char* matrix) const {
+    __device__ Chunk load(int i, int step) const { return Chunk(fields[i], 2 * step + half()); }
+    __device__ void store(const Chunk& chunk, int row, unsigned char* matrix) const {
 #pragma unroll
       for (int i = 0; i < 4; ++i) {
-        const Part part = raw.part(i / 2);
-        *reinterpret_cast<uint4*>(matrix + to[i]) = decoded(part, part.q + i % 2 * 2);
+        const Part part = chunk.part(i / 2);
+        *reinterpret_cast<uint4*>(matrix + row * kApart * 128 + to[i]) = decoded(part, part.q + i % 2 * 2);
       }
     }
   };
 };
 
+// ---- The ring of steps
+
+/// Steps in shared memory, from the first tile's to the last one's, each at its place in turn.
+template <Common common>
+class Ring {
+ public:
+  static constexpr int kBarriers = 2 * kStages;
+
+  __device__ Ring(const unsigned char* shared, const uint64_t* barriers)
+      : barriers_(static_cast<unsigned>(__cvta_generic_to_shared(barriers))) {
+    const auto address = static_cast<unsigned>(__cvta_generic_to_shared(shared));
+    base_ = (address + kAlignment - 1) / kAlignment * kAlignment;
+    bytes_ = const_cast<unsigned char*>(shared) + (base_ - address);
+  }
+  /// By one thread; `fillers` tell of each step.
+  __device__ void begin(int fillers) const {
+    constexpr int kReaders = (common == Common::rows ? kCluster : 1) * kMultipliers * kGroup / 32;
+    for (int i = 0; i < kStages; ++i) begin_barrier(full(i), fillers), begin_barrier(free(i), kReaders);
+  }
+  __device__ void next() {
+    if (++stage_ < kStages) return;
+    stage_ = 0;
+    phase_ ^= 1u;
+  }
+  __device__ int stage() const { return stage_; }
+  /// Weights, and behind them x.
+  __device__ unsigned char* bytes() const { return bytes_ + stage_ * kStageBytes; }
+  __device__ unsigned address() const { return base_ + static_cast<unsigned>(stage_ * kStageBytes); }
+  __device__ unsigned full() const { return full(stage_); }
+  __device__ void wait_until_full() const { wait_for(full(stage_), phase_); }
+  /// In all blocks that have what is copied there.
+  __device__ void wait_until_free() const { wait_for(free(stage_), phase_ ^ 1u); }
+  __device__ void tell_free(int stage) const {
+    if constexpr (common == Common::rows)
+      for (int block = 0; block < kCluster; ++block) tell_in(block, free(stage));
+    else
+      tell(free(stage));
+  }
+  /// Room for a quarter of a warpgroup's sums, in its rows of a stage: for when all steps have been
+  /// multiplied.
+  __device__ unsigned room(int group, int stage) const {
+    return base_ +
+           static_cast<unsigned>(stage * kStageBytes + kWeightBytes + group * (kRowsBytes / kMultipliers));
+  }
+
+ private:
+  __device__ unsigned full(int stage) const { return barriers_ + 8 * static_cast<unsigned>(stage); }
+  __device__ unsigned free(int stage) const { return full(kStages + stage); }
+
+  unsigned barriers_, base_;
+  unsigned char* bytes_;
+  int stage_ = 0;
+  unsigned phase_ = 0;
+};
+
 // ---- The kernel
 
-template <class Weights, int kStages>
-__global__ void __launch_bounds__(kBlockThreads, kStages > 3 ? 1 : 2)
-    warpgroup_kernel(const __grid_constant__ Products p) {
-  // With many stages the products of a step may run on while the next one begins.
-  constexpr int kPending = kStages > 3 ? 1 : 0, kAhead = kStages - 1 - kPending;
-  extern __shared__ unsigned char shared_bytes[];
-  const auto raw_address = static_cast<unsigned>(__cvta_generic_to_shared(shared_bytes));
-  const unsigned base = (raw_address + kAlignment - 1) / kAlignment * kAlignment;
-  unsigned char* const stages = shared_bytes + (base - raw_address);
-  const int which = (blockIdx.y >= p.end_tile[0]) + (p.n_parts > 2 && blockIdx.y >= p.end_tile[1]);
-  const WarpgroupProduct::Part part = which == 0 ? p.parts[0] : which == 1 ? p.parts[1] : p.parts[2];
-  const int64_t first_tile = which == 0 ? 0 : which == 1 ? p.end_tile[0] : p.end_tile[1];
-  const int64_t first_row = static_cast<int64_t>(blockIdx.x) * kTile,
-                first_column = (blockIdx.y - first_tile) * kTile;
-  const int steps = static_cast<int>(p.k / kDepth);
-  const typename Weights::Row weights(part, p.k, first_column);
-  const RowCopier rows(p.x, p.k, first_row, p.m);
-  // Stages are known when the code is made: the loop below takes as many steps at once as there are stages.
-  const auto copy_step = [&](int s, int stage) {
-    if (s < steps) {
-      rows.copy(stages + stage * kStageBytes, s);
-      weights.copy(stages + stage * kStageBytes + kMatrixBytes, s);
-    }
-    commit_copies();
-  };
-  const auto decode_step = [&](const typename Weights::Raw& raw, int stage) {
-    weights.store(raw, stages + stage * kStageBytes + kMatrixBytes);
-  };
-  const auto load_step = [&](int s) { return weights.load(min(s, steps - 1)); };
-  decode_step(load_step(0), 0);
-  typename Weights::Raw coded[kCodedAhead] = {load_step(1), load_step(2), load_step(3)};
-  static_assert(kCodedAhead == 3 && kStages % kCodedAhead == 0);
-#pragma unroll
-  for (int s = 0; s < kAhead; ++s) copy_step(s, s);
+__host__ __device__ inline int64_t row_tiles(const Products& p) { return (p.m + kRows - 1) / kRows; }
 
-  // The warpgroup's half of x, and the weights.
-  const uint64_t x = matrix_at(base + threadIdx.x / 128 * (kMatrixBytes / 2)),
-                 w = matrix_at(base + kMatrixBytes);
-  float sums[64] = {};
-  for (int begin = 0; begin < steps; begin += kStages) {
-#pragma unroll
-    for (int i = 0; i < kStages; ++i) {
-      const int s = begin + i;
-      if (s >= steps) break;
-      wait_for_copies<kAhead - 1>();
-      publish_shared();
-      __syncthreads();
-      begin_products();
-#pragma unroll
-      for (int d = 0; d < kDepth / 16; ++d) {
-        const int further = (i * kStageBytes + 32 * d) / 16;
-        multiply(sums, x + further, w + further);
+/// Turns of a cluster that take all tiles.
+template <Common common>
+__host__ __device__ int64_t turns_of(const Products& p) {
+  return row_tiles(p) * (common == Common::rows ? (p.tiles() + kCluster - 1) / kCluster : p.tiles());
+}
+
+/// A tile of results, and the steps that the block takes. Tiles that share weights come one after another;
+/// behind the last column there may be a tile of nothing.
+struct Tile {
+  int part;
+  int64_t row, column;
+  int first_step, end_step;
+
+  template <Common common>
+  static __device__ Tile at(const Products& p, int64_t turn) {
+    const int block = block_of_cluster(), steps = static_cast<int>(p.k / kDepth), half = (steps + 1) / 2;
+    const int64_t tiles = row_tiles(p);
+    const int64_t of_columns = common == Common::rows ? turn / tiles * kCluster + block : turn / tiles;
+    const int which =
+        (p.n_parts > 1 && of_columns >= p.end_tile[0]) + (p.n_parts > 2 && of_columns >= p.end_tile[1]);
+    Tile tile{which, turn % tiles * kRows, (of_columns - (which == 0 ? 0 : p.end_tile[which - 1])) * kColumns,
+              0, steps};
+    if (common == Common::tile) tile.first_step = block * half, tile.end_step = block == 0 ? half : steps;
+    return tile;
+  }
+};
+
+/// Has what is copied of step s copied.
+template <class Weights, Common common>
+__device__ void copy_step(const Products& p, const Tile& tile, const Ring<common>& ring, int s) {
+  tell_and_expect(ring.full(), kRowsBytes + (Weights::kCoded ? 0 : kWeightBytes));
+  const unsigned x = ring.address() + kWeightBytes;
+  const auto copy_half = [&](int half, auto copy) {
+    copy(x + static_cast<unsigned>(half * kRowsBytes / 2), p.x, s * kDepth,
+         static_cast<int>(tile.row) + half * kRows / 2, ring.full());
+  };
+  if constexpr (common == Common::rows) {
+    copy_half(block_of_cluster(), copy_piece_to_all<kCluster>);
+  } else {
+    copy_half(0, copy_piece);
+    copy_half(1, copy_piece);
+  }
+  if constexpr (!Weights::kCoded)
+    copy_piece(ring.address(), p.halves[tile.part], s * kDepth, static_cast<int>(tile.column), ring.full());
+}
+
+/// Decodes a tile's weights into the ring, those of this warpgroup's steps, and has the rest of them copied.
+template <class Weights, Common common>
+__device__ void fill_decoded(const Products& p, const Tile& tile, Ring<common>& ring) {
+  const int mine = static_cast<int>(threadIdx.x) / kGroup;
+  const bool copies = threadIdx.x % kGroup == 0;
+  const WarpgroupProduct::Part& part = p.parts[tile.part];
+  if (!part.constant) await_predecessors();
+  const typename Weights::Rows weights(part, p.k, tile.column);
+  const auto load = [&](int row, int s) {
+    return weights.load(row, min(s + Weights::step(), tile.end_step - 1));
+  };
+  static_assert(Weights::kEach == 4);
+  const int begin = tile.first_step + 2 * mine;
+  typename Weights::Chunk coded[] = {load(0, begin), load(1, begin), load(2, begin), load(3, begin)};
+  if (copies) await_predecessors();
+  for (int s = tile.first_step; s < tile.end_step; s += 2) {
+    Ring<common> second = ring;
+    second.next();
+    const bool two = s + 1 < tile.end_step;
+    if ((s - tile.first_step) / 2 % kFillers == mine) {
+      ring.wait_until_free();
+      if (copies) copy_step<Weights>(p, tile, ring, s);
+      if (two) {
+        second.wait_until_free();
+        if (copies) copy_step<Weights>(p, tile, second, s + 1);
       }
-      commit_products();
-      if (s + 1 < steps) decode_step(coded[i % kCodedAhead], (i + 1) % kStages);
-      coded[i % kCodedAhead] = load_step(s + 1 + kCodedAhead);
-      copy_step(s + kAhead, (i + kAhead) % kStages);
-      wait_for_products<kPending>();
+      unsigned char* const to = Weights::step() == 0 ? ring.bytes() : second.bytes();
+#pragma unroll
+      for (int row = 0; row < Weights::kEach; ++row) {
+        if (two || Weights::step() == 0) weights.store(coded[row], row, to);
+        coded[row] = load(row, s + 2 * kFillers);
+      }
+      publish_shared();
+      __syncwarp();
+      if (threadIdx.x % 32 == 0) {
+        tell(ring.full());
+        if (two) tell(second.full());
+      }
     }
+    ring = second;
+    if (two) ring.next();
+  }
+}
+
+/// Has all of a tile's steps copied, by one thread.
+template <class Weights, Common common>
+__device__ void fill_copied(const Products& p, const Tile& tile, Ring<common>& ring) {
+  await_predecessors();
+  for (int s = tile.first_step; s < tile.end_step; ++s, ring.next()) {
+    ring.wait_until_free();
+    copy_step<Weights>(p, tile, ring, s);
+  }
+}
+
+/// A warpgroup that multiplies: its number.
+__device__ inline int group_of_rows() { return static_cast<int>(threadIdx.x) / kGroup - kFillers; }
+
+/// Empties the ring of a tile's steps: adds up products of the warpgroup's rows. A step is free when the next
+/// one's products have begun and its own have ended.
+template <Common common>
+__device__ void multiply_tile(const Tile& tile, Ring<common>& ring, float (&sums)[64]) {
+  const bool speaks = threadIdx.x % 32 == 0;
+  const auto rows = static_cast<unsigned>(kWeightBytes + group_of_rows() * (kRowsBytes / kMultipliers));
+  int before = -1;
+  for (int s = tile.first_step; s < tile.end_step; ++s) {
+    ring.wait_until_full();
+    const uint64_t w = matrix_at(ring.address()), x = matrix_at(ring.address() + rows);
+    begin_products();
+#pragma unroll
+    for (int d = 0; d < kDepth / 16; ++d) multiply(sums, x + 2 * d, w + 2 * d);
+    commit_products();
+    wait_for_products<1>();
+    if (before >= 0 && speaks) ring.tell_free(before);
+    before = ring.stage();
+    ring.next();
   }
   wait_for_products<0>();
+  if (before >= 0 && speaks) ring.tell_free(before);
+}
 
-  const auto lane = static_cast<int>(threadIdx.x % 32), warp = static_cast<int>(threadIdx.x / 32);
+/// Where a thread leaves four of its sums, the same in all blocks.
+template <Common common>
+__device__ unsigned room_of(const Ring<common>& ring, int four) {
+  constexpr int kFoursOfStage = kRowsBytes / kMultipliers / (kGroup * 16);
+  static_assert(kFoursOfStage * kStages >= 16);
+  return ring.room(group_of_rows(), four / kFoursOfStage) +
+         static_cast<unsigned>((four % kFoursOfStage * kGroup + static_cast<int>(threadIdx.x) % kGroup) * 16);
+}
+
+/// Leaves the warpgroup's sums for the cluster's other block.
+template <Common common>
+__device__ void leave_sums(const Ring<common>& ring, const float (&sums)[64]) {
+#pragma unroll
+  for (int i = 0; i < 16; ++i)
+    asm volatile("st.shared.v4.f32 [%0], {%1, %2, %3, %4};\n" ::"r"(room_of(ring, i)), "f"(sums[4 * i]),
+                 "f"(sums[4 * i + 1]), "f"(sums[4 * i + 2]), "f"(sums[4 * i + 3])
+                 : "memory");
+}
+/// Adds those that the other block has left.
+template <Common common>
+__device__ void add_sums([[maybe_unused]] const Ring<common>& ring, [[maybe_unused]] float (&sums)[64]) {
+#ifdef TL_WARPGROUPS
+#pragma unroll
+  for (int i = 0; i < 16; ++i) {
+    float4 more;
+    asm volatile(
+        "{\n.reg .b32 there;\nmapa.shared::cluster.u32 there, %4, %5;\n"
+        "ld.shared::cluster.v4.f32 {%0, %1, %2, %3}, [there];\n}\n"
+        : "=f"(more.x), "=f"(more.y), "=f"(more.z), "=f"(more.w)
+        : "r"(room_of(ring, i)), "r"(1 - block_of_cluster())
+        : "memory");
+    sums[4 * i] += more.x, sums[4 * i + 1] += more.y, sums[4 * i + 2] += more.z, sums[4 * i + 3] += more.w;
+  }
+#endif
+}
+
+/// The first of the two rows of which a thread has results, eight apart.
+__device__ inline int64_t first_row(const Tile& tile) {
+  return tile.row + group_of_rows() * kGroupRows + threadIdx.x % kGroup / 32 * 16 + threadIdx.x % 32 / 4;
+}
+
+/// What sums of the thread's rows are to be multiplied by: asked for long before it is needed.
+struct Scales {
+  float of_row[2];
+  __device__ Scales(const Products& p, const Tile& tile) {
+    for (int e = 0; e < 2; ++e) of_row[e] = p.scales[min(first_row(tile) + 8 * e, p.m - 1)];
+  }
+};
+
+/// Writes a warpgroup's 64 x 128 results.
+__device__ void write_results(const Products& p, const Tile& tile, const Scales& scales,
+                              const float (&sums)[64]) {
+  const int lane = static_cast<int>(threadIdx.x % 32);
+  const WarpgroupProduct::Part& part = p.parts[tile.part];
+  const bool in_pairs = part.n % 2 == 0 && reinterpret_cast<uintptr_t>(part.out) % sizeof(float2) == 0;
 #pragma unroll
   for (int e = 0; e < 2; ++e) {
-    const int64_t row = first_row + 16 * warp + lane / 4 + 8 * e;
+    const int64_t row = first_row(tile) + 8 * e;
     if (row >= p.m) continue;
-    const float scale = p.scales[row];
+    const float scale = scales.of_row[e];
     float* out = part.out + row * part.n;
 #pragma unroll
-    for (int j = 0; j < kTile / 8; ++j) {
-#pragma unroll
-      for (int c = 0; c < 2; ++c) {
-        const int64_t column = first_column + 8 * j + lane % 4 * 2 + c;
-        if (column >= part.n) continue;
-        const float value = sums[4 * j + 2 * e + c] * scale;
-        out[column] = part.bias == nullptr ? value : value + part.bias[column];
+    for (int j = 0; j < kColumns / 8; ++j) {
+      const int64_t column = tile.column + 8 * j + lane % 4 * 2;
+      if (column >= part.n) continue;
+      const bool both = column + 1 < part.n;
+      float2 value{sums[4 * j + 2 * e] * scale, sums[4 * j + 2 * e + 1] * scale};
+      if (part.bias != nullptr) {
+        value.x += part.bias[column];
+        if (both) value.y += part.bias[column + 1];
+      }
+      if (in_pairs) {
+        *reinterpret_cast<float2*>(out + column) = value;
+      } else {
+        out[column] = value.x;
+        if (both) out[column + 1] = value.y;
       }
     }
   }
 }
 
+/// Fills the ring with a tile's steps.
+template <class Weights, Common common>
+__device__ void fill(const Products& p, const Tile& tile, Ring<common>& ring) {
+  if constexpr (Weights::kCoded)
+    fill_decoded<Weights>(p, tile, ring);
+  else if (threadIdx.x == 0)
+    fill_copied<Weights>(p, tile, ring);
+}
+
+template <class Weights, Common common>
+__global__ void TL_CLUSTERS(kCluster) __launch_bounds__(kThreadsOfBlock, 1)
+    warpgroup_kernel(const __grid_constant__ Products p) {
+  extern __shared__ unsigned char shared_bytes[];
+  __shared__ uint64_t barriers[Ring<common>::kBarriers];
+  Ring<common> ring(shared_bytes, barriers);
+  if (threadIdx.x == 0) ring.begin(Weights::kCoded ? kGroup / 32 + 1 : 1);
+  meet_cluster();
+  const bool fills = threadIdx.x < kFillers * kGroup;
+  const int64_t first = blockIdx.x / kCluster;
+  if constexpr (common == Common::rows) {
+    for (int64_t turn = first; turn < turns_of<common>(p); turn += gridDim.x / kCluster) {
+      const Tile tile = Tile::at<common>(p, turn);
+      if (fills) {
+        fill<Weights>(p, tile, ring);
+      } else {
+        await_predecessors();
+        let_next_begin();
+        const Scales scales(p, tile);
+        float sums[64] = {};
+        multiply_tile(tile, ring, sums);
+        write_results(p, tile, scales, sums);
+      }
+    }
+  } else {  // a cluster for each tile; a block ends one warpgroup's rows
+    const Tile tile = Tile::at<common>(p, first);
+    const bool ends = !fills && group_of_rows() == block_of_cluster();
+    float sums[64] = {};
+    if (fills) {
+      fill<Weights>(p, tile, ring);
+    } else {
+      await_predecessors();
+      let_next_begin();
+      multiply_tile(tile, ring, sums);
+      if (!ends) leave_sums(ring, sums);
+    }
+    meet_cluster();
+    if (ends) {
+      const Scales scales(p, tile);
+      add_sums(ring, sums);
+      write_results(p, tile, scales, sums);
+    }
+  }
+  meet_cluster();  // nobody leaves while others still write to it, or read
+}
+
 using Kernel = void (*)(Products);
 struct Kernels {
-  Kernel few = nullptr;   ///< for few blocks
-  Kernel many = nullptr;  ///< two on a multiprocessor
+  Kernel rows = nullptr, tile = nullptr;  ///< by what a cluster's blocks have in common
 };
-constexpr int kStagesOfFew = 6, kStagesOfMany = 3;
 
 template <class Weights>
 constexpr Kernels kernels_of() {
-  return {warpgroup_kernel<Weights, kStagesOfFew>, warpgroup_kernel<Weights, kStagesOfMany>};
+  return {warpgroup_kernel<Weights, Common::rows>, warpgroup_kernel<Weights, Common::tile>};
 }
 
 Kernels kernels_for(DType weights) {
@@ -320,35 +485,68 @@ Kernels kernels_for(DType weights) {
   }
 }
 
+/// How rows of halves are found, in pieces of `rows` rows and a step of columns.
+CUtensorMap map_of(const void* data, int64_t n, int64_t k, int64_t stride, int rows) {
+  static const auto encode = [] {
+    void* found = nullptr;
+    cudaDriverEntryPointQueryResult status{};
+#if CUDART_VERSION >= 12050
+    check(
+        cudaGetDriverEntryPointByVersion("cuTensorMapEncodeTiled", &found, 12000, cudaEnableDefault, &status),
+        "asking for tensor maps");
+#else
+    check(cudaGetDriverEntryPoint("cuTensorMapEncodeTiled", &found, cudaEnableDefault, &status),
+          "asking for tensor maps");
+#endif
+    TL_CHECK(found != nullptr, "a driver for Hopper makes tensor maps");
+    return reinterpret_cast<decltype(&cuTensorMapEncodeTiled)>(found);
+  }();
+  CUtensorMap map;
+  const cuuint64_t sizes[] = {static_cast<cuuint64_t>(k), static_cast<cuuint64_t>(n)},
+                   strides[] = {static_cast<cuuint64_t>(stride) * sizeof(__half)};
+  const cuuint32_t piece[] = {kDepth, static_cast<cuuint32_t>(rows)}, steps[] = {1, 1};
+  const CUresult outcome =
+      encode(&map, CU_TENSOR_MAP_DATA_TYPE_FLOAT16, 2, const_cast<void*>(data), sizes, strides, piece, steps,
+             CU_TENSOR_MAP_INTERLEAVE_NONE, CU_TENSOR_MAP_SWIZZLE_128B, CU_TENSOR_MAP_L2_PROMOTION_L2_256B,
+             CU_TENSOR_MAP_FLOAT_OOB_FILL_NONE);
+  TL_CHECK(outcome == CUDA_SUCCESS, "rows of halves lie at multiples of 16 bytes");
+  return map;
+}
+
 }  // namespace
 
 bool has_warpgroup_product(DType weights, int64_t k) {
-  return Device::get().properties().major == 9 && k % kDepth == 0 && kernels_for(weights).few != nullptr;
+  return Device::get().properties().major == 9 && k % kDepth == 0 && kernels_for(weights).rows != nullptr;
 }
 
-void warpgroup_product(const WarpgroupProduct& p) {
+void warpgroup_product(const WarpgroupProduct& p, const std::function<void()>& prepare) {
   const Kernels kernels = kernels_for(p.part.w.dtype);
   Launches& launches = Device::get().launches();
-  Products all{p.x, p.scales, p.m, p.k, 0, {}, {}};
-  for (const Kernel kernel : {kernels.few, kernels.many}) {
+  Products all{};
+  all.x = map_of(p.x, p.m, p.k, p.k, kRows / 2);
+  all.scales = p.scales, all.m = p.m, all.k = p.k;
+  for (const Kernel kernel : {kernels.rows, kernels.tile}) {
     const Products* last = launches.last_of(kernel);
-    if (last == nullptr || last->n_parts == Products::kMostParts || last->x != p.x || last->m != p.m ||
-        last->k != p.k || last->writes(p.part.out))
+    if (last == nullptr || last->n_parts == Products::kMostParts ||
+        std::memcmp(&last->x, &all.x, sizeof all.x) != 0 || last->writes(p.part.out))
       continue;
     all = *last;
     launches.drop_last();
   }
-  const int64_t tiles = (p.part.n + kTile - 1) / kTile;
-  all.parts[all.n_parts] = p.part;
-  all.end_tile[all.n_parts] = tiles + (all.n_parts == 0 ? 0 : all.end_tile[all.n_parts - 1]);
-  ++all.n_parts;
-  const dim3 grid(static_cast<unsigned>((p.m + kTile - 1) / kTile), static_cast<unsigned>(all.tiles()));
-  const bool few = static_cast<int64_t>(grid.x) * grid.y <= Device::get().properties().multiProcessorCount;
-  const auto kernel = few ? kernels.few : kernels.many;
-  const int shared = (few ? kStagesOfFew : kStagesOfMany) * kStageBytes + kAlignment;
-  check(cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, shared),
+  if (prepare) prepare();
+  const int64_t tiles = (p.part.n + kColumns - 1) / kColumns, part = all.n_parts++;
+  all.parts[part] = p.part;
+  if (p.part.w.dtype == DType::f16)
+    all.halves[part] = map_of(p.part.w.data[0], p.part.n, p.k, p.part.stride, kColumns);
+  all.end_tile[part] = tiles + (part == 0 ? 0 : all.end_tile[part - 1]);
+  const int64_t clusters = Device::get().properties().multiProcessorCount / kCluster;
+  const bool few = turns_of<Common::tile>(all) <= clusters;
+  const Kernel kernel = few ? kernels.tile : kernels.rows;
+  const int64_t busy = few ? turns_of<Common::tile>(all) : std::min(clusters, turns_of<Common::rows>(all));
+  check(cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, kShared),
         "asking for shared memory");
-  launch(kernel, grid, kBlockThreads, static_cast<size_t>(shared), all);
+  launch_early(kernel, static_cast<unsigned>(kCluster * busy), kThreadsOfBlock, static_cast<size_t>(kShared),
+               all);
 }
 
 }  // namespace tl::cuda
