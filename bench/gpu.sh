@@ -221,7 +221,7 @@ for type in q4_0 q8_0 f16 q4_k q6_k; do
 done
 for model in "${models[@]}"; do
   name=$(basename "$model" .gguf)
-  run "bench-$name.txt" 60 "$bin/tl" bench "$model" --device cuda -p 512 2048 -b 2048 -n 128 -d 0 1024 -r 3 --json
+  run "bench-$name.txt" 60 "$bin/tl" bench "$model" --device cuda -p 512 2048 -b 2048 -n 128 -d 0 1024 -r 5 --json
   while read -r test speed; do row "$name $test" "$speed"; done < <(python3 - "$logs/bench-$name.txt" <<'SHOW'
 import json, sys
 text = open(sys.argv[1]).read()

@@ -6,6 +6,7 @@
 #include <functional>
 
 #include "backend/cuda/cuda_backend.h"
+#include "backend/cuda/staging.h"
 #include "base/error.h"
 
 namespace tl::cuda {
@@ -31,6 +32,16 @@ size_t size_class(size_t bytes) {
 }
 
 std::string megabytes(size_t bytes) { return std::to_string((bytes + (1 << 20) - 1) >> 20) + " MiB"; }
+
+/// Of memory that may be a mapped file, to memory that was just taken.
+void upload_weights(void* to, const void* from, size_t bytes) {
+  if (bytes < Staging::kWorthwhile) return Device::get().upload(to, from, bytes);
+  static auto* staging = new Staging(Device::get().stream());  // as long as the device
+  ++events;
+  forget(to, bytes);
+  Device::get().launches().start();
+  staging->upload(to, from, bytes);
+}
 
 /// A storage's copy on the device. What nobody writes to is kept piece by piece (a file's tensors),
 /// everything else as a whole.
@@ -81,7 +92,7 @@ class DeviceMirror final : public Mirror {
     void*& memory = pieces_[{offset, bytes}];
     if (memory == nullptr) {
       memory = Device::get().memory().take(bytes);
-      Device::get().upload(memory, storage.data + offset, bytes);
+      upload_weights(memory, storage.data + offset, bytes);
     }
     return static_cast<const std::byte*>(memory);
   }
