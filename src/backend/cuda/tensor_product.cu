@@ -14,13 +14,35 @@ namespace {
 
 // ---- Operands in float16
 
+/// Four numbers, or one where a row is no multiple of four.
+template <class T>
+struct Numbers;
+template <>
+struct Numbers<float4> {
+  static __device__ float most(const float4& v) {
+    return fmaxf(fmaxf(fabsf(v.x), fabsf(v.y)), fmaxf(fabsf(v.z), fabsf(v.w)));
+  }
+  static __device__ void narrow(__half* to, const float4& v, float factor) {
+    const __half2 both[] = {__floats2half2_rn(v.x * factor, v.y * factor),
+                            __floats2half2_rn(v.z * factor, v.w * factor)};
+    *reinterpret_cast<uint2*>(to) = *reinterpret_cast<const uint2*>(both);
+  }
+};
+template <>
+struct Numbers<float> {
+  static __device__ float most(float v) { return fabsf(v); }
+  static __device__ void narrow(__half* to, float v, float factor) { *to = __float2half_rn(v * factor); }
+};
+
 /// A block a row: halves of x * 2^-e, with 2^e the power of two above the row's largest magnitude / 2^8;
 /// scales get 2^e.
+template <class T>
 __global__ void narrow_kernel(int64_t k, const float* x, __half* halves, float* scales) {
+  constexpr int kEach = sizeof(T) / sizeof(float);
   __shared__ float parts[kThreads / 32];
-  const float* row = x + blockIdx.x * k;
+  const T* row = reinterpret_cast<const T*>(x + blockIdx.x * k);
   float most = 0;
-  for (int64_t i = threadIdx.x; i < k; i += kThreads) most = fmaxf(most, fabsf(row[i]));
+  for (int64_t i = threadIdx.x; i < k / kEach; i += kThreads) most = fmaxf(most, Numbers<T>::most(row[i]));
   most = warp_max(most);
   if (threadIdx.x % 32 == 0) parts[threadIdx.x / 32] = most;
   __syncthreads();
@@ -30,8 +52,8 @@ __global__ void narrow_kernel(int64_t k, const float* x, __half* halves, float* 
   const int exponent = scalable ? min(max(ilogbf(most) - 8, -126), 126) : 0;
   if (threadIdx.x == 0) scales[blockIdx.x] = ldexpf(1.0f, exponent);
   const float factor = ldexpf(1.0f, -exponent);
-  for (int64_t i = threadIdx.x; i < k; i += kThreads)
-    halves[blockIdx.x * k + i] = __float2half_rn(row[i] * factor);
+  for (int64_t i = threadIdx.x; i < k / kEach; i += kThreads)
+    Numbers<T>::narrow(halves + blockIdx.x * k + i * kEach, row[i], factor);
 }
 
 /// Rows of x in float16.
@@ -56,8 +78,9 @@ std::shared_ptr<Narrowed> narrowed(const float* x, int64_t m, int64_t k) {
   const std::vector<int64_t> how = {m, k, 16};
   if (last.from != x || last.how != how) {
     const auto rows = std::make_shared<Narrowed>(m, k);
-    launch(narrow_kernel, static_cast<unsigned>(m), kThreads, 0, k, x, rows->halves.as<__half>(),
-           rows->scales.as<float>());
+    const bool fours = k % 4 == 0 && reinterpret_cast<uintptr_t>(x) % sizeof(float4) == 0;
+    launch(fours ? narrow_kernel<float4> : narrow_kernel<float>, static_cast<unsigned>(m), kThreads, 0, k, x,
+           rows->halves.as<__half>(), rows->scales.as<float>());
     last = {x, static_cast<size_t>(m * k) * sizeof(float), how, rows};
   }
   return std::static_pointer_cast<Narrowed>(last.result);
