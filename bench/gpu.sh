@@ -105,6 +105,18 @@ for type in q4_0 q8_0 f16 q4_k q6_k; do
   done
 done
 
+# Products of prompts as they are in real models: tiles side by side and in several turns, and weights that are decoded first.
+for type in f16 q4_0 q8_0 q4_k q6_k; do
+  "$bin/tl" synth "$work/wide.gguf" --type $type --layers 2 --vocab 1000 >/dev/null
+  for tokens in 130 600 1700; do
+    ids=$(seq -s, 1 900),$(seq -s, 1 800)
+    ids=$(cut -d, -f "1-$tokens" <<<"$ids")
+    run "wide-$type.txt" 40 "$bin/tl" logits "$work/wide.gguf" --tokens "$ids" --cache-type f32 -b 2048 --device cuda --out "$work/wide.npy"
+    run "wide-$type.txt" 40 "$bin/tl" logits "$work/wide.gguf" --tokens "$ids" --cache-type f32 -b 2048 --activations float32 --out "$work/exact.npy"
+    row "$type, TinyLlama's width, $tokens at once" "KL from cpu with float32 $(divergence "$work/exact.npy" "$work/wide.npy")"
+  done
+done
+
 # answer NAME OPTION…: the ids that follow a prompt
 answer() {
   run "answer-$1.txt" 40 "$bin/tl" generate "$work/small.gguf" --tokens 1,5,9,5,9,5,9 -n 400 --ignore-eos --json "${@:2}"

@@ -1,6 +1,7 @@
 #include "runtime/step_replay.h"
 
 #include <algorithm>
+#include <cstdint>
 #include <cstring>
 
 #include "base/interrupt.h"
@@ -52,11 +53,13 @@ bool is_same_constant(const Tensor& a, const Tensor& b) {
          std::memcmp(a.bytes(), b.bytes(), static_cast<size_t>(bytes_of(a.dtype(), a.elements()))) == 0;
 }
 
+constexpr size_t kNowhere = SIZE_MAX;  ///< the place of an input that the step does not use
+
 }  // namespace
 
 StepReplay::Snapshot::Snapshot(Session& session, const NodeRef& root, std::span<const NodeRef> given,
                                int64_t at)
-    : plan(nullptr), position(at), inputs(given.size()) {
+    : plan(nullptr), position(at), inputs(given.size(), kNowhere) {
   const graph::Trace seen = graph::trace(std::span(&root, 1));
   plan = &session.plan_for(seen);
   trace.inputs = seen.inputs;
@@ -111,6 +114,8 @@ void StepReplay::learn(Session& session, const NodeRef& root, std::span<const No
                        int64_t position) {
   if (root->value) return forget();
   Snapshot now(session, root, inputs, position);
+  if (std::ranges::find(now.inputs, kNowhere) != now.inputs.end())
+    return forget();  // a step that ignores one
   auto changes = last_ ? followers(*last_, now) : std::nullopt;
   const bool agrees = changes && followers_ == changes;
   followers_ = std::move(changes);

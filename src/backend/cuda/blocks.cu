@@ -2,6 +2,7 @@
 
 #include "backend/cuda/q8.cuh"
 #include "backend/cuda/row_operation.cuh"
+#include "backend/cuda/staging.h"
 #include "backend/cuda/strided.cuh"
 
 namespace tl::cuda {
@@ -66,7 +67,7 @@ Planes::Planes(const Tensor& w)
   // A constant's blocks pass through the device once; only the planes stay.
   const bool staged = w.storage()->constant;
   const Scratch stage(staged ? std::max<size_t>(1, extent) : 1);
-  if (staged) Device::get().upload(stage.as<uint8_t>(), w.bytes(), extent);
+  if (staged) upload_weights(stage.as<uint8_t>(), w.bytes(), extent);
   const auto* from = staged ? stage.as<uint8_t>() : reinterpret_cast<const uint8_t*>(read_bytes(w));
   auto* to = memory_.as<uint8_t>();
   blocks_ = {w.dtype(), {}, {}};

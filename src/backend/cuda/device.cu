@@ -33,16 +33,6 @@ size_t size_class(size_t bytes) {
 
 std::string megabytes(size_t bytes) { return std::to_string((bytes + (1 << 20) - 1) >> 20) + " MiB"; }
 
-/// Of memory that may be a mapped file, to memory that was just taken.
-void upload_weights(void* to, const void* from, size_t bytes) {
-  if (bytes < Staging::kWorthwhile) return Device::get().upload(to, from, bytes);
-  static auto* staging = new Staging(Device::get().stream());  // as long as the device
-  ++events;
-  forget(to, bytes);
-  Device::get().launches().start();
-  staging->upload(to, from, bytes);
-}
-
 /// A storage's copy on the device. What nobody writes to is kept piece by piece (a file's tensors),
 /// everything else as a whole.
 class DeviceMirror final : public Mirror {
@@ -89,11 +79,11 @@ class DeviceMirror final : public Mirror {
 
   /// A part of a storage that nobody writes to.
   const std::byte* piece(const Storage& storage, int64_t offset, size_t bytes) {
-    void*& memory = pieces_[{offset, bytes}];
-    if (memory == nullptr) {
-      memory = Device::get().memory().take(bytes);
-      upload_weights(memory, storage.data + offset, bytes);
-    }
+    const auto found = pieces_.find({offset, bytes});
+    if (found != pieces_.end()) return static_cast<const std::byte*>(found->second);
+    void* memory = Device::get().memory().take(bytes);
+    upload_weights(memory, storage.data + offset, bytes);
+    pieces_[{offset, bytes}] = memory;
     return static_cast<const std::byte*>(memory);
   }
 
@@ -254,6 +244,15 @@ void Device::upload(void* to, const void* from, size_t bytes) {
   forget(to, bytes);
   launches_->start();
   check(cudaMemcpyAsync(to, from, bytes, cudaMemcpyHostToDevice, stream_), "copying to the device");
+}
+
+void upload_weights(void* to, const void* from, size_t bytes) {
+  if (bytes < Staging::kWorthwhile) return Device::get().upload(to, from, bytes);
+  static auto* staging = new Staging(Device::get().stream());  // as long as the device
+  ++events;
+  forget(to, bytes);
+  Device::get().launches().start();
+  staging->upload(to, from, bytes);
 }
 
 void Device::download(void* to, const void* from, size_t bytes) {

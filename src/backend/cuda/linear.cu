@@ -264,13 +264,15 @@ void linear(const KernelArgs& args) {
   const Product p{args.out.elements() / n, n, k, bias, out, w.storage()->constant};
   const bool tensors = p.m >= kTensorRows && args.activations == Activations::q8 && !args.batch_invariant &&
                        has_tensor_product();
-  if (tensors && w.dtype() == DType::f16 && reads_packed(blocks_of(w), w.strides()[0], k))
-    return tensor_product(from, {blocks_of(w), w.strides()[0], p.constant}, bias, p.out, p.m, n, k);
+  const bool kept = p.constant && (bias == nullptr || args.in[2].storage()->constant);
+  if (tensors && w.dtype() == DType::f16 && w.strides()[0] >= k &&
+      reads_packed(blocks_of(w), w.strides()[0], k))
+    return tensor_product(from, {blocks_of(w), w.strides()[0], kept}, bias, p.out, p.m, n, k);
   const Q8Linear q8 = q8_linear_for(w.dtype());
   if (q8 == nullptr || k == 0 || args.activations == Activations::float32)
     return float_linear(p, blocks_of(w), w.strides()[0], from);
   const std::shared_ptr<const Planes> planes = planes_of(w);
-  if (tensors) return tensor_product(from, {planes->blocks(), k, p.constant}, bias, p.out, p.m, n, k);
+  if (tensors) return tensor_product(from, {planes->blocks(), k, kept}, bias, p.out, p.m, n, k);
   q8(p, planes->blocks(), rounded(from, p.m, k)->rows());
 }
 

@@ -10,6 +10,9 @@
 
 namespace tl::cuda {
 
+/// Uploads memory that may be a mapped file: in the order of the device's stream, `from` being read at once.
+void upload_weights(void* to, const void* from, size_t bytes);
+
 /// Lives until the process ends, as the device does.
 class Staging {
  public:

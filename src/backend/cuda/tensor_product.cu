@@ -232,19 +232,19 @@ void tensor_product(const float* x, const TensorWeights& w, const float* bias, f
   const auto* scales = rows->scales.as<float>();
   const bool coded = is_quantised(w.blocks.dtype);
   if (has_warpgroup_product(w.blocks.dtype, k) && (!coded || m < kDecodedRows))
-    return warpgroup_product({halves, scales, m, k, {w.blocks, bias, out, n, w.stride, w.constant}});
-  const auto* weights = reinterpret_cast<const __half*>(w.blocks.data[0]);
-  if (coded) weights = rows->room_for(n * k);
-  const auto decode = [&] {
-    if (coded) decode_all(w.blocks, n * k, const_cast<__half*>(weights));
-  };
+    return warpgroup_product({halves, scales, m, k, {w.blocks, bias, out, n, w.stride, w.kept}});
   const int64_t stride = coded ? k : w.stride;
+  const auto* weights = reinterpret_cast<const __half*>(w.blocks.data[0]);
   if (has_warpgroup_product(DType::f16, k)) {
-    const Blocks plain{DType::f16, {reinterpret_cast<const uint8_t*>(weights)}, {}};
-    return warpgroup_product({halves, scales, m, k, {plain, bias, out, n, stride, !coded && w.constant}},
-                             decode);
+    __half* const room = coded ? rows->room_for(n * k) : nullptr;
+    const Blocks plain{DType::f16, {reinterpret_cast<const uint8_t*>(coded ? room : weights)}, {}};
+    return warpgroup_product({halves, scales, m, k, {plain, bias, out, n, stride, w.kept}}, [&] {
+      if (coded) decode_all(w.blocks, n * k, room);
+    });
   }
-  decode();
+  const Scratch decoded(coded ? static_cast<size_t>(n * k) * sizeof(__half) : 1);
+  if (coded) decode_all(w.blocks, n * k, decoded.as<__half>());
+  if (coded) weights = decoded.as<__half>();
   const Product p{halves, weights, scales, bias, out, m, n, k, stride};
   // Sums are the same either way: each element adds its depths in order.
   const int64_t large = (m + 127) / 128 * ((n + 127) / 128);

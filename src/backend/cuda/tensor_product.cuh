@@ -15,7 +15,7 @@ bool has_tensor_product();
 struct TensorWeights {
   Blocks blocks;
   int64_t stride;
-  bool constant;  ///< nobody writes to it
+  bool kept;  ///< nobody writes to it, or to the bias
 };
 
 /// out[m, n] = x[m, k] @ w[n, k]^T + bias. Weights are decoded, and activations scaled row by row by a power

@@ -32,8 +32,11 @@ struct Products {
   int64_t unused[5];             ///< up to a multiple of what tensor maps are aligned to
 
   __host__ __device__ int64_t tiles() const { return end_tile[n_parts - 1]; }
-  bool writes(const float* out) const {
-    return std::any_of(parts, parts + n_parts, [&](const auto& part) { return part.out == out; });
+  /// Whether one more product can become part of this launch, which then comes after what was launched since.
+  bool accepts(const Products& one) const {
+    const WarpgroupProduct::Part& part = one.parts[0];
+    return n_parts < kMostParts && std::memcmp(&x, &one.x, sizeof x) == 0 && part.kept &&
+           std::all_of(parts, parts + n_parts, [&](const auto& p) { return p.kept && p.out != part.out; });
   }
 };
 static_assert(sizeof(Products) == sizeof(CUtensorMap) * (1 + Products::kMostParts) +
@@ -51,6 +54,8 @@ constexpr int kWeightBytes = kColumns * kDepth * 2, kRowsBytes = kRows * kDepth 
 constexpr int kStages = 6;
 constexpr int kAlignment = 1024;  ///< of matrices in shared memory
 constexpr int kShared = kStages * kStageBytes + kAlignment;
+
+constexpr int64_t kLongSum = 4096;  ///< elements from which on it pays that two blocks add half of them each
 
 /// What a cluster's blocks have in common.
 enum class Common {
@@ -245,7 +250,7 @@ __device__ void fill_decoded(const Products& p, const Tile& tile, Ring<common>& 
   const int mine = static_cast<int>(threadIdx.x) / kGroup;
   const bool copies = threadIdx.x % kGroup == 0;
   const WarpgroupProduct::Part& part = p.parts[tile.part];
-  if (!part.constant) await_predecessors();
+  if (!part.kept) await_predecessors();
   const typename Weights::Rows weights(part, p.k, tile.column);
   const auto load = [&](int row, int s) {
     return weights.load(row, min(s + Weights::step(), tile.end_step - 1));
@@ -524,24 +529,28 @@ void warpgroup_product(const WarpgroupProduct& p, const std::function<void()>& p
   Launches& launches = Device::get().launches();
   Products all{};
   all.x = map_of(p.x, p.m, p.k, p.k, kRows / 2);
-  all.scales = p.scales, all.m = p.m, all.k = p.k;
-  for (const Kernel kernel : {kernels.rows, kernels.tile}) {
-    const Products* last = launches.last_of(kernel);
-    if (last == nullptr || last->n_parts == Products::kMostParts ||
-        std::memcmp(&last->x, &all.x, sizeof all.x) != 0 || last->writes(p.part.out))
-      continue;
-    all = *last;
-    launches.drop_last();
+  all.scales = p.scales, all.m = p.m, all.k = p.k, all.n_parts = 1;
+  all.parts[0] = p.part;
+  all.end_tile[0] = (p.part.n + kColumns - 1) / kColumns;
+  // By the product's own sizes, so that its bits do not depend on what it is launched with; queries, keys and
+  // values, of which the first alone has many columns, are to stay one launch.
+  const int64_t clusters = Device::get().properties().multiProcessorCount / kCluster;
+  const bool few = p.k >= kLongSum && turns_of<Common::tile>(all) <= clusters;
+  const Kernel kernel = few ? kernels.tile : kernels.rows;
+  if (const void* found = launches.last_of(kernel)) {
+    Products last;
+    std::memcpy(&last, found, sizeof last);  // it lies at no multiple of what tensor maps are aligned to
+    if (last.accepts(all)) {
+      last.end_tile[last.n_parts] = last.tiles() + all.tiles();
+      last.parts[last.n_parts++] = p.part;
+      all = last;
+      launches.drop_last();
+    }
   }
   if (prepare) prepare();
-  const int64_t tiles = (p.part.n + kColumns - 1) / kColumns, part = all.n_parts++;
-  all.parts[part] = p.part;
+  const int64_t part = all.n_parts - 1;
   if (p.part.w.dtype == DType::f16)
     all.halves[part] = map_of(p.part.w.data[0], p.part.n, p.k, p.part.stride, kColumns);
-  all.end_tile[part] = tiles + (part == 0 ? 0 : all.end_tile[part - 1]);
-  const int64_t clusters = Device::get().properties().multiProcessorCount / kCluster;
-  const bool few = turns_of<Common::tile>(all) <= clusters;
-  const Kernel kernel = few ? kernels.tile : kernels.rows;
   const int64_t busy = few ? turns_of<Common::tile>(all) : std::min(clusters, turns_of<Common::rows>(all));
   check(cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, kShared),
         "asking for shared memory");

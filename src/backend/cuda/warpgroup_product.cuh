@@ -16,8 +16,10 @@ struct WarpgroupProduct {
     Blocks w;           ///< planes of a quantised weight, or float16
     const float* bias;  ///< may be null
     float* out;
-    int64_t n, stride;    ///< the stride is that of float16 rows
-    Wide<bool> constant;  ///< nobody writes to the weights
+    int64_t n, stride;  ///< the stride is that of float16 rows
+    /// Weights and bias stay as they are until other rows are multiplied, and what of the weights is decoded
+    /// was there before the launch before.
+    Wide<bool> kept;
   };
   const __half* x;
   const float* scales;
