@@ -54,7 +54,7 @@ struct Shape {
   }
 };
 
-/// The median time of body(layer) for all layers, in microseconds a layer.
+/// The median time of body(), which does all layers, in microseconds a layer.
 template <class Body>
 double time_of(const Body& body) {
   const cudaStream_t stream = Device::get().stream();

@@ -108,6 +108,7 @@ __device__ inline void tell_in(int block, unsigned barrier) {
       : "memory");
 #endif
 }
+/// Not by `.acquire.cluster`, which throws the L1 cache away at each look.
 __device__ inline void wait_for(unsigned barrier, unsigned phase) {
 #ifdef TL_WARPGROUPS
   asm volatile(

@@ -365,7 +365,7 @@ __device__ inline int64_t first_row(const Tile& tile) {
   return tile.row + group_of_rows() * kGroupRows + threadIdx.x % kGroup / 32 * 16 + threadIdx.x % 32 / 4;
 }
 
-/// What sums of the thread's rows are to be multiplied by: asked for long before it is needed.
+/// What sums of the thread's rows are to be multiplied by.
 struct Scales {
   float of_row[2];
   __device__ Scales(const Products& p, const Tile& tile) {
@@ -506,7 +506,7 @@ CUtensorMap map_of(const void* data, int64_t n, int64_t k, int64_t stride, int r
     TL_CHECK(found != nullptr, "a driver for Hopper makes tensor maps");
     return reinterpret_cast<decltype(&cuTensorMapEncodeTiled)>(found);
   }();
-  CUtensorMap map;
+  CUtensorMap map{};  // compared by its bytes
   const cuuint64_t sizes[] = {static_cast<cuuint64_t>(k), static_cast<cuuint64_t>(n)},
                    strides[] = {static_cast<cuuint64_t>(stride) * sizeof(__half)};
   const cuuint32_t piece[] = {kDepth, static_cast<cuuint32_t>(rows)}, steps[] = {1, 1};
