@@ -44,41 +44,96 @@ __device__ inline void wait_for_products() {
   asm volatile("wgmma.wait_group.sync.aligned %0;\n" ::"n"(pending) : "memory");
 #endif
 }
-/// Lets the tensor cores see what threads wrote to shared memory.
-__device__ inline void publish_shared() {
+// Places of operands in the instructions below, and the sums that stand there.
+#define TL_PLACES_32                                                                                     \
+  "%0, %1, %2, %3, %4, %5, %6, %7, %8, %9, %10, %11, %12, %13, %14, %15, %16, %17, %18, %19, %20, %21, " \
+  "%22, %23, %24, %25, %26, %27, %28, %29, %30, %31"
+#define TL_PLACES_48 \
+  TL_PLACES_32 ", %32, %33, %34, %35, %36, %37, %38, %39, %40, %41, %42, %43, %44, %45, %46, %47"
+#define TL_PLACES_64 \
+  TL_PLACES_48 ", %48, %49, %50, %51, %52, %53, %54, %55, %56, %57, %58, %59, %60, %61, %62, %63"
+#define TL_PLACES_128                                                                                  \
+  TL_PLACES_64                                                                                         \
+  ", %64, %65, %66, %67, %68, %69, %70, %71, %72, %73, %74, %75, %76, %77, %78, %79, %80, %81, %82, "  \
+  "%83, %84, %85, %86, %87, %88, %89, %90, %91, %92, %93, %94, %95, "                                  \
+  "%96, %97, %98, %99, %100, %101, %102, %103, %104, %105, %106, %107, %108, %109, %110, %111, %112, " \
+  "%113, %114, %115, %116, %117, %118, %119, %120, %121, %122, %123, %124, %125, %126, %127"
+#define TL_SUMS_8(i)                                                                          \
+  "+f"(d[i]), "+f"(d[i + 1]), "+f"(d[i + 2]), "+f"(d[i + 3]), "+f"(d[i + 4]), "+f"(d[i + 5]), \
+      "+f"(d[i + 6]), "+f"(d[i + 7])
+#define TL_SUMS_32 TL_SUMS_8(0), TL_SUMS_8(8), TL_SUMS_8(16), TL_SUMS_8(24)
+#define TL_SUMS_48 TL_SUMS_32, TL_SUMS_8(32), TL_SUMS_8(40)
+#define TL_SUMS_64 TL_SUMS_48, TL_SUMS_8(48), TL_SUMS_8(56)
+#define TL_SUMS_128                                                                                      \
+  TL_SUMS_64, TL_SUMS_8(64), TL_SUMS_8(72), TL_SUMS_8(80), TL_SUMS_8(88), TL_SUMS_8(96), TL_SUMS_8(104), \
+      TL_SUMS_8(112), TL_SUMS_8(120)
 #ifdef TL_WARPGROUPS
-  asm volatile("fence.proxy.async.shared::cta;\n" ::: "memory");
+#define TL_MULTIPLY(columns, sums, a, b, ...)                                                             \
+  asm volatile("{\n.reg .pred adds;\nsetp.ne.b32 adds, 1, 0;\nwgmma.mma_async.sync.aligned.m64n" #columns \
+               "k16.f32.f16.f16 {" TL_PLACES_##sums "}, " a ", " b ";\n}\n"                               \
+               : TL_SUMS_##sums                                                                           \
+               : __VA_ARGS__)
+#else
+#define TL_MULTIPLY(...)
+#endif
+/// d[64, columns] += a[64, 16] * b[columns, 16]^T, in the background; `a` in the warpgroup's registers.
+#define TL_MULTIPLY_REGISTERS(columns, sums, a, b)                                                          \
+  __device__ inline void multiply([[maybe_unused]] float(&d)[sums], [[maybe_unused]] const unsigned(&w)[4], \
+                                  [[maybe_unused]] uint64_t x) {                                            \
+    TL_MULTIPLY(columns, sums, a, b ", adds, 1, 1, 0", "r"(w[0]), "r"(w[1]), "r"(w[2]), "r"(w[3]), "l"(x)); \
+  }
+/// The same with both in shared memory.
+#define TL_MULTIPLY_MATRIX(columns, sums, a, b)                                                  \
+  __device__ inline void multiply([[maybe_unused]] float(&d)[sums], [[maybe_unused]] uint64_t w, \
+                                  [[maybe_unused]] uint64_t x) {                                 \
+    TL_MULTIPLY(columns, sums, a, b ", adds, 1, 1, 0, 0", "l"(w), "l"(x));                       \
+  }
+TL_MULTIPLY_REGISTERS(64, 32, "{%32, %33, %34, %35}", "%36")
+TL_MULTIPLY_REGISTERS(96, 48, "{%48, %49, %50, %51}", "%52")
+TL_MULTIPLY_REGISTERS(128, 64, "{%64, %65, %66, %67}", "%68")
+TL_MULTIPLY_REGISTERS(256, 128, "{%128, %129, %130, %131}", "%132")
+TL_MULTIPLY_MATRIX(64, 32, "%32", "%33")
+TL_MULTIPLY_MATRIX(128, 64, "%64", "%65")
+TL_MULTIPLY_MATRIX(96, 48, "%48", "%49")
+#undef TL_MULTIPLY_REGISTERS
+#undef TL_MULTIPLY_MATRIX
+#undef TL_MULTIPLY
+#undef TL_SUMS_128
+#undef TL_SUMS_64
+#undef TL_SUMS_48
+#undef TL_SUMS_32
+#undef TL_SUMS_8
+#undef TL_PLACES_128
+#undef TL_PLACES_64
+#undef TL_PLACES_48
+#undef TL_PLACES_32
+
+/// Gives registers of a warpgroup's threads back, or takes more, until each has `n`: the block has as many as
+/// its threads were started with.
+template <int n>
+__device__ inline void keep_registers() {
+#ifdef TL_WARPGROUPS
+  asm volatile("setmaxnreg.dec.sync.aligned.u32 %0;\n" ::"n"(n));
 #endif
 }
-
-/// d += a[64, 16] * b[128, 16]^T, in the background.
-__device__ inline void multiply(float (&d)[64], uint64_t a, uint64_t b) {
+template <int n>
+__device__ inline void take_registers() {
 #ifdef TL_WARPGROUPS
-  asm volatile(
-      "{\n.reg .pred p;\nsetp.ne.b32 p, %66, 0;\n"
-      "wgmma.mma_async.sync.aligned.m64n128k16.f32.f16.f16 {"
-      "%0, %1, %2, %3, %4, %5, %6, %7, %8, %9, %10, %11, %12, %13, %14, %15, "
-      "%16, %17, %18, %19, %20, %21, %22, %23, %24, %25, %26, %27, %28, %29, %30, %31, "
-      "%32, %33, %34, %35, %36, %37, %38, %39, %40, %41, %42, %43, %44, %45, %46, %47, "
-      "%48, %49, %50, %51, %52, %53, %54, %55, %56, %57, %58, %59, %60, %61, %62, %63}, "
-      "%64, %65, p, 1, 1, 0, 0;\n}\n"
-      : "+f"(d[0]), "+f"(d[1]), "+f"(d[2]), "+f"(d[3]), "+f"(d[4]), "+f"(d[5]), "+f"(d[6]), "+f"(d[7]),
-        "+f"(d[8]), "+f"(d[9]), "+f"(d[10]), "+f"(d[11]), "+f"(d[12]), "+f"(d[13]), "+f"(d[14]), "+f"(d[15]),
-        "+f"(d[16]), "+f"(d[17]), "+f"(d[18]), "+f"(d[19]), "+f"(d[20]), "+f"(d[21]), "+f"(d[22]),
-        "+f"(d[23]), "+f"(d[24]), "+f"(d[25]), "+f"(d[26]), "+f"(d[27]), "+f"(d[28]), "+f"(d[29]),
-        "+f"(d[30]), "+f"(d[31]), "+f"(d[32]), "+f"(d[33]), "+f"(d[34]), "+f"(d[35]), "+f"(d[36]),
-        "+f"(d[37]), "+f"(d[38]), "+f"(d[39]), "+f"(d[40]), "+f"(d[41]), "+f"(d[42]), "+f"(d[43]),
-        "+f"(d[44]), "+f"(d[45]), "+f"(d[46]), "+f"(d[47]), "+f"(d[48]), "+f"(d[49]), "+f"(d[50]),
-        "+f"(d[51]), "+f"(d[52]), "+f"(d[53]), "+f"(d[54]), "+f"(d[55]), "+f"(d[56]), "+f"(d[57]),
-        "+f"(d[58]), "+f"(d[59]), "+f"(d[60]), "+f"(d[61]), "+f"(d[62]), "+f"(d[63])
-      : "l"(a), "l"(b), "r"(1));
+  asm volatile("setmaxnreg.inc.sync.aligned.u32 %0;\n" ::"n"(n));
 #endif
 }
-
-/// Where piece `piece` of a row lies in a matrix.
-__device__ inline int place(int row, int piece) { return row * 128 + ((piece ^ (row & 7)) << 4); }
 
 // ---- Barriers
+
+/// Waits at barrier `id` of the block until `threads` have come to it or passed it.
+template <int threads>
+__device__ inline void wait_at_barrier(unsigned id) {
+  asm volatile("bar.sync %0, %1;\n" ::"r"(id), "n"(threads) : "memory");
+}
+template <int threads>
+__device__ inline void pass_barrier(unsigned id) {
+  asm volatile("bar.arrive %0, %1;\n" ::"r"(id), "n"(threads) : "memory");
+}
 
 /// Barriers in shared memory, by address. A phase of one ends when it has been told `count` times and all
 /// bytes have come that it expects; whoever waits for phase 0, then 1, then 0 … goes on.
@@ -98,14 +153,17 @@ __device__ inline void tell_and_expect(unsigned barrier, int bytes) {
                : "memory");
 #endif
 }
-/// The barrier at that address of a block of the cluster.
-__device__ inline void tell_in(int block, unsigned barrier) {
+/// Where shared memory of a block of the cluster lies whose address in that block is this.
+__device__ inline unsigned address_in([[maybe_unused]] int block, unsigned address) {
 #ifdef TL_WARPGROUPS
-  asm volatile(
-      "{\n.reg .b32 there;\nmapa.shared::cluster.u32 there, %0, %1;\n"
-      "mbarrier.arrive.shared::cluster.b64 _, [there];\n}\n" ::"r"(barrier),
-      "r"(block)
-      : "memory");
+  asm volatile("mapa.shared::cluster.u32 %0, %0, %1;\n" : "+r"(address) : "r"(block));
+#endif
+  return address;
+}
+/// The barrier of any block of the cluster, by address_in().
+__device__ inline void tell_there([[maybe_unused]] unsigned barrier) {
+#ifdef TL_WARPGROUPS
+  asm volatile("mbarrier.arrive.shared::cluster.b64 _, [%0];\n" ::"r"(barrier) : "memory");
 #endif
 }
 /// Not by `.acquire.cluster`, which throws the L1 cache away at each look.
@@ -119,11 +177,12 @@ __device__ inline void wait_for(unsigned barrier, unsigned phase) {
       : "memory");
 #endif
 }
-/// Lets the cluster's blocks go on together, and see what each of them did to its barriers.
+/// Lets the cluster's blocks go on together, and see the barriers that each of them has begun. Nothing else:
+/// what they wrote to memory need not have arrived.
 __device__ inline void meet_cluster() {
 #ifdef TL_WARPGROUPS
   asm volatile("fence.mbarrier_init.release.cluster;\n" ::: "memory");
-  asm volatile("barrier.cluster.arrive.release.aligned;\nbarrier.cluster.wait.acquire.aligned;\n" ::
+  asm volatile("barrier.cluster.arrive.relaxed.aligned;\nbarrier.cluster.wait.acquire.aligned;\n" ::
                    : "memory");
 #endif
 }
@@ -135,6 +194,12 @@ __device__ inline int block_of_cluster() {
   return static_cast<int>(rank);
 }
 
+/// Brings a map to where copies look for it.
+__device__ inline void fetch_map([[maybe_unused]] const CUtensorMap& map) {
+#ifdef TL_WARPGROUPS
+  asm volatile("prefetch.tensormap [%0];\n" ::"l"(&map) : "memory");
+#endif
+}
 /// Copies a piece of a matrix from `row` and `column` on, and lets the barrier know; zeros for what is
 /// outside.
 __device__ inline void copy_piece(unsigned to, const CUtensorMap& from, int column, int row,

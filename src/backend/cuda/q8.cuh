@@ -159,7 +159,8 @@ struct Fields {
       with(q6_k)
 
 /// How a format's blocks fall into pieces that a thread reads at once. kElements of a block's kBlock make one
-/// chunk, as kParts parts; part(i) starts at element place(i) of the block.
+/// chunk, as kParts parts; part(i) starts at element place(i) of the block, which is place(c, i) of its chunk
+/// c.
 template <DType format>
 struct ChunksOf;
 
@@ -210,6 +211,7 @@ struct Nibbles {
   uint4 qs;
   unsigned high = 0, scale;
 
+  Nibbles() = default;
   template <class W>
   __device__ Nibbles(const W& w, int64_t block) : qs(load16<W>(w.field(0, block))) {
     const uint8_t* scales = w.field(1, block);
@@ -217,6 +219,7 @@ struct Nibbles {
     if (has_fifth) high = read<W, unsigned>(w.field(2, block));
   }
   __device__ int place(int i) const { return 16 * i; }
+  static __host__ __device__ constexpr int place(int, int i) { return 16 * i; }
   __device__ Part part(int i) const {
     Part p{};
     if constexpr (has_min) {
@@ -253,6 +256,7 @@ struct SuperNibbles {
   uint4 qs, high = {}, header;
   int quarter, half;
 
+  SuperNibbles() = default;
   template <class W>
   __device__ SuperNibbles(const W& w, int64_t chunk) {
     const int64_t block = chunk / 8;
@@ -262,6 +266,9 @@ struct SuperNibbles {
     header = load16<W>(w.field(1, block));
   }
   __device__ int place(int i) const { return 64 * quarter + 32 * i + 16 * half; }
+  static __host__ __device__ constexpr int place(int c, int i) {
+    return 64 * (c / 2) + 32 * i + 16 * (c % 2);
+  }
   __device__ Part part(int i) const {
     const int s = 2 * quarter + i;
     const float2 scale = scale_min(header, s);
@@ -283,6 +290,7 @@ struct Quarters {
   const uint8_t *scales, *d;
   int half, part_of;
 
+  Quarters() = default;
   template <class W>
   __device__ Quarters(const W& w, int64_t chunk) {
     const int64_t block = chunk / 4;
@@ -293,6 +301,9 @@ struct Quarters {
     scales = w.field(2, block);
   }
   __device__ int place(int i) const { return 128 * half + 32 * i + 16 * part_of; }
+  static __host__ __device__ constexpr int place(int c, int i) {
+    return 128 * (c / 2) + 32 * i + 16 * (c % 2);
+  }
   __device__ Part part(int i) const {
     const int s = 8 * half + 2 * i + part_of;
     Part p{};
@@ -353,11 +364,13 @@ struct ChunksOf<DType::q8_0> {
   static constexpr int kBlock = 32, kElements = 32, kPerBlock = 1, kParts = 2;
   uint4 qs[2];
   unsigned scale;
+  ChunksOf() = default;
   template <class W>
   __device__ ChunksOf(const W& w, int64_t block)
       : qs{detail::load16<W>(w.field(0, block)), detail::load16<W>(w.field(0, block) + 16)},
         scale(detail::half_bits<W>(w.field(1, block))) {}
   __device__ int place(int i) const { return 16 * i; }
+  static __host__ __device__ constexpr int place(int, int i) { return 16 * i; }
   __device__ Part part(int i) const {
     const uint4 v = i == 0 ? qs[0] : qs[1];
     return {{static_cast<int>(v.x), static_cast<int>(v.y), static_cast<int>(v.z), static_cast<int>(v.w)},
@@ -374,6 +387,7 @@ struct ChunksOf<DType::q6_k> {
   unsigned d, scales[2];
   int half, quarter;
 
+  ChunksOf() = default;
   template <class W>
   __device__ ChunksOf(const W& w, int64_t chunk) {
     const int64_t block = chunk / 8;
@@ -384,6 +398,9 @@ struct ChunksOf<DType::q6_k> {
     for (int i = 0; i < 2; ++i) scales[i] = w.field(3, block)[8 * half + 4 * i + quarter];
   }
   __device__ int place(int i) const { return 128 * half + 64 * i + 16 * quarter; }
+  static __host__ __device__ constexpr int place(int c, int i) {
+    return 128 * (c / 4) + 64 * i + 16 * (c % 4);
+  }
   __device__ Part part(int i) const {
     const float a = detail::half_of(d) * static_cast<float>(static_cast<int8_t>(scales[i]));
     Part p{{}, a, -32.0f * a};

@@ -1,6 +1,5 @@
 #include "backend/cuda/tensor_product.cuh"
 
-#include <deque>
 #include <map>
 
 #include "backend/cuda/q8.cuh"
@@ -34,53 +33,78 @@ struct Numbers<float> {
   static __device__ void narrow(__half* to, float v, float factor) { *to = __float2half_rn(v * factor); }
 };
 
-/// A block a row: halves of x * 2^-e, with 2^e the power of two above the row's largest magnitude / 2^8;
-/// scales get 2^e.
+/// 2^e, the power of two above the largest magnitude of a block's row / 2^8: its exponent.
 template <class T>
-__global__ void narrow_kernel(int64_t k, const float* x, __half* halves, float* scales) {
-  constexpr int kEach = sizeof(T) / sizeof(float);
+__device__ int exponent_of_row(const T* row, int64_t length) {
   __shared__ float parts[kThreads / 32];
-  const T* row = reinterpret_cast<const T*>(x + blockIdx.x * k);
   float most = 0;
-  for (int64_t i = threadIdx.x; i < k / kEach; i += kThreads) most = fmaxf(most, Numbers<T>::most(row[i]));
+  for (int64_t i = threadIdx.x; i < length; i += kThreads) most = fmaxf(most, Numbers<T>::most(row[i]));
   most = warp_max(most);
   if (threadIdx.x % 32 == 0) parts[threadIdx.x / 32] = most;
   __syncthreads();
   most = parts[0];
   for (int w = 1; w < kThreads / 32; ++w) most = fmaxf(most, parts[w]);
   const bool scalable = most > 0 && isfinite(most);
-  const int exponent = scalable ? min(max(ilogbf(most) - 8, -126), 126) : 0;
+  return scalable ? min(max(ilogbf(most) - 8, -126), 126) : 0;
+}
+
+/// A block a row: halves of x * 2^-e; scales get 2^e.
+template <class T>
+__global__ void narrow_kernel(int64_t k, const float* x, __half* halves, float* scales) {
+  constexpr int kEach = sizeof(T) / sizeof(float);
+  const T* row = reinterpret_cast<const T*>(x + blockIdx.x * k);
+  const int exponent = exponent_of_row(row, k / kEach);
   if (threadIdx.x == 0) scales[blockIdx.x] = ldexpf(1.0f, exponent);
   const float factor = ldexpf(1.0f, -exponent);
   for (int64_t i = threadIdx.x; i < k / kEach; i += kThreads)
     Numbers<T>::narrow(halves + blockIdx.x * k + i * kEach, row[i], factor);
 }
 
+/// The same, in an order of groups of elements: a thread takes four of sixteen elements, of a part whose
+/// other ones lie eight halves apart.
+__global__ void narrow_in_order_kernel(int64_t k, OrderOfRows order, const float* x, __half* halves,
+                                       float* scales) {
+  const float* row = x + blockIdx.x * k;
+  const int exponent = exponent_of_row(row, k), group = 64 * order.steps;
+  if (threadIdx.x == 0) scales[blockIdx.x] = ldexpf(1.0f, exponent);
+  const float factor = ldexpf(1.0f, -exponent);
+  const int64_t length = order.length(k);
+  for (int64_t i = 4 * threadIdx.x; i < length; i += 4 * kThreads) {
+    const int of_group = static_cast<int>(i % group), part = order.part[of_group / 16];
+    const auto half2_of = [&](int64_t at) {
+      return i < k ? __floats2half2_rn(row[at] * factor, row[at + 2] * factor) : __half2{};
+    };
+    __half2* to = reinterpret_cast<__half2*>(halves + blockIdx.x * length + (i - of_group) + part / 4 * 64 +
+                                             of_group % 16 / 4 * 16 + part % 4 * 2);
+    to[0] = half2_of(i);
+    to[4] = half2_of(i + 1);
+  }
+}
+
 /// Rows of x in float16.
 struct Narrowed {
   Scratch halves, scales;
-  Narrowed(int64_t m, int64_t k)
-      : halves(static_cast<size_t>(m * k) * sizeof(__half)), scales(static_cast<size_t>(m) * sizeof(float)) {}
-  /// For decoded weights that these rows are multiplied with. It stays theirs as long as their product may
-  /// still become one launch with others.
-  __half* room_for(int64_t elements) {
-    if (weights_.size() == kMostWarpgroupParts) weights_.pop_front();
-    return weights_.emplace_back(static_cast<size_t>(elements) * sizeof(__half)).as<__half>();
-  }
-
- private:
-  std::deque<Scratch> weights_;
+  Narrowed(int64_t m, int64_t length)
+      : halves(static_cast<size_t>(m * length) * sizeof(__half)),
+        scales(static_cast<size_t>(m) * sizeof(float)) {}
 };
 
 /// Products of the same rows share them.
-std::shared_ptr<Narrowed> narrowed(const float* x, int64_t m, int64_t k) {
+std::shared_ptr<Narrowed> narrowed(const float* x, int64_t m, int64_t k, const OrderOfRows& order) {
   Remembered& last = remembered();
-  const std::vector<int64_t> how = {m, k, 16};
+  std::vector<int64_t> how = {m, k, 16, order.steps};
+  how.insert(how.end(), order.part.begin(), order.part.end());
   if (last.from != x || last.how != how) {
-    const auto rows = std::make_shared<Narrowed>(m, k);
-    const bool fours = k % 4 == 0 && reinterpret_cast<uintptr_t>(x) % sizeof(float4) == 0;
-    launch(fours ? narrow_kernel<float4> : narrow_kernel<float>, static_cast<unsigned>(m), kThreads, 0, k, x,
-           rows->halves.as<__half>(), rows->scales.as<float>());
+    const auto rows = std::make_shared<Narrowed>(m, order.length(k));
+    auto* const halves = rows->halves.as<__half>();
+    auto* const scales = rows->scales.as<float>();
+    const auto blocks = static_cast<unsigned>(m);
+    if (order.steps != 0)
+      launch(narrow_in_order_kernel, blocks, kThreads, 0, k, order, x, halves, scales);
+    else if (k % 4 == 0 && reinterpret_cast<uintptr_t>(x) % sizeof(float4) == 0)
+      launch(narrow_kernel<float4>, blocks, kThreads, 0, k, x, halves, scales);
+    else
+      launch(narrow_kernel<float>, blocks, kThreads, 0, k, x, halves, scales);
     last = {x, static_cast<size_t>(m * k) * sizeof(float), how, rows};
   }
   return std::static_pointer_cast<Narrowed>(last.result);
@@ -126,10 +150,6 @@ void decode_all(const Blocks& w, int64_t elements, __half* out) {
 }
 
 // ---- The product
-
-/// Rows of x from which on quantised weights are decoded once, to memory, and not by each block that needs
-/// them.
-constexpr int64_t kDecodedRows = 1536;
 
 constexpr int kDepth = 32;  ///< of a stage, in elements
 constexpr int kPitch =
@@ -227,24 +247,18 @@ bool has_tensor_product() { return Device::get().properties().major >= 8; }
 
 void tensor_product(const float* x, const TensorWeights& w, const float* bias, float* out, int64_t m,
                     int64_t n, int64_t k) {
-  const std::shared_ptr<Narrowed> rows = narrowed(x, m, k);
+  const bool by_warpgroups = has_warpgroup_product(w.blocks.dtype, k);
+  const std::shared_ptr<Narrowed> rows =
+      narrowed(x, m, k, by_warpgroups ? order_for(w.blocks.dtype) : OrderOfRows{});
   const auto* halves = rows->halves.as<__half>();
   const auto* scales = rows->scales.as<float>();
-  const bool coded = is_quantised(w.blocks.dtype);
-  if (has_warpgroup_product(w.blocks.dtype, k) && (!coded || m < kDecodedRows))
+  if (by_warpgroups)
     return warpgroup_product({halves, scales, m, k, {w.blocks, bias, out, n, w.stride, w.kept}});
-  const int64_t stride = coded ? k : w.stride;
-  const auto* weights = reinterpret_cast<const __half*>(w.blocks.data[0]);
-  if (has_warpgroup_product(DType::f16, k)) {
-    __half* const room = coded ? rows->room_for(n * k) : nullptr;
-    const Blocks plain{DType::f16, {reinterpret_cast<const uint8_t*>(coded ? room : weights)}, {}};
-    return warpgroup_product({halves, scales, m, k, {plain, bias, out, n, stride, w.kept}}, [&] {
-      if (coded) decode_all(w.blocks, n * k, room);
-    });
-  }
+  const bool coded = is_quantised(w.blocks.dtype);
   const Scratch decoded(coded ? static_cast<size_t>(n * k) * sizeof(__half) : 1);
   if (coded) decode_all(w.blocks, n * k, decoded.as<__half>());
-  if (coded) weights = decoded.as<__half>();
+  const auto* weights = coded ? decoded.as<__half>() : reinterpret_cast<const __half*>(w.blocks.data[0]);
+  const int64_t stride = coded ? k : w.stride;
   const Product p{halves, weights, scales, bias, out, m, n, k, stride};
   // Sums are the same either way: each element adds its depths in order.
   const int64_t large = (m + 127) / 128 * ((n + 127) / 128);

@@ -1,0 +1,602 @@
+// The kernel of warpgroup_product.cuh. Blocks stay on their multiprocessor and take one tile of results after
+// another: 128 features (rows of weights) of 64 to 256 rows of x. Two warpgroups multiply, 64 features
+// each; a thread of a third fills a ring of steps in shared memory with what they need, by the tensor memory
+// accelerator, as far ahead as the ring is long and from one tile on into the next. Barriers say which steps
+// are full and which are free.
+//
+// Quantised weights do not pass through shared memory. A thread reads the blocks of its two features where
+// they lie and decodes them to the registers that the instruction takes them from, a step ahead: while the
+// step before is multiplied. What the instruction takes from a thread of each 16 elements is four halves of a
+// row. A sum may be taken in any order, so rows of x are written in the one (OrderOfRows) by which those four
+// are bytes of one word of a block, and a thread needs no other thread's blocks.
+//
+// Two blocks make a cluster: the L2 cache could not feed all of them otherwise. Of quantised weights their
+// tiles lie side by side, and each block fetches half of their rows of x for both. Float16 weights are the
+// larger part, so there the tiles are those of the same features, and each block fetches half of the weights.
+#pragma once
+
+#include <vector>
+
+#include "backend/cuda/hopper.cuh"
+#include "backend/cuda/q8.cuh"
+#include "backend/cuda/warpgroup_product.cuh"
+
+namespace tl::cuda {
+
+/// Products of the same rows with up to three weights of a type. No gaps: launches are compared by their
+/// bytes.
+struct WarpgroupProducts {
+  static constexpr int kMostParts = kMostWarpgroupParts;
+  CUtensorMap x, halves[kMostParts];  ///< the latter of weights that are halves
+  const __half* rows;
+  const float* scales;
+  int64_t m, k, n_parts;
+  WarpgroupProduct::Part parts[kMostParts];
+  int64_t end_tile[kMostParts];  ///< where each part's features end, in tiles
+  int64_t unused[4];             ///< up to a multiple of what tensor maps are aligned to
+
+  __host__ __device__ int64_t tiles() const { return end_tile[n_parts - 1]; }
+};
+static_assert(sizeof(WarpgroupProducts) ==
+              sizeof(CUtensorMap) * (1 + WarpgroupProducts::kMostParts) +
+                  sizeof(WarpgroupProduct::Part) * WarpgroupProducts::kMostParts + 12 * sizeof(int64_t));
+
+/// A kernel, and what its launches are like.
+struct WarpgroupKernel {
+  void (*run)(WarpgroupProducts) = nullptr;
+  int rows = 0;           ///< of x in a tile
+  int cost = 0;           ///< what a tile takes, measured, as a share of the other kernels'
+  bool shares_x = false;  ///< a cluster's tiles lie side by side, not one above the other
+  int shared = 0;         ///< bytes of shared memory
+};
+/// What there is for a type of weights.
+struct WarpgroupKernels {
+  std::vector<WarpgroupKernel> by_rows;  ///< none if there is nothing
+  OrderOfRows order = {};
+};
+/// For Q4_0 to Q8_0, and for the K formats.
+WarpgroupKernels warpgroup_kernels_of_blocks(DType weights);
+WarpgroupKernels warpgroup_kernels_of_super_blocks(DType weights);
+
+namespace warpgroup {
+
+using Products = WarpgroupProducts;
+
+constexpr int kGroup = 128;                   ///< threads of a warpgroup
+constexpr int kMultipliers = 2;               ///< warpgroups
+constexpr int kFeatures = 64 * kMultipliers;  ///< of a tile
+constexpr int kPiece = 64;                    ///< elements of what is copied at once
+constexpr int kThreadsOfBlock = kGroup * (kMultipliers + 1);
+constexpr int kFillerRegisters = 40, kMultiplierRegisters = 232;
+constexpr int kCluster = 2;       ///< blocks
+constexpr int kAlignment = 1024;  ///< of matrices in shared memory
+constexpr int kRoom = 192 << 10, kMostStages = 8;
+
+// ---- Tiles
+
+/// How tiles of `rows` rows of x are dealt out to clusters. Those that share weights come one after another.
+template <class Weights, int rows>
+struct Tiling {
+  /// Whether a cluster's tiles lie side by side and share x, or one above the other and share weights:
+  /// whichever is the larger part.
+  static constexpr bool kSharesX = Weights::kCoded || rows >= kFeatures;
+  static __host__ __device__ unsigned of_rows(const Products& p) {
+    constexpr int kTogether = rows * (kSharesX ? 1 : kCluster);
+    return static_cast<unsigned>((p.m + kTogether - 1) / kTogether);
+  }
+  static __host__ __device__ unsigned turns(const Products& p) {
+    constexpr int kTogether = kSharesX ? kCluster : 1;
+    return of_rows(p) * static_cast<unsigned>((p.tiles() + kTogether - 1) / kTogether);
+  }
+};
+
+/// A tile of results; behind the last row or feature there may be one of nothing.
+struct Tile {
+  int part, row, feature;
+
+  template <class Weights, int rows>
+  static __device__ Tile at(const Products& p, unsigned turn) {
+    using Tiling = Tiling<Weights, rows>;
+    const unsigned of_rows = Tiling::of_rows(p);
+    const int block = block_of_cluster(), of_turn = static_cast<int>(turn / of_rows),
+              in_turn = static_cast<int>(turn % of_rows);
+    const int tile = Tiling::kSharesX ? of_turn * kCluster + block : of_turn;
+    const int part = (p.n_parts > 1 && tile >= p.end_tile[0]) + (p.n_parts > 2 && tile >= p.end_tile[1]);
+    return {part, (Tiling::kSharesX ? in_turn : in_turn * kCluster + block) * rows,
+            (tile - (part == 0 ? 0 : static_cast<int>(p.end_tile[part - 1]))) * kFeatures};
+  }
+};
+
+// ---- The ring of steps
+
+/// Steps in shared memory, from the first tile's to the last one's, each at its place in turn: x, and weights
+/// that are halves behind it. Both are pieces of 64 elements, one after the other.
+template <class Weights, int rows>
+class Ring {
+ public:
+  static constexpr int kXBytes = rows * Weights::kDepth * 2,
+                       kWeightBytes = Weights::kCoded ? 0 : kFeatures * Weights::kDepth * 2;
+  static constexpr int kStageBytes = kXBytes + kWeightBytes;
+  static constexpr int kStages = kRoom / kStageBytes < kMostStages ? kRoom / kStageBytes : kMostStages;
+  static constexpr int kShared = kStages * kStageBytes + kAlignment, kBarriers = 2 * kStages;
+
+  __device__ Ring(const unsigned char* shared, const uint64_t* barriers)
+      : barriers_(static_cast<unsigned>(__cvta_generic_to_shared(barriers))),
+        base_((static_cast<unsigned>(__cvta_generic_to_shared(shared)) + kAlignment - 1) / kAlignment *
+              kAlignment),
+        there_(address_in(1 - block_of_cluster(), barriers_)) {}
+  /// By one thread.
+  __device__ void begin() const {
+    for (int i = 0; i < kStages; ++i)
+      begin_barrier(full(i), 1), begin_barrier(free(i), kCluster * kMultipliers * kGroup / 32);
+  }
+  __device__ void next() {
+    if (++stage_ < kStages) return;
+    stage_ = 0;
+    phase_ ^= 1u;
+  }
+  __device__ int stage() const { return stage_; }
+  __device__ unsigned x() const { return base_ + static_cast<unsigned>(stage_ * kStageBytes); }
+  __device__ unsigned weights() const { return x() + kXBytes; }
+  __device__ unsigned full() const { return full(stage_); }
+  __device__ void wait_until_full() const { wait_for(full(stage_), phase_); }
+  /// In both blocks, as copies for both come there.
+  __device__ void wait_until_free() const { wait_for(free(stage_), phase_ ^ 1u); }
+  /// By each warp that multiplies.
+  __device__ void tell_free(int stage) const {
+    tell(free(stage));
+    tell_there(there_ + free(stage) - barriers_);
+  }
+
+ private:
+  __device__ unsigned full(int stage) const { return barriers_ + 8 * static_cast<unsigned>(stage); }
+  __device__ unsigned free(int stage) const { return full(kStages + stage); }
+
+  unsigned barriers_, base_, there_;
+  int stage_ = 0;
+  unsigned phase_ = 0;
+};
+
+// ---- Weights
+
+/// Weights in float16: copied as they are.
+struct HalfWeights {
+  static constexpr bool kCoded = false;
+  static constexpr int kDepth = 64;  ///< elements of a step
+  static __host__ __device__ int steps(int64_t k) { return static_cast<int>((k + kDepth - 1) / kDepth); }
+};
+
+/// Quantised weights: of a group of four chunks of a feature, a thread has one. Its parts, two at a time, are
+/// its share of a step.
+template <DType format>
+struct CodedWeights {
+  using Chunk = ChunksOf<format>;
+  static constexpr bool kCoded = true;
+  static constexpr int kDepth = 128;
+  static constexpr int kSteps = Chunk::kParts / 2;  ///< of a group
+  static __host__ __device__ int groups(int64_t k) {
+    return static_cast<int>((k + 4 * Chunk::kElements - 1) / (4 * Chunk::kElements));
+  }
+  static __host__ __device__ int steps(int64_t k) { return groups(k) * kSteps; }
+  /// A thread's share of a step: of each 16 elements what the instruction takes.
+  using Operand = unsigned[kDepth / 16][4];
+
+  static constexpr bool kNibbles = format == DType::q4_0 || format == DType::q4_1 || format == DType::q4_k;
+  static constexpr bool kSigned = format == DType::q8_0;
+  /// What quants are counted from where a weight is a * (quant - kZero), not a * quant + b.
+  static constexpr int kZero = format == DType::q4_0   ? 8
+                               : format == DType::q5_0 ? 16
+                               : format == DType::q6_k ? 32
+                               : format == DType::q3_k ? 4
+                                                       : 0;
+  static constexpr bool kHasLeast = format == DType::q4_1 || format == DType::q5_1 || format == DType::q2_k ||
+                                    format == DType::q4_k || format == DType::q5_k;
+  /// Whether `a` and `b` are halves, so that a weight is rounded once.
+  static constexpr bool kHalfScales = format < DType::q2_k;
+
+  /// Chunks of the thread's two features.
+  struct Two {
+    Chunk chunks[2];
+  };
+
+  /// Two whole numbers quant - kZero: of part i, word j, bytes b and b + 2.
+  static __device__ __half2 quants(const Chunk& chunk, const Part& part, int i, int j, int b) {
+    // A byte behind 0x64 is the half 1024 + byte.
+    if constexpr (kNibbles) {
+      const unsigned word = detail::word(chunk.qs, j) >> (8 * b);
+      unsigned bits = 0;
+      if (i == 0)
+        asm("lop3.b32 %0, %1, %2, %3, 0xea;\n" : "=r"(bits) : "r"(word), "n"(0x000f000f), "r"(0x64006400u));
+      else  // sixteen times as much
+        asm("lop3.b32 %0, %1, %2, %3, 0xea;\n" : "=r"(bits) : "r"(word), "n"(0x00f000f0), "r"(0x64006400u));
+      const __half2 biased = *reinterpret_cast<const __half2*>(&bits);
+      return i == 0 ? __hsub2(biased, __float2half2_rn(1024.0f + kZero))
+                    : __hfma2(biased, __float2half2_rn(1.0f / 16), __float2half2_rn(-64.0f - kZero));
+    } else {
+      const unsigned word = static_cast<unsigned>(part.q[j]) ^ (kSigned ? 0x80808080u : 0u);
+      const unsigned bits = __byte_perm(word, 0x64646464u, b == 0 ? 0x4240u : 0x4341u);
+      return __hsub2(*reinterpret_cast<const __half2*>(&bits),
+                     __float2half2_rn(1024.0f + kZero + (kSigned ? 128 : 0)));
+    }
+  }
+  /// Part i of one of the two features, as the instruction wants it.
+  static __device__ void decode(const Chunk& chunk, int i, int feature, Operand& to) {
+    const Part part = chunk.part(i);
+    const __half2 a = __float2half2_rn(part.a), b = __float2half2_rn(part.b);
+    // What they lose as halves makes a sum of its own.
+    const __half2 rest_of_a = __float2half2_rn(part.a - __low2float(a)),
+                  rest_of_b = __float2half2_rn(part.b - __low2float(b));
+#pragma unroll
+    for (int j = 0; j < 4; ++j)
+#pragma unroll
+      for (int half = 0; half < 2; ++half) {
+        const __half2 q = quants(chunk, part, i, j, half);
+        __half2 value;
+        if constexpr (kHalfScales)
+          value = kHasLeast ? __hfma2(q, a, b) : __hmul2(q, a);
+        else if constexpr (kHasLeast)
+          value = __hadd2(__hfma2(q, a, b), __hfma2(q, rest_of_a, rest_of_b));
+        else
+          value = __hfma2(q, a, __hmul2(q, rest_of_a));
+        to[i % 2 * 4 + j][2 * half + feature] = *reinterpret_cast<const unsigned*>(&value);
+      }
+  }
+  /// The thread's share of a group's step.
+  static __device__ void decode(const Two& two, int step, Operand& to) {
+#pragma unroll
+    for (int i = 2 * step; i < 2 * step + 2; ++i)
+#pragma unroll
+      for (int feature = 0; feature < 2; ++feature) decode(two.chunks[feature], i, feature, to);
+  }
+
+  /// A thread's chunks, one group after another, tile after tile.
+  template <int rows>
+  class Reader {
+   public:
+    __device__ Reader(const Products& p, unsigned turn, unsigned stride)
+        : p_(p), turn_(turn), stride_(stride), last_(static_cast<int>(p.k / Chunk::kElements) - 1) {
+      begin_tile();
+    }
+    /// Behind the last tile comes the same again.
+    __device__ Two next() {
+      // A row may end within a group; x has zeros there.
+      const int chunk = min(4 * group_ + static_cast<int>(threadIdx.x) % 4, last_);
+      const Two two{{Chunk(fields_[0], chunk), Chunk(fields_[1], chunk)}};
+      if (++group_ == groups(p_.k)) {
+        group_ = 0;
+        if (turn_ + stride_ < Tiling<CodedWeights, rows>::turns(p_)) {
+          turn_ += stride_;
+          begin_tile();
+        }
+      }
+      return two;
+    }
+
+   private:
+    __device__ void begin_tile() {
+      const Tile tile = Tile::at<CodedWeights, rows>(p_, turn_);
+      const WarpgroupProduct::Part& part = p_.parts[tile.part];
+      const int feature =
+          tile.feature + static_cast<int>(threadIdx.x) / 32 * 16 + static_cast<int>(threadIdx.x) % 32 / 4;
+      const int blocks = static_cast<int>(p_.k) / Chunk::kBlock, last = static_cast<int>(part.n) - 1;
+#pragma unroll
+      for (int i = 0; i < 2; ++i)
+        fields_[i] = Fields<format>::from(part.w.data, int64_t{min(feature + 8 * i, last)} * blocks);
+    }
+
+    const Products& p_;
+    Fields<format> fields_[2];
+    unsigned turn_, stride_;
+    int last_, group_ = 0;
+  };
+};
+
+// ---- Multiplying
+
+/// Tells that steps are free, whose products have ended.
+template <class Ring>
+class Freeing {
+ public:
+  __device__ explicit Freeing(Ring& ring) : ring_(ring) {}
+  /// The products of the ring's step have begun; those of the step before have ended.
+  __device__ void begun() {
+    commit_products();
+    wait_for_products<1>();
+    if (before_ >= 0) free(before_);
+    before_ = ring_.stage();
+    ring_.next();
+  }
+  /// Waits until the products have ended that begun() has not waited for.
+  __device__ void end() {
+    wait_for_products<0>();
+    if (before_ >= 0) free(before_);
+    before_ = -1;
+  }
+
+ private:
+  __device__ void free(int stage) const {
+    if (threadIdx.x % 32 == 0) ring_.tell_free(stage);
+  }
+  Ring& ring_;
+  int before_ = -1;
+};
+
+/// The products of a step with weights at hand.
+template <int rows, int pieces>
+__device__ void multiply_step(float (&sums)[rows / 2], const unsigned (&weights)[pieces][4], unsigned x) {
+  constexpr int kOfPiece = kPiece / 16;
+  begin_products();
+#pragma unroll
+  for (int i = 0; i < pieces; ++i)
+    multiply(sums, weights[i], matrix_at(x) + 2 * (i % kOfPiece) + i / kOfPiece * (rows * kPiece * 2 / 16));
+}
+/// The same with weights in shared memory, from a warpgroup's first feature on.
+template <int rows>
+__device__ void multiply_step(float (&sums)[rows / 2], unsigned weights, unsigned x) {
+  begin_products();
+#pragma unroll
+  for (int i = 0; i < kPiece / 16; ++i) multiply(sums, matrix_at(weights) + 2 * i, matrix_at(x) + 2 * i);
+}
+
+/// Rows of a tile that are written at a time: their scales need registers beside all sums.
+constexpr int kWrittenRows(int rows) { return rows <= 128 ? rows : 64; }
+
+/// What sums of a thread's rows of x, two of each eight from `first` on, are to be multiplied by.
+template <int rows>
+struct Scales {
+  float2 of_two[rows / 8];
+  __device__ Scales(const Products& p, int first) {
+    const int row = first + static_cast<int>(threadIdx.x) % 4 * 2, m = static_cast<int>(p.m);
+    if (first + rows <= m) {
+      const auto* from = reinterpret_cast<const float2*>(p.scales + row);
+#pragma unroll
+      for (int j = 0; j < rows / 8; ++j) of_two[j] = from[4 * j];
+    } else {
+#pragma unroll
+      for (int j = 0; j < rows / 8; ++j)
+        of_two[j] = {p.scales[min(row + 8 * j, m - 1)], p.scales[min(row + 8 * j + 1, m - 1)]};
+    }
+  }
+};
+
+/// Writes a warpgroup's results of some rows from `first` on, with sums from `at` on; `whole` if all of them
+/// are wanted.
+template <int rows, bool whole, int at, int count>
+__device__ void write_results(const Products& p, const Tile& tile, int first, const Scales<rows>& scales,
+                              const float (&sums)[count]) {
+  const WarpgroupProduct::Part& part = p.parts[tile.part];
+  const int lane = static_cast<int>(threadIdx.x) % 32, m = static_cast<int>(p.m),
+            n = static_cast<int>(part.n);
+  const int feature = tile.feature + static_cast<int>(threadIdx.x) / 32 * 16 + lane / 4,
+            row = first + lane % 4 * 2;
+  float bias[2];
+#pragma unroll
+  for (int e = 0; e < 2; ++e)  // -0 changes nothing, not even a 0
+    bias[e] = part.bias == nullptr ? -0.0f : part.bias[min(feature + 8 * e, n - 1)];
+  float* out = part.out + int64_t{row} * n + feature;
+#pragma unroll
+  for (int j = 0; j < rows / 8; ++j, out += 8 * int64_t{n}) {
+#pragma unroll
+    for (int i = 0; i < 2; ++i)
+#pragma unroll
+      for (int e = 0; e < 2; ++e)
+        if (whole || (row + 8 * j + i < m && feature + 8 * e < n))
+          out[(i == 0 ? 0 : n) + 8 * e] =
+              sums[at + 4 * j + 2 * e + i] * (i == 0 ? scales.of_two[j].x : scales.of_two[j].y) + bias[e];
+  }
+}
+
+/// Writes a tile's results once their products have ended.
+template <int rows, class Ring>
+__device__ void end_tile(const Products& p, const Tile& tile, Freeing<Ring>& freeing,
+                         const float (&sums)[rows / 2]) {
+  constexpr int kRows = kWrittenRows(rows);
+  const bool whole = tile.row + rows <= p.m && tile.feature + kFeatures <= p.parts[tile.part].n;
+  const auto write = [&]<int first>(std::integral_constant<int, first>, const Scales<kRows>& scales) {
+    if (whole)
+      write_results<kRows, true, first / 2>(p, tile, tile.row + first, scales, sums);
+    else
+      write_results<kRows, false, first / 2>(p, tile, tile.row + first, scales, sums);
+  };
+  const Scales<kRows> scales(p, tile.row);  // asked for before the products have ended
+  freeing.end();
+  write(std::integral_constant<int, 0>(), scales);
+  [&]<int... i>(std::integer_sequence<int, i...>) {
+    (write(std::integral_constant<int, (i + 1) * kRows>(), Scales<kRows>(p, tile.row + (i + 1) * kRows)),
+     ...);
+  }
+  (std::make_integer_sequence<int, rows / kRows - 1>());
+}
+
+/// What multiplies: a tile's sums, and with weights in registers the operand of the next step.
+template <class Weights, int rows>
+class Multiplier;
+
+template <int rows>
+class Multiplier<HalfWeights, rows> {
+ public:
+  __device__ Multiplier(const Products& p, unsigned, unsigned) : steps_(HalfWeights::steps(p.k)) {}
+  template <class Ring>
+  __device__ void tile(Ring& ring, Freeing<Ring>& freeing, float (&sums)[rows / 2]) {
+    const unsigned mine = threadIdx.x / kGroup * 64 * kPiece * 2;
+    for (int s = 0; s < steps_; ++s) {
+      ring.wait_until_full();
+      multiply_step<rows>(sums, ring.weights() + mine, ring.x());
+      freeing.begun();
+    }
+  }
+
+ private:
+  int steps_;
+};
+
+/// Sums of many rows leave no registers for two operands. Then the warpgroups take turns: one decodes while
+/// the other multiplies.
+template <DType format, int rows>
+class Multiplier<CodedWeights<format>, rows> {
+  using Weights = CodedWeights<format>;
+  static constexpr int kOperands = rows <= 128 ? 2 : 1;
+
+ public:
+  __device__ Multiplier(const Products& p, unsigned turn, unsigned stride)
+      : reader_(p, turn, stride), groups_(Weights::groups(p.k)) {
+#pragma unroll
+    for (auto& two : read_) two = reader_.next();
+    decode_step(0);
+    if (kOperands == 1 && threadIdx.x >= kGroup) let_other_go();
+  }
+  template <class Ring>
+  __device__ void tile(Ring& ring, Freeing<Ring>& freeing, float (&sums)[rows / 2]) {
+    for (int g = 0; g < groups_; g += kOperands) {
+#pragma unroll
+      for (int s = 0; s < kOperands * Weights::kSteps; ++s) {
+        if (s == Weights::kSteps && g + 1 >= groups_) break;
+        ring.wait_until_full();
+        if constexpr (kOperands == 1) wait_for_other();
+        multiply_step<rows>(sums, operands_[s % kOperands], ring.x());
+        freeing.begun();
+        if constexpr (kOperands == 1) {
+          let_other_go();
+          freeing.end();
+        }
+        decode_step(s + 1);
+      }
+    }
+  }
+  /// An odd number of groups leaves things the other way round.
+  __device__ void turn_round() {
+    if constexpr (kOperands == 2) {
+      if (groups_ % 2 == 0) return;
+      const typename Weights::Two first = read_[0];
+      read_[0] = read_[1], read_[1] = first;
+      if constexpr (Weights::kSteps % 2 != 0) {
+#pragma unroll
+        for (int d = 0; d < Weights::kDepth / 16; ++d)
+#pragma unroll
+          for (int i = 0; i < 4; ++i) operands_[0][d][i] = operands_[1][d][i];
+      }
+    }
+  }
+
+ private:
+  /// Step `s` of as many groups as there are operands, and then asks for the next group where it was the
+  /// last.
+  __device__ void decode_step(int s) {
+    const int group = s / Weights::kSteps % kOperands, step = s % Weights::kSteps;
+    Weights::decode(read_[group], step, operands_[s % kOperands]);
+    if (step + 1 == Weights::kSteps) read_[group] = reader_.next();
+  }
+  static __device__ void wait_for_other() { wait_at_barrier<2 * kGroup>(1 + threadIdx.x / kGroup); }
+  static __device__ void let_other_go() { pass_barrier<2 * kGroup>(2 - threadIdx.x / kGroup); }
+
+  typename Weights::template Reader<rows> reader_;
+  int groups_;
+  typename Weights::Two read_[kOperands];
+  typename Weights::Operand operands_[kOperands];
+};
+
+// ---- The kernel
+
+/// Has all steps copied, by one thread. It stays until nobody writes to this block's shared memory any more.
+template <class Weights, int rows>
+__device__ void fill(const Products& p, Ring<Weights, rows>& ring, unsigned turn, unsigned stride) {
+  using Tiling = Tiling<Weights, rows>;
+  constexpr int kShared = Tiling::kSharesX ? rows : kFeatures;  ///< rows of what the cluster shares
+  const int steps = Weights::steps(p.k), half = block_of_cluster() * kShared / kCluster;
+  for (; turn < Tiling::turns(p); turn += stride) {
+    const Tile tile = Tile::at<Weights, rows>(p, turn);
+    for (int s = 0; s < steps; ++s, ring.next()) {
+      ring.wait_until_free();
+      tell_and_expect(ring.full(), ring.kStageBytes);
+      const auto copy = [&](bool shared, const CUtensorMap& from, int at, int row, unsigned to) {
+        if (shared)
+          copy_piece_to_all<kCluster>(to + static_cast<unsigned>(half * kPiece * 2), from, at, row + half,
+                                      ring.full());
+        else
+          copy_piece(to, from, at, row, ring.full());
+      };
+#pragma unroll
+      for (int at = 0; at < Weights::kDepth; at += kPiece) {
+        const auto piece_of = [&](int n) { return static_cast<unsigned>(at * n * 2); };
+        copy(Tiling::kSharesX, p.x, s * Weights::kDepth + at, tile.row, ring.x() + piece_of(rows));
+        if (!Weights::kCoded)
+          copy(!Tiling::kSharesX, p.halves[tile.part], s * Weights::kDepth + at, tile.feature,
+               ring.weights() + piece_of(kFeatures));
+      }
+    }
+  }
+  for (int i = 0; i < ring.kStages; ++i, ring.next()) ring.wait_until_free();
+}
+
+template <class Weights, int rows>
+__device__ void multiply_all(const Products& p, Ring<Weights, rows>& ring, unsigned turn, unsigned stride) {
+  bool kept = true;
+  for (int i = 0; i < p.n_parts; ++i) kept = kept && p.parts[i].kept;
+  if (!kept) await_predecessors();
+  Multiplier<Weights, rows> multiplier(p, turn, stride);
+  await_predecessors();
+  let_next_begin();
+  for (; turn < Tiling<Weights, rows>::turns(p); turn += stride) {
+    const Tile tile = Tile::at<Weights, rows>(p, turn);
+    Freeing<Ring<Weights, rows>> freeing(ring);
+    float sums[rows / 2] = {};
+    multiplier.tile(ring, freeing, sums);
+    end_tile<rows>(p, tile, freeing, sums);
+    if constexpr (Weights::kCoded) multiplier.turn_round();
+  }
+}
+
+template <class Weights, int rows>
+__global__ void TL_CLUSTERS(kCluster) __launch_bounds__(kThreadsOfBlock, 1)
+    kernel(const __grid_constant__ Products p) {
+  extern __shared__ unsigned char shared_bytes[];
+  __shared__ uint64_t barriers[Ring<Weights, rows>::kBarriers];
+  Ring<Weights, rows> ring(shared_bytes, barriers);
+  if (threadIdx.x == 0) ring.begin();
+  meet_cluster();
+  const unsigned turn = blockIdx.x / kCluster, stride = gridDim.x / kCluster;
+  if (threadIdx.x >= kGroup * kMultipliers) {
+    keep_registers<kFillerRegisters>();
+    if (threadIdx.x == kGroup * kMultipliers) {
+      fetch_map(p.x);
+      await_predecessors();
+      fill(p, ring, turn, stride);
+    }
+  } else {
+    take_registers<kMultiplierRegisters>();
+    multiply_all(p, ring, turn, stride);
+  }
+}
+
+template <class Weights, int rows>
+WarpgroupKernel kernel_of(int cost) {
+  return {kernel<Weights, rows>, rows, cost, Tiling<Weights, rows>::kSharesX, Ring<Weights, rows>::kShared};
+}
+
+/// The order of rows of x by which a thread's share of a step are words of its chunks.
+template <DType format>
+OrderOfRows order_of() {
+  using Chunk = ChunksOf<format>;
+  OrderOfRows order{Chunk::kParts, {}};
+  for (int chunk = 0; chunk < 4; ++chunk)
+    for (int i = 0; i < Chunk::kParts; ++i) {
+      const int at = chunk / Chunk::kPerBlock * Chunk::kBlock + Chunk::place(chunk % Chunk::kPerBlock, i);
+      order.part[static_cast<size_t>(at / 16)] = static_cast<uint8_t>(4 * i + chunk);
+    }
+  return order;
+}
+
+/// Decoding super-blocks takes longer: there tiles of 256 rows pay, though they leave registers for one
+/// operand.
+template <DType format>
+WarpgroupKernels coded_kernels() {
+  using Weights = CodedWeights<format>;
+  WarpgroupKernels all{{kernel_of<Weights, 64>(18), kernel_of<Weights, 96>(23), kernel_of<Weights, 128>(27)},
+                       order_of<format>()};
+  if constexpr (Weights::Chunk::kBlock > 32) all.by_rows.push_back(kernel_of<Weights, 256>(44));
+  return all;
+}
+
+}  // namespace warpgroup
+
+}  // namespace tl::cuda
