@@ -40,6 +40,16 @@ __device__ inline void load_matrices(unsigned (&r)[4], const __half* row) {
 #endif
 }
 
+/// The same, each transposed.
+__device__ inline void load_matrices_transposed(unsigned (&r)[4], const __half* row) {
+#if __CUDA_ARCH__ >= 800
+  const auto address = static_cast<unsigned>(__cvta_generic_to_shared(row));
+  asm volatile("ldmatrix.sync.aligned.m8n8.x4.trans.shared.b16 {%0, %1, %2, %3}, [%4];\n"
+               : "=r"(r[0]), "=r"(r[1]), "=r"(r[2]), "=r"(r[3])
+               : "r"(address));
+#endif
+}
+
 /// c += a[16, 16] * b[16, 8] of halves.
 __device__ inline void multiply_add(float (&c)[4], const unsigned (&a)[4], unsigned b0, unsigned b1) {
 #if __CUDA_ARCH__ >= 800

@@ -13,7 +13,7 @@ namespace {
 
 // ---- Operands in float16
 
-/// Four numbers, or one where a row is no multiple of four.
+/// Four numbers, or one where rows do not lie at multiples of 16 bytes.
 template <class T>
 struct Numbers;
 template <>
@@ -26,14 +26,18 @@ struct Numbers<float4> {
                             __floats2half2_rn(v.z * factor, v.w * factor)};
     *reinterpret_cast<uint2*>(to) = *reinterpret_cast<const uint2*>(both);
   }
+  static __device__ float4 four(const float4* row, int64_t at) { return row[at / 4]; }
 };
 template <>
 struct Numbers<float> {
   static __device__ float most(float v) { return fabsf(v); }
   static __device__ void narrow(__half* to, float v, float factor) { *to = __float2half_rn(v * factor); }
+  static __device__ float4 four(const float* row, int64_t at) {
+    return {row[at], row[at + 1], row[at + 2], row[at + 3]};
+  }
 };
 
-/// 2^e, the power of two above the largest magnitude of a block's row / 2^8: its exponent.
+/// The exponent of a power of two for a block's row: that above its largest magnitude / 2^8.
 template <class T>
 __device__ int exponent_of_row(const T* row, int64_t length) {
   __shared__ float parts[kThreads / 32];
@@ -60,24 +64,25 @@ __global__ void narrow_kernel(int64_t k, const float* x, __half* halves, float* 
     Numbers<T>::narrow(halves + blockIdx.x * k + i * kEach, row[i], factor);
 }
 
-/// The same, in an order of groups of elements: a thread takes four of sixteen elements, of a part whose
-/// other ones lie eight halves apart.
+/// The same in an order of elements, k a multiple of four: a thread takes four, whose first and third, second
+/// and fourth become neighbours, eight halves apart.
+template <class T>
 __global__ void narrow_in_order_kernel(int64_t k, OrderOfRows order, const float* x, __half* halves,
                                        float* scales) {
-  const float* row = x + blockIdx.x * k;
-  const int exponent = exponent_of_row(row, k), group = 64 * order.steps;
+  constexpr int kEach = sizeof(T) / sizeof(float);
+  const T* row = reinterpret_cast<const T*>(x + blockIdx.x * k);
+  const int exponent = exponent_of_row(row, k / kEach);
   if (threadIdx.x == 0) scales[blockIdx.x] = ldexpf(1.0f, exponent);
   const float factor = ldexpf(1.0f, -exponent);
-  const int64_t length = order.length(k);
-  for (int64_t i = 4 * threadIdx.x; i < length; i += 4 * kThreads) {
-    const int of_group = static_cast<int>(i % group), part = order.part[of_group / 16];
-    const auto half2_of = [&](int64_t at) {
-      return i < k ? __floats2half2_rn(row[at] * factor, row[at + 2] * factor) : __half2{};
-    };
-    __half2* to = reinterpret_cast<__half2*>(halves + blockIdx.x * length + (i - of_group) + part / 4 * 64 +
-                                             of_group % 16 / 4 * 16 + part % 4 * 2);
-    to[0] = half2_of(i);
-    to[4] = half2_of(i + 1);
+  const int group = 64 * order.steps, length = static_cast<int>(order.length(k));
+  __half* const to = halves + static_cast<int64_t>(blockIdx.x) * length;
+  for (int i = 4 * static_cast<int>(threadIdx.x); i < length; i += 4 * kThreads) {
+    const int of_group = i % group, part = order.part[of_group / 16];
+    const float4 v = i < k ? Numbers<T>::four(row, i) : float4{};
+    auto* const two = reinterpret_cast<__half2*>(to + (i - of_group) + part / 4 * 64 +
+                                                 of_group % 16 / 4 * 16 + part % 4 * 2);
+    two[0] = __floats2half2_rn(v.x * factor, v.z * factor);
+    two[4] = __floats2half2_rn(v.y * factor, v.w * factor);
   }
 }
 
@@ -99,12 +104,12 @@ std::shared_ptr<Narrowed> narrowed(const float* x, int64_t m, int64_t k, const O
     auto* const halves = rows->halves.as<__half>();
     auto* const scales = rows->scales.as<float>();
     const auto blocks = static_cast<unsigned>(m);
+    const bool fours = k % 4 == 0 && reinterpret_cast<uintptr_t>(x) % sizeof(float4) == 0;
     if (order.steps != 0)
-      launch(narrow_in_order_kernel, blocks, kThreads, 0, k, order, x, halves, scales);
-    else if (k % 4 == 0 && reinterpret_cast<uintptr_t>(x) % sizeof(float4) == 0)
-      launch(narrow_kernel<float4>, blocks, kThreads, 0, k, x, halves, scales);
+      launch(fours ? narrow_in_order_kernel<float4> : narrow_in_order_kernel<float>, blocks, kThreads, 0, k,
+             order, x, halves, scales);
     else
-      launch(narrow_kernel<float>, blocks, kThreads, 0, k, x, halves, scales);
+      launch(fours ? narrow_kernel<float4> : narrow_kernel<float>, blocks, kThreads, 0, k, x, halves, scales);
     last = {x, static_cast<size_t>(m * k) * sizeof(float), how, rows};
   }
   return std::static_pointer_cast<Narrowed>(last.result);
