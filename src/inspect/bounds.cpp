@@ -383,7 +383,8 @@ void Bound::rope() {
 /// roundings; p by that and as in softmax, all relative to p. What p's error changes is p (v - out), because
 /// the weights are normalised; errors of different keys are independent. The sum over keys runs one after
 /// another, and each value it adds up is rescaled as often as the running maximum may change, once per tile
-/// of 64 keys; a division ends it.
+/// of 64 keys; a division ends it. Many queries may be multiplied with factors of eleven bits: q and k, p and
+/// v are rounded then, and p to a multiple of 2^-38 of the largest at least.
 void Bound::attention() {
   const auto& attrs = std::get<AttentionAttrs>(c.attrs);
   const auto ordered = [](Tensor t, const std::vector<int>& order) {
@@ -402,6 +403,9 @@ void Bound::attention() {
   };
   const int64_t keys = k.shape()[0], dim = q.shape()[2];
   const double scale = c.params.floats[0];
+  const bool eleven_bits = a.rows_in_halves > 0 && q.shape()[0] >= a.rows_in_halves && c.in.size() == 3 &&
+                           c.activations == Activations::q8 && !c.batch_invariant;
+  const double coarse = eleven_bits ? unit_roundoff(DType::f16) : 0;
   for (int64_t i = 0; i < q.shape()[0]; ++i)
     for (int64_t h = 0; h < q.shape()[1]; ++h) {
       std::vector<double> scores, of_scores, weights;
@@ -418,7 +422,9 @@ void Bound::attention() {
         seen.push_back(j);
         scores.push_back(scale * sum);
         of_scores.push_back(std::fabs(scale) * sum_error(u(), dim, a.dot_lanes, 1, sum, magnitudes, squares) +
-                            2 * u() * std::fabs(scale * sum));
+                            2 * u() * std::fabs(scale * sum) +
+                            std::fabs(scale) * std::min(2 * coarse * magnitudes,
+                                                        kSigmas * coarse * std::sqrt(2 * squares / 3)));
       }
       const double most = *std::max_element(scores.begin(), scores.end());
       double total = 0;
@@ -426,19 +432,23 @@ void Bound::attention() {
       const double n = static_cast<double>(seen.size()), tiles = std::ceil(static_cast<double>(keys) / 64);
       for (int64_t d = 0; d < v.shape()[2]; ++d) {
         const double y0 = at(out, i, h, d);
-        double of_weights = 0, squares = 0, magnitudes = 0;
+        double of_weights = 0, squares = 0, magnitudes = 0, largest = 0;
         for (size_t s = 0; s < seen.size(); ++s) {
           const double p = weights[s] / total, value = at(v, seen[s], h / attrs.group, d);
           const double relative = of_scores[s] + u() * (most - scores[s] + kFunction);
           of_weights += std::pow(p * (value - y0) * relative, 2);
           squares += p * p * value * value, magnitudes += p * std::fabs(value);
+          largest = std::max(largest, std::fabs(value));
         }
         const double of_sum =
             sum_error(u(), static_cast<int64_t>(n + 2 * tiles), 1, 1, y0, magnitudes, squares);
         const double of_total = kSigmas * u() * std::sqrt((n / a.exp_lanes + tiles) / 3);
-        store_double(
-            to, i * to.strides()[0] + h * to.strides()[1] + d * to.strides()[2],
-            kSigmas / std::sqrt(3.0) * std::sqrt(of_weights) + of_sum + (of_total + 2 * u()) * std::fabs(y0));
+        const double of_factors =
+            std::min(2 * coarse * magnitudes, kSigmas * coarse * std::sqrt(2 * squares / 3)) +
+            (eleven_bits ? std::ldexp(n, -38) / total * largest : 0);
+        store_double(to, i * to.strides()[0] + h * to.strides()[1] + d * to.strides()[2],
+                     kSigmas / std::sqrt(3.0) * std::sqrt(of_weights) + of_sum + of_factors +
+                         (of_total + 2 * u()) * std::fabs(y0));
       }
     }
   error = values_of(errors);

@@ -177,6 +177,15 @@ void add_matrix_cases(Cases& cases) {
           const Tensor bias = random_tensor(inner, cases.base, {out});
           cases.add(Op::linear, fmt::format("{} with bias", what), {x, w, bias}, {}, {}, activations);
         }
+      // Several tiles of tensor cores, the last ones in part, and an odd number of the groups that they take
+      // blocks in.
+      if (activations == Activations::q8)
+        for (const int64_t in : {3 * block, block == 32 ? int64_t{288} : 4 * block}) {
+          Random& inner = cases.begin();
+          const Tensor x = random_tensor(inner, cases.base, {129, in}),
+                       w = random_weights(inner, type, {130, in});
+          cases.add(Op::linear, what, {x, w}, {}, {}, activations);
+        }
       for (const Layout layout : kLayouts) {
         const int64_t in = block == 1 ? 33 : block;
         Random& inner = cases.begin();

@@ -99,7 +99,8 @@ struct AttentionShape {
 };
 
 void add_attention(Cases& cases, const AttentionShape& s, DType query_type, DType cache_type, int form,
-                   bool causal, bool masked) {
+                   bool causal, bool masked, Activations activations = Activations::float32,
+                   double scale = 0.37) {
   Random& random = cases.begin();
   // The axes of (position, head, head_dim) in each tensor: as the model programs have them, and others.
   const std::vector<int> orders[] = {{0, 1, 2}, {1, 0, 2}, {2, 0, 1}};
@@ -119,7 +120,8 @@ void add_attention(Cases& cases, const AttentionShape& s, DType query_type, DTyp
   const AttentionAttrs attrs{q, k, v, out, s.group, causal};
   const int64_t pos = std::max<int64_t>(0, s.keys - s.queries - (form % 2) * 3);
   cases.add(Op::attention, fmt::format("form {}{}{}", form, causal ? " causal" : "", masked ? " masked" : ""),
-            in, attrs, {.ints = {pos}, .floats = {0.37 / std::sqrt(static_cast<double>(s.k_dim))}});
+            in, attrs, {.ints = {pos}, .floats = {scale / std::sqrt(static_cast<double>(s.k_dim))}},
+            activations);
 }
 
 }  // namespace
@@ -144,6 +146,15 @@ void add_attention_cases(Cases& cases) {
         for (int i = 0; i < 4; ++i)
           add_attention(cases, s, cases.base, i % 2 ? DType::f16 : cases.base, form++ % 12, causal, masked);
   for (const DType dtype : kFloats) add_attention(cases, {4, 70, 2, 2, 16, 16}, dtype, dtype, 0, true, false);
+  // Many queries, which may go to tensor cores: one block of them and a part of another, scores of either
+  // sign and large ones.
+  for (const AttentionShape& s :
+       {AttentionShape{70, 70, 1, 2, 64, 64}, AttentionShape{130, 200, 1, 1, 64, 64},
+        AttentionShape{65, 90, 1, 2, 128, 128}})
+    for (const DType cache : {cases.base, DType::f16})
+      for (const double scale : {0.37, -0.37, 20.0})
+        for (const bool causal : {true, false})
+          add_attention(cases, s, cases.base, cache, 0, causal, false, Activations::q8, scale);
   // Keys and values in blocks, whose axes of position and head come in both orders.
   for (const AttentionShape& s : {AttentionShape{1, 17, 3, 3, 32, 32}, AttentionShape{5, 130, 2, 2, 64, 96},
                                   AttentionShape{9, 600, 1, 2, 96, 64}})

@@ -31,6 +31,17 @@ size_t size_class(size_t bytes) {
   return (bytes + step - 1) / step * step;
 }
 
+__global__ void code_kernel([[maybe_unused]] int* code) {
+#ifdef __CUDA_ARCH__
+  code[0] = __CUDA_ARCH__ / 10;
+#endif
+#ifdef __CUDA_ARCH_FEAT_SM90_ALL
+  code[1] = 1;
+#else
+  code[1] = 0;
+#endif
+}
+
 std::string megabytes(size_t bytes) { return std::to_string((bytes + (1 << 20) - 1) >> 20) + " MiB"; }
 
 /// A storage's copy on the device. What nobody writes to is kept piece by piece (a file's tensors),
@@ -201,6 +212,12 @@ Device::Device(int number) : number_(number) {
   check(cudaStreamCreateWithFlags(&stream_, cudaStreamNonBlocking), "making a stream");
   launches_ = std::make_unique<Launches>(stream_);
   check(cudaMalloc(&verdict_, sizeof *verdict_), "memory");
+  int code[2] = {};
+  static_assert(sizeof code == sizeof *verdict_);
+  code_kernel<<<1, 1, 0, stream_>>>(reinterpret_cast<int*>(verdict_));
+  check(cudaGetLastError(), "starting a kernel; was the program built for this GPU?");
+  download(code, verdict_, sizeof code);
+  code_ = {code[0], code[1] != 0};
 }
 
 Remembered& remembered() {

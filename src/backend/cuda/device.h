@@ -51,6 +51,12 @@ class Device {
   cudaStream_t stream() const { return stream_; }
   Launches& launches() { return *launches_; }
   const cudaDeviceProp& properties() const { return properties_; }
+  /// What the code that runs here was made for: a GPU may run that for an older one.
+  struct Code {
+    int version = 0;          ///< compute capability, times 10
+    bool warpgroups = false;  ///< has the instructions in hopper.cuh
+  };
+  const Code& code() const { return code_; }
   MemoryPool& memory() { return memory_; }
   MemoryPool& pinned() { return pinned_; }
 
@@ -72,6 +78,7 @@ class Device {
   cudaStream_t stream_ = nullptr;
   std::unique_ptr<Launches> launches_;
   cudaDeviceProp properties_{};
+  Code code_;
   MemoryPool memory_{MemoryPool::Kind::device}, pinned_{MemoryPool::Kind::pinned};
   unsigned long long* verdict_ = nullptr;
 };

@@ -58,7 +58,7 @@ struct Rows {
   unsigned q[dim / kDepth][4];                   ///< in float16 or TF32
   float scale[2];                                ///< of scores, so that weights are powers of two
   float out[dim / 8][4] = {};
-  float most[2] = {-INFINITY, -INFINITY}, sum[2] = {};
+  float most[2] = {-INFINITY, -INFINITY}, sum[2] = {};  ///< of scaled scores, and of weights
 };
 
 // ---- Factors in float16
@@ -109,8 +109,8 @@ __device__ void multiply_values(Rows<__half, dim> (&rows)[blocks], const __half*
   }
 }
 
-/// Row i of a lane's query as factors: halves of q * 2^-e, with 2^e the power of two above the row's largest
-/// magnitude / 2^8, and `sign`. Returns 2^e.
+/// Row i of a lane's query as factors: halves of q * 2^-e and `sign`, with 2^e the power of two that leaves
+/// the row's largest magnitude between 2^8 and 2^9. Returns 2^e.
 template <int dim>
 __device__ float round_query(Rows<__half, dim>& rows, int i, const float* q, float sign) {
   const int t = static_cast<int>(threadIdx.x % 4);
@@ -207,6 +207,11 @@ __device__ inline float power_of_two(float x) {
   return result;
 }
 
+/// What weights are multiplied by, as a power of two, beside their sum: the largest is 2^14 as a half, so
+/// that one has all its bits down to 2^-28 of it.
+template <class T>
+constexpr float kLift = sizeof(T) == 2 ? 14 : 0;
+
 /// Turns scores of the keys from `first` on into weights, and scales what there is to the new maximum. Row i
 /// sees `seen[i]` keys; `all` if both see the whole tile.
 template <bool all, class T, int dim>
@@ -215,7 +220,7 @@ __device__ void weigh(Rows<T, dim>& rows, Scores& scores, int64_t first, const i
 #pragma unroll
   for (int i = 0; i < 2; ++i) {
     const auto visible = static_cast<int>(min(max(seen[i] - first, int64_t{0}), int64_t{kKeys}));
-    float most = rows.most[i];
+    float most = -INFINITY;
 #pragma unroll
     for (int j = 0; j < kKeys / 8; ++j)
 #pragma unroll
@@ -226,15 +231,16 @@ __device__ void weigh(Rows<T, dim>& rows, Scores& scores, int64_t first, const i
       }
     most = fmaxf(most, __shfl_xor_sync(~0u, most, 1));
     most = fmaxf(most, __shfl_xor_sync(~0u, most, 2));
-    const float base = most == -INFINITY ? 0.0f : most * rows.scale[i];
-    const float old = power_of_two(fmaf(rows.most[i], rows.scale[i], -base));
+    most = fmaxf(rows.most[i], most * rows.scale[i]);
+    // A tile that changes nothing, for this row or another, must not change a bit: then this is 1.
+    const float base = most == -INFINITY ? 0.0f : most, old = power_of_two(rows.most[i] - base);
     float sum = 0;
 #pragma unroll
     for (int j = 0; j < kKeys / 8; ++j)
 #pragma unroll
       for (int c = 0; c < 2; ++c) {
         float& weight = scores[j][2 * i + c];
-        weight = power_of_two(fmaf(weight, rows.scale[i], -base));
+        weight = power_of_two(fmaf(weight, rows.scale[i], kLift<T> - base));
         if (!all && 8 * j + 2 * t + c >= visible) weight = 0;
         sum += weight;
       }
@@ -255,7 +261,8 @@ __device__ void read_queries(Rows<T, dim>& rows, const FlashAttention& a, int64_
                      head * a.q.head_stride;
     // Scores are to grow with what they are scaled to, so that their largest is known before.
     const float of_query = round_query(rows, i, q, scale < 0 ? -1.0f : 1.0f);
-    rows.scale[i] = fmaxf(fabsf(scale) * kLog2E * of_query, 1e-37f);
+    const float of_score = fabsf(scale) * kLog2E * of_query;
+    rows.scale[i] = of_score == 0 ? 1e-37f : of_score;  // -infinity times it stays what it is
   }
 }
 
@@ -362,7 +369,7 @@ void run_halves(const FlashAttention& a) {
 bool has_flash_attention(int64_t dim) {
   // Two stages for heads of 128 dimensions take more shared memory than some devices have.
   const cudaDeviceProp& p = Device::get().properties();
-  return p.major >= 8 &&
+  return Device::get().code().version >= 80 &&
          ((dim == 64) || (dim == 128 && p.sharedMemPerBlockOptin >= 2 * Stage<float, 128>::kBytes));
 }
 

@@ -29,7 +29,8 @@ constexpr int64_t kFlashQueries = 64;
 
 /// Whether the device has such tensor cores, and a kernel for heads of `dim` dimensions.
 bool has_flash_attention(int64_t dim);
-/// Factors are rounded to TF32, eleven bits; sums are those of float32, in another order than other kernels'.
+/// Factors are rounded to eleven bits: halves where the cache is float16 (queries scaled row by row), TF32
+/// elsewhere. Sums are those of float32, in another order than other kernels'.
 void flash_attention(const FlashAttention& a);
 
 }  // namespace tl::cuda

@@ -1,6 +1,7 @@
 // Hopper's own instructions: products of a warpgroup, barriers, copies by the tensor memory accelerator,
 // clusters of blocks (PTX ISA 8.0 and later). They exist where code is made for compute capability 9.0a;
-// elsewhere these functions do nothing, and nobody calls the kernels that use them.
+// elsewhere these functions do nothing (but for those of named barriers), and nobody calls the kernels that
+// use them.
 //
 // Matrices lie in shared memory at multiples of 1024 bytes, in rows of 128 bytes (64 halves) as the
 // instructions want them: piece c of 16 bytes of row r lies at place c ^ (r % 8).
@@ -26,6 +27,21 @@ __device__ inline uint64_t matrix_at(unsigned address) {
   return kLayout | (address & 0x3ffffu) >> 4;
 }
 
+/// Keeps what is done to registers that products read or add to on this side of the call.
+template <int n>
+__device__ inline void settle([[maybe_unused]] float (&x)[n]) {
+#ifdef TL_WARPGROUPS
+#pragma unroll
+  for (int i = 0; i < n; ++i) asm volatile("" : "+f"(x[i]));
+#endif
+}
+template <int n>
+__device__ inline void settle([[maybe_unused]] unsigned (&x)[n][4]) {
+#ifdef TL_WARPGROUPS
+#pragma unroll
+  for (int i = 0; i < n; ++i) asm volatile("" : "+r"(x[i][0]), "+r"(x[i][1]), "+r"(x[i][2]), "+r"(x[i][3]));
+#endif
+}
 __device__ inline void begin_products() {
 #ifdef TL_WARPGROUPS
   asm volatile("wgmma.fence.sync.aligned;\n" ::: "memory");

@@ -14,7 +14,7 @@ constexpr size_t kWorthReplaying = 8;  ///< launches
 
 }  // namespace
 
-bool launches_overlap() { return Device::get().properties().major >= 9; }
+bool launches_overlap() { return Device::get().code().version >= 90; }
 
 // ---- A list
 

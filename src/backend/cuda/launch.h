@@ -39,7 +39,7 @@ enum class Follows : uint8_t {
   overlaps,  ///< may start early: the kernel waits before it reads what others write (await_predecessors())
 };
 
-/// Whether this GPU lets them: from compute capability 9.0 on.
+/// Whether this GPU lets them, and the code for it: from compute capability 9.0 on.
 bool launches_overlap();
 
 /// Launches in order, with their arguments.

@@ -37,7 +37,8 @@ struct Numbers<float> {
   }
 };
 
-/// The exponent of a power of two for a block's row: that above its largest magnitude / 2^8.
+/// The exponent of a power of two for a block's row: divided by it the largest magnitude is between 2^8 and
+/// 2^9.
 template <class T>
 __device__ int exponent_of_row(const T* row, int64_t length) {
   __shared__ float parts[kThreads / 32];
@@ -74,13 +75,13 @@ __global__ void narrow_in_order_kernel(int64_t k, OrderOfRows order, const float
   const int exponent = exponent_of_row(row, k / kEach);
   if (threadIdx.x == 0) scales[blockIdx.x] = ldexpf(1.0f, exponent);
   const float factor = ldexpf(1.0f, -exponent);
-  const int group = 64 * order.steps, length = static_cast<int>(order.length(k));
+  const int group = 64 * order.parts, length = static_cast<int>(order.length(k));
   __half* const to = halves + static_cast<int64_t>(blockIdx.x) * length;
   for (int i = 4 * static_cast<int>(threadIdx.x); i < length; i += 4 * kThreads) {
-    const int of_group = i % group, part = order.part[of_group / 16];
+    const int of_group = i % group, place = order.places[of_group / 16];
     const float4 v = i < k ? Numbers<T>::four(row, i) : float4{};
-    auto* const two = reinterpret_cast<__half2*>(to + (i - of_group) + part / 4 * 64 +
-                                                 of_group % 16 / 4 * 16 + part % 4 * 2);
+    auto* const two = reinterpret_cast<__half2*>(to + (i - of_group) + place / 4 * 64 +
+                                                 of_group % 16 / 4 * 16 + place % 4 * 2);
     two[0] = __floats2half2_rn(v.x * factor, v.z * factor);
     two[4] = __floats2half2_rn(v.y * factor, v.w * factor);
   }
@@ -97,15 +98,15 @@ struct Narrowed {
 /// Products of the same rows share them.
 std::shared_ptr<Narrowed> narrowed(const float* x, int64_t m, int64_t k, const OrderOfRows& order) {
   Remembered& last = remembered();
-  std::vector<int64_t> how = {m, k, 16, order.steps};
-  how.insert(how.end(), order.part.begin(), order.part.end());
+  std::vector<int64_t> how = {m, k, 16, order.parts};
+  how.insert(how.end(), order.places.begin(), order.places.end());
   if (last.from != x || last.how != how) {
     const auto rows = std::make_shared<Narrowed>(m, order.length(k));
     auto* const halves = rows->halves.as<__half>();
     auto* const scales = rows->scales.as<float>();
     const auto blocks = static_cast<unsigned>(m);
     const bool fours = k % 4 == 0 && reinterpret_cast<uintptr_t>(x) % sizeof(float4) == 0;
-    if (order.steps != 0)
+    if (order.parts != 0)
       launch(fours ? narrow_in_order_kernel<float4> : narrow_in_order_kernel<float>, blocks, kThreads, 0, k,
              order, x, halves, scales);
     else
@@ -248,7 +249,7 @@ void run(const Product& p) {
 
 }  // namespace
 
-bool has_tensor_product() { return Device::get().properties().major >= 8; }
+bool has_tensor_product() { return Device::get().code().version >= 80; }
 
 void tensor_product(const float* x, const TensorWeights& w, const float* bias, float* out, int64_t m,
                     int64_t n, int64_t k) {

@@ -15,12 +15,12 @@ bool has_tensor_product();
 struct TensorWeights {
   Blocks blocks;
   int64_t stride;
-  bool kept;  ///< nobody writes to it, or to the bias
+  bool kept;  ///< nobody writes to it, or to the bias, nor did the launch before
 };
 
 /// out[m, n] = x[m, k] @ w[n, k]^T + bias. Weights are decoded, and activations scaled row by row by a power
-/// of two, to float16: less rounding than to 8 bits. Sums are float32, in an order that the sizes
-/// decide.
+/// of two, to float16: less rounding than to 8 bits. Sums are float32, in an order that does not
+/// depend on the sizes.
 void tensor_product(const float* x, const TensorWeights& w, const float* bias, float* out, int64_t m,
                     int64_t n, int64_t k);
 

@@ -323,8 +323,10 @@ class Freeing {
 
 /// The products of a step with weights at hand.
 template <int rows, int pieces>
-__device__ void multiply_step(float (&sums)[rows / 2], const unsigned (&weights)[pieces][4], unsigned x) {
+__device__ void multiply_step(float (&sums)[rows / 2], unsigned (&weights)[pieces][4], unsigned x) {
   constexpr int kOfPiece = kPiece / 16;
+  settle(weights);
+  settle(sums);
   begin_products();
 #pragma unroll
   for (int i = 0; i < pieces; ++i)
@@ -333,6 +335,7 @@ __device__ void multiply_step(float (&sums)[rows / 2], const unsigned (&weights)
 /// The same with weights in shared memory, from a warpgroup's first feature on.
 template <int rows>
 __device__ void multiply_step(float (&sums)[rows / 2], unsigned weights, unsigned x) {
+  settle(sums);
   begin_products();
 #pragma unroll
   for (int i = 0; i < kPiece / 16; ++i) multiply(sums, matrix_at(weights) + 2 * i, matrix_at(x) + 2 * i);
@@ -389,7 +392,7 @@ __device__ void write_results(const Products& p, const Tile& tile, int first, co
 /// Writes a tile's results once their products have ended.
 template <int rows, class Ring>
 __device__ void end_tile(const Products& p, const Tile& tile, Freeing<Ring>& freeing,
-                         const float (&sums)[rows / 2]) {
+                         float (&sums)[rows / 2]) {
   constexpr int kRows = kWrittenRows(rows);
   const bool whole = tile.row + rows <= p.m && tile.feature + kFeatures <= p.parts[tile.part].n;
   const auto write = [&]<int first>(std::integral_constant<int, first>, const Scales<kRows>& scales) {
@@ -400,6 +403,7 @@ __device__ void end_tile(const Products& p, const Tile& tile, Freeing<Ring>& fre
   };
   const Scales<kRows> scales(p, tile.row);  // asked for before the products have ended
   freeing.end();
+  settle(sums);
   write(std::integral_constant<int, 0>(), scales);
   [&]<int... i>(std::integer_sequence<int, i...>) {
     (write(std::integral_constant<int, (i + 1) * kRows>(), Scales<kRows>(p, tile.row + (i + 1) * kRows)),
@@ -462,6 +466,10 @@ class Multiplier<CodedWeights<format>, rows> {
         decode_step(s + 1);
       }
     }
+  }
+  /// Behind the last tile: nothing is left at barriers.
+  __device__ void end() {
+    if (kOperands == 1 && threadIdx.x < kGroup) wait_for_other();
   }
   /// An odd number of groups leaves things the other way round.
   __device__ void turn_round() {
@@ -544,6 +552,7 @@ __device__ void multiply_all(const Products& p, Ring<Weights, rows>& ring, unsig
     end_tile<rows>(p, tile, freeing, sums);
     if constexpr (Weights::kCoded) multiplier.turn_round();
   }
+  if constexpr (Weights::kCoded) multiplier.end();
 }
 
 template <class Weights, int rows>
@@ -581,7 +590,7 @@ OrderOfRows order_of() {
   for (int chunk = 0; chunk < 4; ++chunk)
     for (int i = 0; i < Chunk::kParts; ++i) {
       const int at = chunk / Chunk::kPerBlock * Chunk::kBlock + Chunk::place(chunk % Chunk::kPerBlock, i);
-      order.part[static_cast<size_t>(at / 16)] = static_cast<uint8_t>(4 * i + chunk);
+      order.places[static_cast<size_t>(at / 16)] = static_cast<uint8_t>(4 * i + chunk);
     }
   return order;
 }

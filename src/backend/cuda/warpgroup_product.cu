@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <cstring>
+#include <map>
 
 #include "backend/cuda/warpgroup_kernel.cuh"
 
@@ -11,13 +12,20 @@ namespace tl::cuda {
 
 namespace {
 
-WarpgroupKernels kernels_for(DType weights) {
+WarpgroupKernels make_kernels(DType weights) {
   using warpgroup::kernel_of;
   using Halves = warpgroup::HalfWeights;
   if (weights == DType::f16)
     return {{kernel_of<Halves, 64>(20), kernel_of<Halves, 96>(24), kernel_of<Halves, 128>(28)}, {}};
   return weights < DType::q2_k ? warpgroup_kernels_of_blocks(weights)
                                : warpgroup_kernels_of_super_blocks(weights);
+}
+
+const WarpgroupKernels& kernels_for(DType weights) {
+  static std::map<DType, WarpgroupKernels> known;
+  const auto [found, is_new] = known.try_emplace(weights);
+  if (is_new) found->second = make_kernels(weights);
+  return found->second;
 }
 
 /// How rows of halves are found, in pieces of `rows` rows.
@@ -86,11 +94,11 @@ OrderOfRows order_for(DType weights) { return kernels_for(weights).order; }
 
 bool has_warpgroup_product(DType weights, int64_t k) {
   constexpr int64_t kAligned = 16 / sizeof(__half);
-  return Device::get().properties().major == 9 && k % kAligned == 0 && !kernels_for(weights).by_rows.empty();
+  return Device::get().code().warpgroups && k % kAligned == 0 && !kernels_for(weights).by_rows.empty();
 }
 
 void warpgroup_product(const WarpgroupProduct& p) {
-  const WarpgroupKernels kernels = kernels_for(p.part.w.dtype);
+  const WarpgroupKernels& kernels = kernels_for(p.part.w.dtype);
   WarpgroupProducts all{};
   if (const auto last = last_launch(kernels, p)) {
     all = *last;

@@ -9,17 +9,17 @@ namespace tl::cuda {
 
 constexpr int kMostWarpgroupParts = 3;  ///< products of one launch
 
-/// How rows of halves lie in memory for a type of weights: in groups of 64 * steps elements, the last one
-/// filled up with zeros. Sixteen elements of a group become the part[i] / 4-th step's, of them four quarters
-/// (of four elements each) the part[i] % 4-th piece (ordered_place()). Float16 weights have them as they are:
-/// no steps.
+/// How rows of halves lie in memory for a type of weights: in groups of 64 * parts elements, the last one
+/// filled up with zeros. Of sixteen elements of a group, which go to sixty-four halves place / 4, elements 4
+/// j to 4 j + 3 become halves 0, 8, 1 and 9 from 16 j + 2 * (place % 4) on. Float16 weights have rows as they
+/// are: no parts.
 struct OrderOfRows {
-  Wide<int> steps;
-  std::array<uint8_t, 16> part;
+  Wide<int> parts;
+  std::array<uint8_t, 16> places;  ///< of each sixteen
   bool operator==(const OrderOfRows&) const = default;
   /// Halves of a row of k elements.
   __host__ __device__ int64_t length(int64_t k) const {
-    const int64_t group = steps == 0 ? 1 : 64 * steps;
+    const int64_t group = parts == 0 ? 1 : 64 * parts;
     return (k + group - 1) / group * group;
   }
 };
@@ -34,7 +34,7 @@ struct WarpgroupProduct {
     const float* bias;  ///< may be null
     float* out;
     int64_t n, stride;  ///< the stride is that of float16 rows
-    Wide<bool> kept;    ///< nobody writes to the weights, or to the bias
+    Wide<bool> kept;    ///< nobody writes to the weights, or to the bias, nor did the launch before
   };
   const __half* x;  ///< in the weights' order
   const float* scales;
