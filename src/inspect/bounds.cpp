@@ -383,8 +383,9 @@ void Bound::rope() {
 /// roundings; p by that and as in softmax, all relative to p. What p's error changes is p (v - out), because
 /// the weights are normalised; errors of different keys are independent. The sum over keys runs one after
 /// another, and each value it adds up is rescaled as often as the running maximum may change, once per tile
-/// of 64 keys; a division ends it. Many queries may be multiplied with factors of eleven bits: q and k, p and
-/// v are rounded then, and p to a multiple of 2^-38 of the largest at least.
+/// of 64 keys; a division ends it. Many queries of heads with 64 or 128 dimensions may be
+/// multiplied with factors of eleven bits: q and k, p and v are rounded then, and p, where it is small, to a
+/// multiple of 2^-38 of the largest.
 void Bound::attention() {
   const auto& attrs = std::get<AttentionAttrs>(c.attrs);
   const auto ordered = [](Tensor t, const std::vector<int>& order) {
@@ -404,6 +405,7 @@ void Bound::attention() {
   const int64_t keys = k.shape()[0], dim = q.shape()[2];
   const double scale = c.params.floats[0];
   const bool eleven_bits = a.rows_in_halves > 0 && q.shape()[0] >= a.rows_in_halves && c.in.size() == 3 &&
+                           (dim == 64 || dim == 128) && dim == v.shape()[2] &&
                            c.activations == Activations::q8 && !c.batch_invariant;
   const double coarse = eleven_bits ? unit_roundoff(DType::f16) : 0;
   for (int64_t i = 0; i < q.shape()[0]; ++i)
@@ -445,7 +447,7 @@ void Bound::attention() {
         const double of_total = kSigmas * u() * std::sqrt((n / a.exp_lanes + tiles) / 3);
         const double of_factors =
             std::min(2 * coarse * magnitudes, kSigmas * coarse * std::sqrt(2 * squares / 3)) +
-            (eleven_bits ? std::ldexp(n, -38) / total * largest : 0);
+            (eleven_bits ? std::ldexp(n, -39) / total * largest : 0);
         store_double(to, i * to.strides()[0] + h * to.strides()[1] + d * to.strides()[2],
                      kSigmas / std::sqrt(3.0) * std::sqrt(of_weights) + of_sum + of_factors +
                          (of_total + 2 * u()) * std::fabs(y0));

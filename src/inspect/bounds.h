@@ -17,7 +17,8 @@ struct Arithmetic {
   /// Of a block's largest magnitude, to which activations are rounded where weights are quantised, unless
   /// told not to; 0: they are not.
   double activation_steps;
-  int64_t rows_in_halves;  ///< so many, and more, meet such weights in float16 instead; 0: never
+  /// So many, and more, meet such weights in float16 instead, and so many queries keys and values; 0: never.
+  int64_t rows_in_halves;
 };
 Arithmetic arithmetic_of(const Backend& backend);
 

@@ -6,6 +6,7 @@
 #include <functional>
 
 #include "backend/cuda/cuda_backend.h"
+#include "backend/cuda/hopper.cuh"
 #include "backend/cuda/staging.h"
 #include "base/error.h"
 
@@ -35,7 +36,7 @@ __global__ void code_kernel([[maybe_unused]] int* code) {
 #ifdef __CUDA_ARCH__
   code[0] = __CUDA_ARCH__ / 10;
 #endif
-#ifdef __CUDA_ARCH_FEAT_SM90_ALL
+#ifdef TL_WARPGROUPS
   code[1] = 1;
 #else
   code[1] = 0;

@@ -109,8 +109,8 @@ __device__ void multiply_values(Rows<__half, dim> (&rows)[blocks], const __half*
   }
 }
 
-/// Row i of a lane's query as factors: halves of q * 2^-e and `sign`, with 2^e the power of two that leaves
-/// the row's largest magnitude between 2^8 and 2^9. Returns 2^e.
+/// Row i of a lane's query as factors: halves of q * 2^-e and `sign`, with e its exponent_for_halves().
+/// Returns 2^e.
 template <int dim>
 __device__ float round_query(Rows<__half, dim>& rows, int i, const float* q, float sign) {
   const int t = static_cast<int>(threadIdx.x % 4);
@@ -118,8 +118,7 @@ __device__ float round_query(Rows<__half, dim>& rows, int i, const float* q, flo
   for (int d = 2 * t; d < dim; d += 8) most = fmaxf(most, fmaxf(fabsf(q[d]), fabsf(q[d + 1])));
   most = fmaxf(most, __shfl_xor_sync(~0u, most, 1));
   most = fmaxf(most, __shfl_xor_sync(~0u, most, 2));
-  const bool scalable = most > 0 && isfinite(most);
-  const int exponent = scalable ? min(max(ilogbf(most) - 8, -126), 126) : 0;
+  const int exponent = exponent_for_halves(most);
   const float factor = sign * ldexpf(1.0f, -exponent);
 #pragma unroll
   for (int d = 0; d < dim / 16; ++d)

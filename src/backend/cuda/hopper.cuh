@@ -42,6 +42,7 @@ __device__ inline void settle([[maybe_unused]] unsigned (&x)[n][4]) {
   for (int i = 0; i < n; ++i) asm volatile("" : "+r"(x[i][0]), "+r"(x[i][1]), "+r"(x[i][2]), "+r"(x[i][3]));
 #endif
 }
+/// Before products: they see what was done to registers.
 __device__ inline void begin_products() {
 #ifdef TL_WARPGROUPS
   asm volatile("wgmma.fence.sync.aligned;\n" ::: "memory");
@@ -60,6 +61,7 @@ __device__ inline void wait_for_products() {
   asm volatile("wgmma.wait_group.sync.aligned %0;\n" ::"n"(pending) : "memory");
 #endif
 }
+
 // Places of operands in the instructions below, and the sums that stand there.
 #define TL_PLACES_32                                                                                     \
   "%0, %1, %2, %3, %4, %5, %6, %7, %8, %9, %10, %11, %12, %13, %14, %15, %16, %17, %18, %19, %20, %21, " \

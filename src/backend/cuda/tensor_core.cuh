@@ -30,6 +30,13 @@ __device__ inline void wait_for_copies() {
 #endif
 }
 
+/// How a row is scaled before its numbers become halves: the exponent of the power of two that leaves its
+/// largest magnitude between 2^8 and 2^9. 0 where there is none.
+__device__ inline int exponent_for_halves(float most) {
+  const bool scalable = most > 0 && isfinite(most);
+  return scalable ? min(max(ilogbf(most) - 8, -126), 126) : 0;
+}
+
 /// Four 8 x 8 matrices of halves from shared memory; each lane names the address of one row.
 __device__ inline void load_matrices(unsigned (&r)[4], const __half* row) {
 #if __CUDA_ARCH__ >= 800

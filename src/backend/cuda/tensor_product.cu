@@ -37,8 +37,7 @@ struct Numbers<float> {
   }
 };
 
-/// The exponent of a power of two for a block's row: divided by it the largest magnitude is between 2^8 and
-/// 2^9.
+/// exponent_for_halves() of a block's row.
 template <class T>
 __device__ int exponent_of_row(const T* row, int64_t length) {
   __shared__ float parts[kThreads / 32];
@@ -49,8 +48,7 @@ __device__ int exponent_of_row(const T* row, int64_t length) {
   __syncthreads();
   most = parts[0];
   for (int w = 1; w < kThreads / 32; ++w) most = fmaxf(most, parts[w]);
-  const bool scalable = most > 0 && isfinite(most);
-  return scalable ? min(max(ilogbf(most) - 8, -126), 126) : 0;
+  return exponent_for_halves(most);
 }
 
 /// A block a row: halves of x * 2^-e; scales get 2^e.

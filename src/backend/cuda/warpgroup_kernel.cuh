@@ -10,9 +10,9 @@
 // row. A sum may be taken in any order, so rows of x are written in the one (OrderOfRows) by which those four
 // are bytes of one word of a block, and a thread needs no other thread's blocks.
 //
-// Two blocks make a cluster: the L2 cache could not feed all of them otherwise. Of quantised weights their
-// tiles lie side by side, and each block fetches half of their rows of x for both. Float16 weights are the
-// larger part, so there the tiles are those of the same features, and each block fetches half of the weights.
+// Two blocks make a cluster: the L2 cache could not feed all of them otherwise. Their tiles lie side by side,
+// and each block fetches half of their rows of x for both; or, where float16 weights are the larger part, one
+// above the other, and each fetches half of the weights (Tiling::kSharesX).
 #pragma once
 
 #include <vector>
@@ -26,7 +26,7 @@ namespace tl::cuda {
 /// Products of the same rows with up to three weights of a type. No gaps: launches are compared by their
 /// bytes.
 struct WarpgroupProducts {
-  static constexpr int kMostParts = kMostWarpgroupParts;
+  static constexpr int kMostParts = 3;
   CUtensorMap x, halves[kMostParts];  ///< the latter of weights that are halves
   const __half* rows;
   const float* scales;

@@ -7,8 +7,6 @@
 
 namespace tl::cuda {
 
-constexpr int kMostWarpgroupParts = 3;  ///< products of one launch
-
 /// How rows of halves lie in memory for a type of weights: in groups of 64 * parts elements, the last one
 /// filled up with zeros. Of sixteen elements of a group, which go to sixty-four halves place / 4, elements 4
 /// j to 4 j + 3 become halves 0, 8, 1 and 9 from 16 j + 2 * (place % 4) on. Float16 weights have rows as they
@@ -16,7 +14,6 @@ constexpr int kMostWarpgroupParts = 3;  ///< products of one launch
 struct OrderOfRows {
   Wide<int> parts;
   std::array<uint8_t, 16> places;  ///< of each sixteen
-  bool operator==(const OrderOfRows&) const = default;
   /// Halves of a row of k elements.
   __host__ __device__ int64_t length(int64_t k) const {
     const int64_t group = parts == 0 ? 1 : 64 * parts;
