@@ -205,6 +205,12 @@ void add_index_cases(Cases& cases) {
   for (const int64_t k : {1, 40, 1024})  // more than a block of the CUDA kernel takes
     cases.add(Op::top_k, "long", {integer_tensor(cases.begin(), cases.base, {9001}, -900, 900)}, {},
               {.ints = {k}});
+  // Of every 1,024 elements the first 400 are larger than the others, so that the CUDA kernel's threads have
+  // all of the largest, or none.
+  const Tensor uneven = random_tensor(cases.begin(), DType::f32, {2, 9001});
+  for (int64_t i = 0; i < uneven.elements(); ++i)
+    if (i % 9001 % 1024 < 400) uneven.data<float>()[i] += 100;
+  for (const int64_t k : {2, 399, 400, 401, 455}) cases.add(Op::top_k, "uneven", {uneven}, {}, {.ints = {k}});
   const float nan = std::numeric_limits<float>::quiet_NaN();
   const Tensor x = random_tensor(cases.begin(), DType::f32, {3, 9});
   x.data<float>()[4] = x.data<float>()[9] = x.data<float>()[12] = x.data<float>()[26] = nan;

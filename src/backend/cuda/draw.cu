@@ -70,7 +70,9 @@ void draw(const KernelArgs& args) {
   if (lines == 0) return;
   constexpr unsigned kWarp = 32;
   const unsigned threads = (static_cast<unsigned>(k) + kWarp - 1) / kWarp * kWarp;
-  Drawing drawing{read<float>(best), nullptr, write<int64_t>(args.out), k, draw_options(args.params)};
+  // What the host has fetched of the token before is not sent back: that would end a recorded step.
+  auto* out = reinterpret_cast<int64_t*>(overwrite_bytes(args.out));
+  Drawing drawing{read<float>(best), nullptr, out, k, draw_options(args.params)};
   const bool is_of_step = lines == 1 && is_on_host(bits);  // other bits each step
   drawing.bits = is_of_step
                      ? Device::get().launches().number(load_int(bits, 0), {.source = bits.storage().get()})
