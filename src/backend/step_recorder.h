@@ -4,6 +4,7 @@
 
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <span>
 
 #include "tensor/tensor.h"
@@ -21,9 +22,12 @@ class StepRecorder {
   /// … until now were those of the step at `position`, made from `inputs` (the host's: token ids, random
   /// bits), computed into `output`.
   virtual void end(int64_t position, std::span<const Tensor> inputs, const Tensor& output) = 0;
-  /// Does the step at another position, with other inputs, and gives whether it did: if not, the kernels have
-  /// to be called.
-  virtual bool repeat(int64_t position, std::span<const Tensor> inputs, const Tensor& output) = 0;
+  /// Does the step at another position, with other inputs, and gives what it computes; nothing if it cannot:
+  /// then the kernels have to be called. `after`, if not empty, are the inputs of the step that probably
+  /// comes next; the first, which is no tensor, will be what this one gives. A device may begin that step
+  /// before it is asked for, and writes into memory behind this one's position then.
+  virtual std::optional<Tensor> repeat(int64_t position, std::span<const Tensor> inputs,
+                                       std::span<const Tensor> after, const Tensor& output) = 0;
   virtual void forget() = 0;
 };
 

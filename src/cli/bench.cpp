@@ -125,8 +125,20 @@ void feed(Engine& engine, std::span<const int32_t> ids, int64_t batch, Profiler*
 /// A run to warm up feeds no more tokens than this.
 constexpr int64_t kWarmUp = 512;
 
+/// As generation without a temperature does, where the device that computes logits chooses from them.
+void generate_drawn(Engine& engine, int32_t id, int64_t n, Profiler* profiler) {
+  for (int64_t i = 0; i < n; ++i) {
+    check_interrupt();
+    const auto timed = profiler != nullptr ? profiler->feed(1) : nullptr;
+    Draw draw{1, {}, 0};
+    if (i + 1 < n) draw.bits_after = 0;
+    id = engine.step_and_draw(std::span(&id, 1), draw);
+  }
+}
+
 void run_once(Engine& engine, const Test& test, int64_t n, int64_t batch, Profiler* profiler) {
   const std::vector<int32_t> ids = some_ids(n, engine.n_vocab());
+  if (!test.prompt && engine.most_candidates() > 0) return generate_drawn(engine, ids[0], n, profiler);
   feed(engine, ids, test.prompt ? batch : 1, profiler);
 }
 

@@ -81,7 +81,7 @@ StepReplay* ModelRunner::replay_of(int64_t rows, const Wanted& wanted) {
   constexpr int64_t kFew = 64;
   if (rows != 1 && !(wanted.all_rows && rows < kFew)) return nullptr;
   if (!wanted.draw) return &replays_[rows];
-  const auto& [candidates, options, bits] = *wanted.draw;
+  const auto& [candidates, options, bits, bits_after] = *wanted.draw;
   if (!draw_replay_ || draw_replay_->candidates != candidates || draw_replay_->options != options)
     draw_replay_ = DrawReplay{candidates, options};
   return &draw_replay_->replay;
@@ -112,7 +112,10 @@ Tensor ModelRunner::feed(std::span<const int32_t> ids, const Wanted& wanted) {
   const auto n = static_cast<int64_t>(ids.size());
   std::vector<Tensor> inputs = {Tensor(DType::i64, {n})};
   std::copy(ids.begin(), ids.end(), inputs[0].data<int64_t>());
-  if (wanted.draw) inputs.push_back(Tensor::from<int64_t>(DType::i64, {1}, std::span(&wanted.draw->bits, 1)));
+  const auto bits_of = [](int64_t bits) {
+    return Tensor::from<int64_t>(DType::i64, {1}, std::span<const int64_t>(&bits, 1));
+  };
+  if (wanted.draw) inputs.push_back(bits_of(wanted.draw->bits));
   const int64_t before = cache().length();
   try {
     Session& session = host_.session();
@@ -121,7 +124,9 @@ Tensor ModelRunner::feed(std::span<const int32_t> ids, const Wanted& wanted) {
     StepReplay* replay = graph::PolicyScope::current() == 0 ? replay_of(n, wanted) : nullptr;
     if (replay == nullptr || !replay->knows(before) || !session.may_replay()) return walk(inputs, wanted);
     cache().advance(n);
-    Tensor values = replay->run(session, before, inputs);
+    std::vector<Tensor> after;
+    if (wanted.draw && wanted.draw->bits_after) after = {Tensor(), bits_of(*wanted.draw->bits_after)};
+    Tensor values = replay->run(session, before, inputs, after);
     if (n > 1) replay->release();
     return values;
   } catch (...) {

@@ -128,10 +128,17 @@ GenerateResult generate(const Tokenizer& tokenizer, LanguageModel& model, std::s
   const bool needs_all = options.n_logprobs > 0 || options.draft.drafter != nullptr;
   const int64_t deciding = std::min(sampler.deciding().value_or(0), model.n_vocab());
   const bool model_draws = !needs_all && deciding > 0 && deciding <= model.most_candidates();
-  /// The outlook after some new tokens.
+  std::optional<Draw> drawn_next;
+  /// The outlook after some new tokens, the last of which is the last of all.
   const auto feed = [&](std::span<const int32_t> fed) {
-    return model_draws ? Outlook{{}, model.step_and_draw(fed, sampler.next_draw(deciding))}
-                       : Outlook{model.step(fed)};
+    if (!model_draws) return Outlook{model.step(fed)};
+    Draw draw = drawn_next ? *drawn_next : sampler.next_draw(deciding);
+    drawn_next.reset();
+    if (room() > 0) {
+      drawn_next = sampler.next_draw(deciding);
+      draw.bits_after = drawn_next->bits;
+    }
+    return Outlook{{}, model.step_and_draw(fed, draw)};
   };
   const auto sample_until_end = [&](Outlook next) {
     while (std::ssize(result.tokens) != options.max_tokens) {

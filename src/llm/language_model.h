@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
 #include <span>
 
 #include "ops/draw.h"
@@ -13,6 +14,9 @@ struct Draw {
   int64_t candidates;  ///< so many of the largest logits, from 1 on
   DrawOptions options;
   int64_t bits;  ///< 53 random ones
+  /// Those of the token after it, if that will be drawn likewise once this one was fed: a device may begin
+  /// before it is asked to.
+  std::optional<int64_t> bits_after = {};
 };
 
 /// Takes tokens, gives logits, and can forget its latest tokens again.

@@ -136,7 +136,8 @@ void StepReplay::forget() {
   recorder_.reset();
 }
 
-Tensor StepReplay::run(Session& session, int64_t position, std::span<const Tensor> inputs) {
+Tensor StepReplay::run(Session& session, int64_t position, std::span<const Tensor> inputs,
+                       std::span<const Tensor> after) {
   const int64_t tokens = position - last_->position;
   for (const Follower& f : *followers_) {
     Node& node = last_->nodes[f.node];
@@ -154,10 +155,11 @@ Tensor StepReplay::run(Session& session, int64_t position, std::span<const Tenso
     return session.run_again(*plan_, last_->trace, values_);
   const Tensor& root = values_.tensors[static_cast<size_t>(last_->trace.roots[0])];
   // Memory that somebody kept is not written again.
-  if (root && root.storage().use_count() == 1 && recorder_->repeat(position, inputs, root)) {
-    check_interrupt();
-    return root;
-  }
+  if (root && root.storage().use_count() == 1)
+    if (std::optional<Tensor> result = recorder_->repeat(position, inputs, after, root)) {
+      check_interrupt();
+      return *std::move(result);
+    }
   recorder_->begin();
   Tensor result = session.run_again(*plan_, last_->trace, values_);
   recorder_->end(position, inputs, result);

@@ -30,8 +30,10 @@ class StepReplay {
   void forget();
   /// Whether run() can compute the step at `position`.
   bool knows(int64_t position) const { return plan_ != nullptr && position > first_position_; }
-  /// The root of the step at `position` with other inputs. Throws as Session::value does.
-  Tensor run(Session& session, int64_t position, std::span<const Tensor> inputs);
+  /// The root of the step at `position` with other inputs. `after`, if not empty, are those of the step that
+  /// probably comes next, as StepRecorder::repeat() takes them. Throws as Session::value does.
+  Tensor run(Session& session, int64_t position, std::span<const Tensor> inputs,
+             std::span<const Tensor> after = {});
   /// Lets go of the root's memory, which the next run would take again.
   void release() { values_.tensors[static_cast<size_t>(last_->trace.roots[0])] = {}; }
 

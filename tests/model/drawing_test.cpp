@@ -2,12 +2,14 @@
 #include <algorithm>
 #include <fstream>
 #include <functional>
+#include <optional>
 #include <random>
 #include <sstream>
 
 #include <fmt/format.h>
 #include <gtest/gtest.h>
 
+#include "backend/step_recorder.h"
 #include "graph/builder.h"
 #include "llm/generate.h"
 #include "model/running.h"
@@ -73,6 +75,86 @@ TEST_F(Drawing, GivesTheTokensThatAllLogitsGive) {
     EXPECT_GT(there.session().statistics().replays, 50);
     EXPECT_EQ(walked.session().statistics().replays, 0);
   }
+}
+
+/// What a recorder of the steps of "apart" was asked for.
+struct Asked {
+  int64_t position;
+  std::vector<int64_t> inputs, after;
+};
+
+/// Knows what steps give without computing them: as many tokens as it was given.
+class Foreseeing final : public StepRecorder {
+ public:
+  Foreseeing(std::vector<Asked>& asked, std::span<const int32_t> tokens) : asked_(asked), tokens_(tokens) {}
+  void begin() override {}
+  void end(int64_t, std::span<const Tensor>, const Tensor&) override {}
+  std::optional<Tensor> repeat(int64_t position, std::span<const Tensor> inputs,
+                               std::span<const Tensor> after, const Tensor& output) override {
+    EXPECT_TRUE(after.empty() || !after[0]) << "what this step gives is not known yet";
+    asked_.push_back({position, numbers(inputs), numbers(after.empty() ? after : after.subspan(1))});
+    const int64_t token = tokens_[asked_.size() - 1];
+    return Tensor::from<int64_t>(DType::i64, output.shape(), std::span(&token, 1));
+  }
+  void forget() override {}
+
+ private:
+  static std::vector<int64_t> numbers(std::span<const Tensor> tensors) {
+    std::vector<int64_t> all;
+    for (const Tensor& t : tensors) all.push_back(load_int(t, 0));
+    return all;
+  }
+  std::vector<Asked>& asked_;
+  std::span<const int32_t> tokens_;
+};
+
+class Ahead final : public Backend, public RecordsSteps {
+ public:
+  explicit Ahead(std::span<const int32_t> tokens) : tokens_(tokens) {}
+  std::string_view name() const override { return "ahead"; }
+  const KernelTable& kernels() const override { return cpu_backend().kernels(); }
+  DType storage(DType dtype) const override { return dtype; }
+  bool fuses() const override { return true; }
+  bool has_own_memory() const override { return true; }
+  std::string description() const override { return ""; }
+  std::unique_ptr<StepRecorder> recorder() const override {
+    return std::make_unique<Foreseeing>(asked, tokens_);
+  }
+  mutable std::vector<Asked> asked;
+
+ private:
+  std::span<const int32_t> tokens_;
+};
+
+TEST_F(Drawing, TellsDevicesOfTheNextStep) {
+  std::vector<int32_t> foreseen(100);
+  for (int32_t i = 0; i < 100; ++i) foreseen[static_cast<size_t>(i)] = 100 + i;
+  const Ahead ahead(foreseen);
+  Running model(model_.path(), {.backend = &ahead});
+  const auto ids = tokens(model, options(0.8, 40));
+  const std::vector<Asked>& asked = ahead.asked;
+  ASSERT_GT(asked.size(), 50u);
+  ASSERT_EQ(ids.size(), 60u);
+  for (size_t i = 0; i < asked.size(); ++i) {
+    EXPECT_EQ(ids[ids.size() - asked.size() + i], foreseen[i]);
+    EXPECT_EQ(asked[i].position, asked[0].position + static_cast<int64_t>(i));
+    if (i > 0) {
+      EXPECT_EQ(asked[i].inputs[0], foreseen[i - 1]);
+    }
+    if (i + 1 < asked.size()) {
+      EXPECT_EQ(asked[i].after, std::vector<int64_t>{asked[i + 1].inputs[1]}) << "the bits it is drawn by";
+    } else {
+      EXPECT_TRUE(asked[i].after.empty()) << "60 tokens were asked for";
+    }
+  }
+  // Where the context is full there is no step after.
+  GenerateOptions full = options(0, 40);
+  full.context_length = 40;
+  Running again(model_.path(), {.backend = &ahead});
+  ahead.asked.clear();
+  EXPECT_EQ(tokens(again, full).size(), 33u);
+  EXPECT_TRUE(asked.back().after.empty());
+  EXPECT_EQ(asked[asked.size() - 2].after, std::vector<int64_t>{0});
 }
 
 /// The most probable of five tokens, then the least probable, then that of six.

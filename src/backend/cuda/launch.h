@@ -162,6 +162,10 @@ class Launches {
   bool is_idle() const { return noted_.launches().empty() && numbers_.empty(); }
   /// Starts a graph of launches whose numbers are these; to be called when idle.
   void run(const Graph& graph, const std::vector<int64_t>& numbers);
+  /// Starts the graph that is under way once more behind it, and gives what that left at `result` without
+  /// waiting for more. Of the numbers those below 0 are that result, or 0 where it is not in [0, most].
+  int64_t run_again(const Graph& graph, const std::vector<int64_t>& numbers, const int64_t* result,
+                    int64_t most);
 
  private:
   struct Replay;
@@ -179,6 +183,8 @@ class Launches {
   size_t enough_ = kEnough;  ///< launches that make a list: few where the GPU has nothing to do yet
   int64_t* device_numbers_ = nullptr;
   int64_t* pinned_numbers_ = nullptr;
+  int64_t* pinned_turn_ = nullptr;  ///< numbers on their way to the device, and a result behind them
+  cudaEvent_t turned_ = nullptr;    ///< it has seen them, and the result has come
   std::vector<std::unique_ptr<Replay>> replays_;  ///< the last used first
 };
 

@@ -1,6 +1,7 @@
 #include "backend/cuda/recorder.h"
 
 #include <algorithm>
+#include <limits>
 #include <optional>
 
 #include "backend/cuda/device.h"
@@ -10,6 +11,8 @@ namespace tl::cuda {
 
 namespace {
 
+constexpr int64_t kUnknown = -1;  ///< an input that the step before gives
+
 /// How a number of a later step is found: it follows the position, or is an input of the step.
 struct Source {
   std::optional<size_t> input = {};
@@ -17,10 +20,14 @@ struct Source {
   bool operator==(const Source&) const = default;
 };
 
-/// What was launched is a list that does not change while its numbers do.
+/// What was launched is a list that does not change while its numbers do. A step whose first input is what
+/// the one before gives is started behind that before the host has seen it.
 class GraphRecorder final : public StepRecorder {
  public:
-  void begin() override { Device::get().launches().begin_recording(); }
+  void begin() override {
+    drop_ahead();
+    Device::get().launches().begin_recording();
+  }
 
   void end(int64_t position, std::span<const Tensor> inputs, const Tensor& output) override {
     std::optional<Launches::Recording> now = Device::get().launches().end_recording();
@@ -36,22 +43,20 @@ class GraphRecorder final : public StepRecorder {
     remember(output);
   }
 
-  bool repeat(int64_t position, std::span<const Tensor> inputs, const Tensor& output) override {
-    Launches& launches = Device::get().launches();
-    if (!knows_ || !is_undisturbed(output) || !launches.is_idle()) return false;
-    std::vector<int64_t> numbers;
-    for (size_t i = 0; i < last_->numbers.size(); ++i) {
-      const auto& [value, range] = last_->numbers[i];
-      const auto& [input, slope] = (*sources_)[i];
-      const int64_t next = input ? load_int(inputs[*input], 0) : value + slope * (position - position_);
-      if (next < 0 || next > range.most) return false;
-      numbers.push_back(next);
-    }
-    if (!graph_) graph_ = Graph(with_joined_rows(last_->list));
-    overwrite_bytes(output);
-    launches.run(graph_, numbers);
-    remember(output);
-    return true;
+  std::optional<Tensor> repeat(int64_t position, std::span<const Tensor> inputs,
+                               std::span<const Tensor> after, const Tensor& output) override {
+    if (!knows_) return std::nullopt;
+    std::vector<int64_t> values;
+    for (const Tensor& t : inputs) values.push_back(load_int(t, 0));
+    const bool runs = ahead_ && *ahead_ == Step{position, values} && is_undisturbed(output);
+    if (!runs && !start({position, std::move(values)}, output)) return std::nullopt;
+    ahead_.reset();
+    if (after.empty() || output.dtype() != DType::i64 || output.elements() != 1) return output;
+    std::vector<int64_t> known;
+    for (const Tensor& t : after.subspan(1)) known.push_back(load_int(t, 0));
+    const std::optional<int64_t> result = start_ahead(position + 1, known, output);
+    if (!result) return output;
+    return Tensor::from<int64_t>(DType::i64, output.shape(), std::span(&*result, 1));
   }
 
   void forget() override {
@@ -59,9 +64,65 @@ class GraphRecorder final : public StepRecorder {
     sources_.reset();
     knows_ = false;
     graph_ = {};
+    ahead_.reset();
   }
 
  private:
+  struct Step {
+    int64_t position;
+    std::vector<int64_t> inputs;
+    bool operator==(const Step&) const = default;
+  };
+
+  /// The numbers of a step, whose inputs may be unknown; nothing if one leaves its range.
+  std::optional<std::vector<int64_t>> numbers_of(const Step& step) const {
+    std::vector<int64_t> numbers;
+    for (size_t i = 0; i < last_->numbers.size(); ++i) {
+      const auto& [value, range] = last_->numbers[i];
+      const auto& [input, slope] = (*sources_)[i];
+      const int64_t number = input ? step.inputs[*input] : value + slope * (step.position - position_);
+      if ((number < 0 && !input) || number > range.most) return std::nullopt;
+      numbers.push_back(number);
+    }
+    return numbers;
+  }
+
+  /// Whether a step could be started.
+  bool start(const Step& step, const Tensor& output) {
+    drop_ahead();
+    Launches& launches = Device::get().launches();
+    if (!is_undisturbed(output) || !launches.is_idle()) return false;
+    const auto numbers = numbers_of(step);
+    if (!numbers || std::ranges::any_of(step.inputs, [](int64_t i) { return i < 0; })) return false;
+    if (!graph_) graph_ = Graph(with_joined_rows(last_->list));
+    overwrite_bytes(output);
+    launches.run(graph_, *numbers);
+    remember(output);
+    return true;
+  }
+
+  /// Starts the step after the one under way, whose first input is what that gives and whose others are
+  /// `known`. What that gives; nothing if the step could not be started.
+  std::optional<int64_t> start_ahead(int64_t position, std::span<const int64_t> known, const Tensor& output) {
+    Step step{position, {kUnknown}};
+    step.inputs.insert(step.inputs.end(), known.begin(), known.end());
+    const auto numbers = numbers_of(step);
+    if (!numbers || std::ranges::any_of(known, [](int64_t i) { return i < 0; })) return std::nullopt;
+    int64_t most = std::numeric_limits<int64_t>::max();
+    for (size_t i = 0; i < numbers->size(); ++i)
+      if ((*sources_)[i].input == size_t{0}) most = std::min(most, last_->numbers[i].second.most);
+    const auto* result = reinterpret_cast<const int64_t*>(overwrite_bytes(output));
+    step.inputs[0] = Device::get().launches().run_again(graph_, *numbers, result, most);
+    remember(output);
+    ahead_ = std::move(step);
+    return ahead_->inputs[0];
+  }
+  /// A step that was started and is not wanted: what it wrote lies behind the position.
+  void drop_ahead() {
+    if (ahead_) Device::get().launches().wait();
+    ahead_.reset();
+  }
+
   /// Where the numbers of a later recording come from, given the last one's.
   std::optional<std::vector<Source>> sources_of(const Launches::Recording& now, int64_t tokens,
                                                 std::span<const Tensor> inputs) const {
@@ -102,6 +163,7 @@ class GraphRecorder final : public StepRecorder {
   int64_t position_ = 0;                        ///< of the last
   bool knows_ = false;                          ///< three recordings agreed
   Graph graph_;
+  std::optional<Step> ahead_;  ///< the step under way, which nobody has asked for yet
   uint64_t events_ = 0;
   std::weak_ptr<Storage> output_;
 };
