@@ -22,7 +22,7 @@ constexpr int64_t kQueries = 8;  // in a block
 constexpr int64_t kSpan = 8 * kAttentionKeys;
 /// How many rows ahead a cache is asked for that is decoded row by row: a head's rows lie far apart, and a
 /// processor that decodes one after the other sees only the next few.
-constexpr int64_t kAhead = 16;
+constexpr int64_t kAhead = 64;
 
 /// A tensor with its axes renamed to (position, head, head_dim).
 struct Ordered {

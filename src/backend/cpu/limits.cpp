@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "backend/cpu/isa.h"
+#include "backend/cpu/memory.h"
 
 namespace tl {
 
@@ -36,9 +37,11 @@ MachineLimits measure_limits(ThreadPool& pool) {
   std::vector<float> results(static_cast<size_t>(threads));  // kept, so that nothing is left out
   MachineLimits limits;
   {
-    const std::vector<float> memory(static_cast<size_t>(kFloats), 1.0f);
+    const auto memory = cpu::large_pages(static_cast<size_t>(kFloats) * sizeof(float), "measuring");
+    auto* const data = reinterpret_cast<float*>(memory->data);
+    std::fill(data, data + kFloats, 1.0f);
     const double seconds = fastest(pool, [&](int64_t thread) {
-      results[static_cast<size_t>(thread)] += isa.read(memory.data() + thread * part, part);
+      results[static_cast<size_t>(thread)] += isa.read(data + thread * part, part);
     });
     limits.read_bytes_per_second = static_cast<double>(part * threads) * sizeof(float) / seconds;
   }

@@ -44,7 +44,8 @@ void f16_to_f32(const uint16_t* x, float* out, int64_t n) { convert(x, out, n); 
 void f16_rows_to_f32(const uint16_t* x, int64_t stride, int64_t rows, int64_t n, int64_t ahead, float* out) {
   constexpr int64_t kLine = 64 / sizeof *x;
   for (int64_t r = 0; r < rows; ++r, x += stride, out += n) {
-    for (int64_t i = 0; i < n; i += kLine) __builtin_prefetch(x + ahead * stride + i);
+    // To the L2 cache: the rows in use and what they become fill the other.
+    for (int64_t i = 0; i < n; i += kLine) __builtin_prefetch(x + ahead * stride + i, 0, 2);
     convert(x, out, n);
   }
 }

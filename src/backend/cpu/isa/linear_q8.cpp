@@ -169,7 +169,7 @@ TL_INLINE I32 less_minima(const typename F::Panel& p, int j, const Q8Rows::Sums&
 /// How far ahead of the block in use the panels are asked for. They are read in order and once, which the
 /// processor sees for itself, but it stops at each page and does not look far enough ahead for a loop that
 /// does this much with each line.
-constexpr int64_t kAhead = 1024;
+constexpr int64_t kAhead = 12288;
 
 /// Asks for the part of a panel block ahead that corresponds to block j of the one at p. Not before `sum` is
 /// known: GCC would ask for the parts of a whole panel block at once, more requests than a processor keeps in
