@@ -7,6 +7,9 @@ set -uo pipefail
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 bin=${1:-$root/build/bin} given=${2:-}
 logs=${OUT:-gpu-logs}
+for program in tl conformance_test; do
+  [ -x "$bin/$program" ] || { echo "gpu.sh: there is no $program in $bin: build it with -DTL_CUDA=ON, or name its folder" >&2; exit 1; }
+done
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 mkdir -p "$logs"
@@ -90,7 +93,7 @@ same() { if cmp -s "$2" "$3" && [ -s "$2" ]; then row "$1" equal; else row "$1" 
 
 # Tokens fed one by one take joined launches, two by two single ones; all at once, as asked, many rows. Beyond 256 keys attention
 # takes several blocks.
-for type in q4_0 q8_0 f16 q4_k q6_k; do
+for type in q4_0 q8_0 f16 bf16 q4_k q6_k; do
   "$bin/tl" synth "$work/batch.gguf" --type $type --layers 2 --hidden 256 --ffn 512 --heads 4 --kv-heads 2 --vocab 1000 >/dev/null
   for cache in f32 f16 q8_0; do
     logits() { run "batch-$type.txt" 40 "$bin/tl" logits "$work/batch.gguf" --tokens "$(seq -s, 1 300)" --cache-type $cache --device cuda "$@"; }
@@ -106,7 +109,7 @@ for type in q4_0 q8_0 f16 q4_k q6_k; do
 done
 
 # Prompts as real models have them: tiles of all sizes, in several turns. Attention sees a float16 cache, as it does by default.
-for type in f16 q4_0 q8_0 q4_k q6_k; do
+for type in f16 bf16 q4_0 q8_0 q4_k q6_k; do
   "$bin/tl" synth "$work/wide.gguf" --type $type --layers 2 --vocab 1000 >/dev/null
   for tokens in 130 600 1700; do
     ids=$(seq -s, 1 900),$(seq -s, 1 800)
@@ -232,7 +235,7 @@ if [ -x "$bin/products_bench" ]; then  # needs cuBLASLt, which a toolkit has
   LD_LIBRARY_PATH=${LD_LIBRARY_PATH:-}:/usr/local/cuda/lib64 run products.txt 60 "$bin/products_bench"
   while read -r line; do row "products" "$line"; done < <(grep -E '^us a layer|^together' "$logs/products.txt" || tail -n 1 "$logs/products.txt")
 fi
-for type in q4_0 q8_0 f16 q4_k q6_k; do
+for type in q4_0 q8_0 f16 bf16 q4_k q6_k; do
   "$bin/tl" synth "$work/$type.gguf" --type $type >/dev/null && models+=("$work/$type.gguf")
 done
 for model in "${models[@]}"; do

@@ -252,18 +252,21 @@ void Bound::linear() {
   const bool quantised = is_quantised(c.in[1].dtype());
   of_sum.sums(n, a.dot_lanes, quantised ? 2 : 1);
   error = of_sum.error;
-  if (quantised && a.activation_steps > 0 && c.activations == Activations::q8) {
+  const DType type = c.in[1].dtype();
+  const int64_t rows = n > 0 ? c.in[0].elements() / n : 0;
+  const bool halves = a.rows_in_halves > 0 && rows >= a.rows_in_halves && !c.batch_invariant &&
+                      (quantised || type == DType::f16 || type == DType::bf16);
+  if (c.activations == Activations::q8 && ((quantised && a.activation_steps > 0) || halves)) {
     // A block of 32 activations is rounded to multiples of its largest magnitude / steps: an error even in +-
     // half of that, of variance (largest / steps)^2 / 12, which the weights pass on. Halves of activations
     // and weights have steps of at most 1 / 1024 of each: two such errors.
-    const int64_t rows = n > 0 ? c.in[0].elements() / n : 0;
-    const bool halves = a.rows_in_halves > 0 && rows >= a.rows_in_halves && !c.batch_invariant;
     const double step = 1 / (halves ? 1024 / std::numbers::sqrt2 : a.activation_steps);
     std::vector<double> x = values_of(c.in[0]);
-    for (size_t b = 0; b + 32 <= x.size(); b += 32) {
+    for (size_t b = 0; b < x.size(); b += 32) {
+      const size_t end = std::min(b + 32, x.size());
       double largest = 0;
-      for (size_t i = b; i < b + 32; ++i) largest = std::max(largest, std::fabs(x[i]));
-      std::fill_n(x.begin() + static_cast<int64_t>(b), 32, largest * step);
+      for (size_t i = b; i < end; ++i) largest = std::max(largest, std::fabs(x[i]));
+      std::fill(x.begin() + static_cast<int64_t>(b), x.begin() + static_cast<int64_t>(end), largest * step);
     }
     Operation steps = products;
     steps.in[0] = Tensor::from<double>(DType::f64, c.in[0].shape(), x);

@@ -158,7 +158,8 @@ void add_matrix_cases(Cases& cases) {
     const int64_t block = info(type).block_elements;
     for (const Activations activations : {Activations::float32, Activations::q8}) {
       const char* what = activations == Activations::q8 ? "q8" : "float32";
-      if (activations == Activations::q8 && block == 1) continue;
+      const bool is_halved = type == DType::f16 || type == DType::bf16;  // by tensor cores, as blocks are
+      if (activations == Activations::q8 && block == 1 && !is_halved) continue;
       // Widths around every unrolling; for blocks, whole and partial groups of them.
       for (const int64_t width : kSizes) {
         const int64_t in = block == 1 ? width : width <= 17 ? width * block : 0;
@@ -180,7 +181,8 @@ void add_matrix_cases(Cases& cases) {
       // Several tiles of tensor cores, the last ones in part, and an odd number of the groups that they take
       // blocks in.
       if (activations == Activations::q8)
-        for (const int64_t in : {3 * block, block == 32 ? int64_t{288} : 4 * block}) {
+        for (const int64_t blocks : {3, block == 32 ? 9 : 4}) {
+          const int64_t in = block == 1 ? 24 * blocks : block * blocks;
           Random& inner = cases.begin();
           const Tensor x = random_tensor(inner, cases.base, {129, in}),
                        w = random_weights(inner, type, {130, in});

@@ -90,7 +90,7 @@ struct Rounded {
     } else {
 #pragma unroll
       for (int i = 0; i < Piece::kParts; ++i) {
-        const int sixteen = (c / Piece::kPerBlock * Piece::kBlock + piece.place(i)) / 16;
+        const int sixteen = element_of<Piece>(c, i) / 16;
         const BlockNumbers numbers = x.numbers(sixteen / 2);
         sum += dot16(x.quants(sixteen), numbers.scale, sixteen % 2 == 0 ? numbers.first : numbers.last,
                      piece.part(i));
@@ -108,7 +108,7 @@ struct Rounded {
     } else {
 #pragma unroll
       for (int i = 0; i < Piece::kParts; ++i) {
-        const int sixteen = (c / Piece::kPerBlock * Piece::kBlock + a.place(i)) / 16;
+        const int sixteen = element_of<Piece>(c, i) / 16;
         const Sixteen q = x.quants(sixteen);
         const BlockNumbers numbers = x.numbers(sixteen / 2);
         const float sum = sixteen % 2 == 0 ? numbers.first : numbers.last;

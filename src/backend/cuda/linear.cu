@@ -138,7 +138,7 @@ __global__ void q8_kernel(Product p, Blocks w, Q8Rows x, int64_t from) {
 #pragma unroll
         for (int part = 0; part < Chunks::kParts; ++part) {
           const Part weights = chunk.part(part);
-          const int64_t at = c / Chunks::kPerBlock * Chunks::kBlock + chunk.place(part);
+          const int64_t at = element_of<Chunks>(c, part);
 #pragma unroll
           for (int i = 0; i < columns; ++i) sums[r][i] += x.dot(p.row(first + i), at, weights);
         }
@@ -265,9 +265,12 @@ void linear(const KernelArgs& args) {
   const bool tensors = p.m >= kTensorRows && args.activations == Activations::q8 && !args.batch_invariant &&
                        has_tensor_product();
   const bool kept = p.constant && (bias == nullptr || args.in[2].storage()->constant);
-  if (tensors && w.dtype() == DType::f16 && w.strides()[0] >= k &&
-      reads_packed(blocks_of(w), w.strides()[0], k))
-    return tensor_product(from, {blocks_of(w), w.strides()[0], kept}, bias, p.out, p.m, n, k);
+  if (tensors && (w.dtype() == DType::f16 || w.dtype() == DType::bf16) && w.strides()[0] >= k &&
+      reads_packed(blocks_of(w), w.strides()[0], k)) {
+    const std::optional<int> exponent = w.dtype() == DType::f16 ? 0 : exponent_of(w);
+    if (exponent)
+      return tensor_product(from, {blocks_of(w), w.strides()[0], kept, *exponent}, bias, p.out, p.m, n, k);
+  }
   const Q8Linear q8 = q8_linear_for(w.dtype());
   if (q8 == nullptr || k == 0 || args.activations == Activations::float32)
     return float_linear(p, blocks_of(w), w.strides()[0], from);

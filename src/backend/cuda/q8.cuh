@@ -159,10 +159,14 @@ struct Fields {
       with(q6_k)
 
 /// How a format's blocks fall into pieces that a thread reads at once. kElements of a block's kBlock make one
-/// chunk, as kParts parts; part(i) starts at element place(i) of the block, which is place(c, i) of its chunk
-/// c.
+/// chunk, as kParts parts; part(i) of a block's chunk c starts at element place(c, i) of the block.
 template <DType format>
 struct ChunksOf;
+/// The element of a row that part i of its chunk c starts at.
+template <class Chunk, class Index>
+__host__ __device__ constexpr Index element_of(Index c, int i) {
+  return c / Chunk::kPerBlock * Chunk::kBlock + Chunk::place(static_cast<int>(c % Chunk::kPerBlock), i);
+}
 
 namespace detail {
 
@@ -218,7 +222,6 @@ struct Nibbles {
     scale = has_min ? read<W, unsigned>(scales) : half_bits<W>(scales);
     if (has_fifth) high = read<W, unsigned>(w.field(2, block));
   }
-  __device__ int place(int i) const { return 16 * i; }
   static __host__ __device__ constexpr int place(int, int i) { return 16 * i; }
   __device__ Part part(int i) const {
     Part p{};
@@ -265,7 +268,6 @@ struct SuperNibbles {
     if (has_fifth) high = load16<W>(w.field(2, block) + half * 16);
     header = load16<W>(w.field(1, block));
   }
-  __device__ int place(int i) const { return 64 * quarter + 32 * i + 16 * half; }
   static __host__ __device__ constexpr int place(int c, int i) {
     return 64 * (c / 2) + 32 * i + 16 * (c % 2);
   }
@@ -300,7 +302,6 @@ struct Quarters {
     d = w.field(1, block);
     scales = w.field(2, block);
   }
-  __device__ int place(int i) const { return 128 * half + 32 * i + 16 * part_of; }
   static __host__ __device__ constexpr int place(int c, int i) {
     return 128 * (c / 2) + 32 * i + 16 * (c % 2);
   }
@@ -369,7 +370,6 @@ struct ChunksOf<DType::q8_0> {
   __device__ ChunksOf(const W& w, int64_t block)
       : qs{detail::load16<W>(w.field(0, block)), detail::load16<W>(w.field(0, block) + 16)},
         scale(detail::half_bits<W>(w.field(1, block))) {}
-  __device__ int place(int i) const { return 16 * i; }
   static __host__ __device__ constexpr int place(int, int i) { return 16 * i; }
   __device__ Part part(int i) const {
     const uint4 v = i == 0 ? qs[0] : qs[1];
@@ -397,7 +397,6 @@ struct ChunksOf<DType::q6_k> {
     d = detail::half_bits<W>(w.field(1, block));
     for (int i = 0; i < 2; ++i) scales[i] = w.field(3, block)[8 * half + 4 * i + quarter];
   }
-  __device__ int place(int i) const { return 128 * half + 64 * i + 16 * quarter; }
   static __host__ __device__ constexpr int place(int c, int i) {
     return 128 * (c / 4) + 64 * i + 16 * (c % 4);
   }

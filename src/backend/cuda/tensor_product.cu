@@ -1,5 +1,7 @@
 #include "backend/cuda/tensor_product.cuh"
 
+#include <bit>
+#include <cmath>
 #include <map>
 
 #include "backend/cuda/q8.cuh"
@@ -133,7 +135,7 @@ __global__ void decode_kernel(int64_t n_chunks, Blocks w, __half* out) {
       halves[j] = __floats2half2_rn(fmaf(part.a, static_cast<float>(static_cast<int8_t>(word)), part.b),
                                     fmaf(part.a, static_cast<float>(static_cast<int8_t>(word >> 8)), part.b));
     }
-    const int64_t at = c / Chunks::kPerBlock * Chunks::kBlock + chunk.place(piece / 2) + 8 * (piece % 2);
+    const int64_t at = element_of<Chunks>(c, piece / 2) + 8 * (piece % 2);
     *reinterpret_cast<uint4*>(out + at) = *reinterpret_cast<const uint4*>(halves);
   }
 }
@@ -153,6 +155,55 @@ void decode_all(const Blocks& w, int64_t elements, __half* out) {
   table.at(w.dtype)(w, elements, out);
 }
 
+// ---- Weights in bfloat16
+
+/// Halves of w * 2^-e, eight elements a thread.
+__global__ void narrow_weights_kernel(int64_t n, int64_t k, int64_t stride, const __nv_bfloat16* w,
+                                      float factor, __half* out) {
+  constexpr int kEach = sizeof(uint4) / sizeof(__half);
+  TL_EACH(i, n * (k / kEach)) {
+    const int64_t row = i / (k / kEach), at = i % (k / kEach) * kEach;
+    const uint4 from = *reinterpret_cast<const uint4*>(w + row * stride + at);
+    const auto* pairs = reinterpret_cast<const __nv_bfloat162*>(&from);
+    __half2 halves[kEach / 2];
+#pragma unroll
+    for (int j = 0; j < kEach / 2; ++j) {
+      const float2 two = __bfloat1622float2(pairs[j]);
+      halves[j] = __floats2half2_rn(two.x * factor, two.y * factor);
+    }
+    *reinterpret_cast<uint4*>(out + row * k + at) = *reinterpret_cast<const uint4*>(halves);
+  }
+}
+
+/// The largest magnitude, as bits: more than those of infinity where there is a NaN.
+__global__ void largest_kernel(int64_t n, int64_t k, int64_t stride, const uint16_t* w, unsigned* most) {
+  unsigned mine = 0;
+  TL_EACH(i, n * k) mine = max(mine, w[i / k * stride + i % k] & 0x7fffu);
+  for (int lanes = 16; lanes > 0; lanes /= 2) mine = max(mine, __shfl_xor_sync(~0u, mine, lanes));
+  if (threadIdx.x % 32 == 0) atomicMax(most, mine);
+}
+
+class KnownExponent final : public Derived {
+ public:
+  explicit KnownExponent(const Tensor& w) {
+    const Scratch memory(sizeof(unsigned));
+    auto* const most = memory.as<unsigned>();
+    const unsigned none = 0;
+    Device::get().upload(most, &none, sizeof none);
+    const int64_t n = w.shape()[0], k = w.shape()[1];
+    launch(largest_kernel, blocks_for(n * k), kThreads, 0, n, k, w.strides()[0], read<uint16_t>(w), most);
+    unsigned bits = 0;
+    Device::get().download(&bits, most, sizeof bits);
+    constexpr unsigned kInfinity = 0x7f80;
+    if (bits < kInfinity)
+      exponent_ = bits == 0 ? 0 : std::max(ilogbf(std::bit_cast<float>(bits << 16)) - 14, -126);
+  }
+  std::optional<int> exponent() const { return exponent_; }
+
+ private:
+  std::optional<int> exponent_;
+};
+
 // ---- The product
 
 constexpr int kDepth = 32;  ///< of a stage, in elements
@@ -165,6 +216,7 @@ struct Product {
   const float *scales, *bias;
   float* out;
   int64_t m, n, k, stride;  ///< the stride is that of w's rows
+  Wide<int> exponent;       ///< w stands for 2^exponent times what it is
 };
 
 /// Copies kRows rows of a stage, 16 bytes a thread at a time; rows past the end become zeros.
@@ -223,13 +275,14 @@ __global__ void __launch_bounds__(kWarpsM* kWarpsN * 32) product_kernel(Product 
           multiply_add(sums[i][j], a[i], b[j / 2][j % 2 * 2], b[j / 2][j % 2 * 2 + 1]);
     }
   }
+  const float of_weights = ldexpf(1.0f, p.exponent);
   for (int i = 0; i < kTilesM; ++i)
     for (int j = 0; j < kTilesN; ++j)
       for (int e = 0; e < 4; ++e) {
         const int64_t row = first_row + warp_row + 16 * i + lane / 4 + e / 2 * 8;
         const int64_t column = first_column + warp_column + 8 * j + lane % 4 * 2 + e % 2;
         if (row >= p.m || column >= p.n) continue;
-        const float value = sums[i][j][e] * p.scales[row];
+        const float value = sums[i][j][e] * (p.scales[row] * of_weights);
         p.out[row * p.n + column] = p.bias == nullptr ? value : value + p.bias[column];
       }
 }
@@ -249,21 +302,36 @@ void run(const Product& p) {
 
 bool has_tensor_product() { return Device::get().code().version >= 80; }
 
+std::optional<int> exponent_of(const Tensor& w) {
+  std::shared_ptr<Derived>* const kept = derived(w);
+  if (kept == nullptr) return KnownExponent(w).exponent();
+  if (*kept == nullptr) *kept = std::make_shared<KnownExponent>(w);
+  return static_cast<const KnownExponent&>(**kept).exponent();
+}
+
 void tensor_product(const float* x, const TensorWeights& w, const float* bias, float* out, int64_t m,
                     int64_t n, int64_t k) {
+  if (w.blocks.dtype == DType::bf16) {
+    const Scratch halves(static_cast<size_t>(n * k) * sizeof(__half));
+    launch(narrow_weights_kernel, blocks_for(n * k / 8), kThreads, 0, n, k, w.stride,
+           reinterpret_cast<const __nv_bfloat16*>(w.blocks.data[0]), std::ldexp(1.0f, -w.exponent),
+           halves.as<__half>());
+    return tensor_product(x, {{DType::f16, {halves.as<uint8_t>()}, {}}, k, false, w.exponent}, bias, out, m,
+                          n, k);
+  }
   const bool by_warpgroups = has_warpgroup_product(w.blocks.dtype, k);
   const std::shared_ptr<Narrowed> rows =
       narrowed(x, m, k, by_warpgroups ? order_for(w.blocks.dtype) : OrderOfRows{});
   const auto* halves = rows->halves.as<__half>();
   const auto* scales = rows->scales.as<float>();
   if (by_warpgroups)
-    return warpgroup_product({halves, scales, m, k, {w.blocks, bias, out, n, w.stride, w.kept}});
+    return warpgroup_product({halves, scales, m, k, {w.blocks, bias, out, n, w.stride, w.exponent, w.kept}});
   const bool coded = is_quantised(w.blocks.dtype);
   const Scratch decoded(coded ? static_cast<size_t>(n * k) * sizeof(__half) : 1);
   if (coded) decode_all(w.blocks, n * k, decoded.as<__half>());
   const auto* weights = coded ? decoded.as<__half>() : reinterpret_cast<const __half*>(w.blocks.data[0]);
   const int64_t stride = coded ? k : w.stride;
-  const Product p{halves, weights, scales, bias, out, m, n, k, stride};
+  const Product p{halves, weights, scales, bias, out, m, n, k, stride, w.exponent};
   // Sums are the same either way: each element adds its depths in order.
   const int64_t large = (m + 127) / 128 * ((n + 127) / 128);
   if (large >= Device::get().properties().multiProcessorCount)

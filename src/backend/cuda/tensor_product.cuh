@@ -1,5 +1,8 @@
-// Products of many rows of activations with a quantised or float16 weight, on tensor cores: prompts.
+// Products of many rows of activations with a quantised, float16 or bfloat16 weight, on tensor cores:
+// prompts.
 #pragma once
+
+#include <optional>
 
 #include "backend/cuda/blocks.cuh"
 
@@ -11,12 +14,19 @@ constexpr int64_t kTensorRows = 64;
 /// Whether this GPU has what the kernels below use (compute capability 8.0).
 bool has_tensor_product();
 
-/// A quantised weight's planes, or float16 with rows `stride` elements apart at multiples of 16 bytes.
+/// A quantised weight's planes, or numbers of 16 bits with rows `stride` elements apart at multiples of 16
+/// bytes.
 struct TensorWeights {
   Blocks blocks;
   int64_t stride;
-  bool kept;  ///< nobody writes to it, or to the bias, nor did the launch before
+  bool kept;         ///< nobody writes to it, or to the bias, nor did the launch before
+  int exponent = 0;  ///< of bfloat16 weights: they become halves of themselves * 2^-exponent
 };
+
+/// The exponent for a bfloat16 weight: float16 then holds exactly all but what is less than 2^-31 of the
+/// largest one. Nothing where one is not finite. Waits for the GPU, of constant weights when it is asked for
+/// the first time.
+std::optional<int> exponent_of(const Tensor& w);
 
 /// out[m, n] = x[m, k] @ w[n, k]^T + bias. Weights are decoded, and activations scaled row by row by a power
 /// of two, to float16: less rounding than to 8 bits. Sums are float32, in an order that does not

@@ -33,13 +33,13 @@ struct WarpgroupProducts {
   int64_t m, k, n_parts;
   WarpgroupProduct::Part parts[kMostParts];
   int64_t end_tile[kMostParts];  ///< where each part's features end, in tiles
-  int64_t unused[4];             ///< up to a multiple of what tensor maps are aligned to
+  int64_t unused[1];             ///< up to a multiple of what tensor maps are aligned to
 
   __host__ __device__ int64_t tiles() const { return end_tile[n_parts - 1]; }
 };
 static_assert(sizeof(WarpgroupProducts) ==
               sizeof(CUtensorMap) * (1 + WarpgroupProducts::kMostParts) +
-                  sizeof(WarpgroupProduct::Part) * WarpgroupProducts::kMostParts + 12 * sizeof(int64_t));
+                  sizeof(WarpgroupProduct::Part) * WarpgroupProducts::kMostParts + 9 * sizeof(int64_t));
 
 /// A kernel, and what its launches are like.
 struct WarpgroupKernel {
@@ -344,11 +344,12 @@ __device__ void multiply_step(float (&sums)[rows / 2], unsigned weights, unsigne
 /// Rows of a tile that are written at a time: their scales need registers beside all sums.
 constexpr int kWrittenRows(int rows) { return rows <= 128 ? rows : 64; }
 
-/// What sums of a thread's rows of x, two of each eight from `first` on, are to be multiplied by.
+/// What sums of a thread's rows of x, two of each eight from `first` on, are to be multiplied by, as are
+/// those of all rows.
 template <int rows>
 struct Scales {
   float2 of_two[rows / 8];
-  __device__ Scales(const Products& p, int first) {
+  __device__ Scales(const Products& p, int first, float of_weights) {
     const int row = first + static_cast<int>(threadIdx.x) % 4 * 2, m = static_cast<int>(p.m);
     if (first + rows <= m) {
       const auto* from = reinterpret_cast<const float2*>(p.scales + row);
@@ -359,6 +360,8 @@ struct Scales {
       for (int j = 0; j < rows / 8; ++j)
         of_two[j] = {p.scales[min(row + 8 * j, m - 1)], p.scales[min(row + 8 * j + 1, m - 1)]};
     }
+#pragma unroll
+    for (float2& two : of_two) two.x *= of_weights, two.y *= of_weights;
   }
 };
 
@@ -401,12 +404,14 @@ __device__ void end_tile(const Products& p, const Tile& tile, Freeing<Ring>& fre
     else
       write_results<kRows, false, first / 2>(p, tile, tile.row + first, scales, sums);
   };
-  const Scales<kRows> scales(p, tile.row);  // asked for before the products have ended
+  const float of_weights = ldexpf(1.0f, p.parts[tile.part].exponent);
+  const Scales<kRows> scales(p, tile.row, of_weights);  // asked for before the products have ended
   freeing.end();
   settle(sums);
   write(std::integral_constant<int, 0>(), scales);
   [&]<int... i>(std::integer_sequence<int, i...>) {
-    (write(std::integral_constant<int, (i + 1) * kRows>(), Scales<kRows>(p, tile.row + (i + 1) * kRows)),
+    (write(std::integral_constant<int, (i + 1) * kRows>(),
+           Scales<kRows>(p, tile.row + (i + 1) * kRows, of_weights)),
      ...);
   }
   (std::make_integer_sequence<int, rows / kRows - 1>());
@@ -589,7 +594,7 @@ OrderOfRows order_of() {
   OrderOfRows order{Chunk::kParts, {}};
   for (int chunk = 0; chunk < 4; ++chunk)
     for (int i = 0; i < Chunk::kParts; ++i) {
-      const int at = chunk / Chunk::kPerBlock * Chunk::kBlock + Chunk::place(chunk % Chunk::kPerBlock, i);
+      const int at = element_of<Chunk>(chunk, i);
       order.places[static_cast<size_t>(at / 16)] = static_cast<uint8_t>(4 * i + chunk);
     }
   return order;

@@ -30,8 +30,9 @@ struct WarpgroupProduct {
     Blocks w;           ///< planes of a quantised weight, or float16
     const float* bias;  ///< may be null
     float* out;
-    int64_t n, stride;  ///< the stride is that of float16 rows
-    Wide<bool> kept;    ///< nobody writes to the weights, or to the bias, nor did the launch before
+    int64_t n, stride;   ///< the stride is that of float16 rows
+    Wide<int> exponent;  ///< weights stand for 2^exponent times what they are
+    Wide<bool> kept;     ///< nobody writes to the weights, or to the bias, nor did the launch before
   };
   const __half* x;  ///< in the weights' order
   const float* scales;
