@@ -178,6 +178,15 @@ void add_matrix_cases(Cases& cases) {
           const Tensor bias = random_tensor(inner, cases.base, {out});
           cases.add(Op::linear, fmt::format("{} with bias", what), {x, w, bias}, {}, {}, activations);
         }
+      // Every second row of weights, with as many rows of x as tensor cores take.
+      if (activations == Activations::q8) {
+        const int64_t in = block == 1 ? 72 : block;
+        Random& inner = cases.begin();
+        const Tensor x = random_tensor(inner, cases.base, {65, in}),
+                     w = random_weights(inner, type, {18, in});
+        cases.add(Op::linear, fmt::format("{} every second row", what), {x, w.view({9, in}, {2 * in, 1}, in)},
+                  {}, {}, activations);
+      }
       // Several tiles of tensor cores, the last ones in part, and an odd number of the groups that they take
       // blocks in.
       if (activations == Activations::q8)
