@@ -125,7 +125,9 @@ Tensor ModelRunner::feed(std::span<const int32_t> ids, const Wanted& wanted) {
     if (replay == nullptr || !replay->knows(before) || !session.may_replay()) return walk(inputs, wanted);
     cache().advance(n);
     std::vector<Tensor> after;
-    if (wanted.draw && wanted.draw->bits_after) after = {Tensor(), bits_of(*wanted.draw->bits_after)};
+    const bool has_room = cache().length() < cache().capacity();
+    if (wanted.draw && wanted.draw->bits_after && has_room)
+      after = {Tensor(), bits_of(*wanted.draw->bits_after)};
     Tensor values = replay->run(session, before, inputs, after);
     if (n > 1) replay->release();
     return values;

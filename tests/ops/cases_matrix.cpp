@@ -154,6 +154,14 @@ void add_matrix_cases(Cases& cases) {
   const Tensor mixed = random_tensor(random, DType::f16, {9, 17});
   cases.add(Op::matmul, "mixed types", {mixed, random_tensor(random, DType::f32, {17, 5})});
 
+  // More tiles of tensor cores than a GPU takes at once, of weights that they take in an odd number of
+  // groups.
+  {
+    Random& inner = cases.begin();
+    const Tensor x = random_tensor(inner, cases.base, {1030, 32}),
+                 w = random_weights(inner, DType::q4_0, {2570, 32});
+    cases.add(Op::linear, "many tiles", {x, w}, {}, {}, Activations::q8);
+  }
   for (const DType type : kWeights) {
     const int64_t block = info(type).block_elements;
     for (const Activations activations : {Activations::float32, Activations::q8}) {

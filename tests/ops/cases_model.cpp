@@ -146,11 +146,11 @@ void add_attention_cases(Cases& cases) {
         for (int i = 0; i < 4; ++i)
           add_attention(cases, s, cases.base, i % 2 ? DType::f16 : cases.base, form++ % 12, causal, masked);
   for (const DType dtype : kFloats) add_attention(cases, {4, 70, 2, 2, 16, 16}, dtype, dtype, 0, true, false);
-  // Many queries, which may go to tensor cores: one block of them and a part of another, scores of either
-  // sign and large ones.
+  // Many queries, which may go to tensor cores: one block of them and a part of another, a first query that
+  // sees all of a tile but its last key, scores of either sign and large ones.
   for (const AttentionShape& s :
-       {AttentionShape{70, 70, 1, 2, 64, 64}, AttentionShape{130, 200, 1, 1, 64, 64},
-        AttentionShape{65, 90, 1, 2, 128, 128}})
+       {AttentionShape{70, 70, 1, 2, 64, 64}, AttentionShape{70, 132, 1, 2, 64, 64},
+        AttentionShape{130, 200, 1, 1, 64, 64}, AttentionShape{65, 90, 1, 2, 128, 128}})
     for (const DType cache : {cases.base, DType::f16})
       for (const double scale : {0.37, -0.37, 20.0})
         for (const bool causal : {true, false})

@@ -84,7 +84,7 @@ Planes::Planes(const Tensor& w)
 }
 
 std::shared_ptr<const Planes> planes_of(const Tensor& w) {
-  std::shared_ptr<Derived>* kept = derived(w);
+  std::shared_ptr<Derived>* kept = derived(w, DerivedKind::planes);
   if (kept == nullptr) return std::make_shared<Planes>(w);
   if (!*kept) *kept = std::make_shared<Planes>(w);
   return std::static_pointer_cast<const Planes>(*kept);

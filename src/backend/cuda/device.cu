@@ -99,8 +99,8 @@ class DeviceMirror final : public Mirror {
     return static_cast<const std::byte*>(memory);
   }
 
-  std::shared_ptr<Derived>& derived(const Tensor& t) {
-    std::vector<int64_t> key = {t.byte_offset()};
+  std::shared_ptr<Derived>& derived(const Tensor& t, DerivedKind kind) {
+    std::vector<int64_t> key = {static_cast<int64_t>(kind), t.byte_offset()};
     key.insert(key.end(), t.shape().begin(), t.shape().end());
     key.insert(key.end(), t.strides().begin(), t.strides().end());
     return derived_[key];
@@ -117,7 +117,7 @@ class DeviceMirror final : public Mirror {
   void* memory_ = nullptr;
   bool valid_ = false;  ///< memory_ holds the newest content
   std::map<std::pair<int64_t, size_t>, void*> pieces_;
-  std::map<std::vector<int64_t>, std::shared_ptr<Derived>> derived_;  ///< by offset, shape and strides
+  std::map<std::vector<int64_t>, std::shared_ptr<Derived>> derived_;  ///< by kind, offset, shape, strides
 };
 
 DeviceMirror& mirror_of(Storage& storage) {
@@ -327,9 +327,9 @@ std::byte* overwrite_bytes(const Tensor& t) {
   return memory;
 }
 
-std::shared_ptr<Derived>* derived(const Tensor& t) {
+std::shared_ptr<Derived>* derived(const Tensor& t, DerivedKind kind) {
   Storage& storage = *t.storage();
-  return storage.constant ? &mirror_of(storage).derived(t) : nullptr;
+  return storage.constant ? &mirror_of(storage).derived(t, kind) : nullptr;
 }
 
 }  // namespace tl::cuda

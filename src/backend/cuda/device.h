@@ -153,12 +153,14 @@ T* write(const Tensor& t) {
 /// Whether the host has a tensor's newest content, so that looking at it costs nothing.
 inline bool is_on_host(const Tensor& t) { return !t.storage()->elsewhere.load(std::memory_order_acquire); }
 
-/// What a kernel keeps about a constant tensor, made at the first use: weights in the kernels' own layout.
+/// What a kernel keeps about a constant tensor, made at the first use: weights in the kernels' own layout,
+/// and what is known of their numbers.
 class Derived {
  public:
   virtual ~Derived() = default;
 };
+enum class DerivedKind : uint8_t { planes, exponent };
 /// The place for it, or null if the tensor's content may change. Kept by the storage as long as it lives.
-std::shared_ptr<Derived>* derived(const Tensor& t);
+std::shared_ptr<Derived>* derived(const Tensor& t, DerivedKind kind);
 
 }  // namespace tl::cuda

@@ -177,6 +177,7 @@ void Launches::run(const Graph& graph, const std::vector<int64_t>& numbers) {
 int64_t Launches::run_again(const Graph& graph, const std::vector<int64_t>& numbers, const int64_t* result,
                             int64_t most) {
   constexpr unsigned kThreads = 256;
+  start();
   numbers_ = numbers;
   ranges_.resize(numbers.size());
   uploaded_ = numbers.size();

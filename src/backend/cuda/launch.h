@@ -162,7 +162,7 @@ class Launches {
   bool is_idle() const { return noted_.launches().empty() && numbers_.empty(); }
   /// Starts a graph of launches whose numbers are these; to be called when idle.
   void run(const Graph& graph, const std::vector<int64_t>& numbers);
-  /// Starts the graph that is under way once more behind it, and gives what that left at `result` without
+  /// Starts the graph once more behind what is under way, and gives what that leaves at `result` without
   /// waiting for more. Of the numbers those below 0 are that result, or 0 where it is not in [0, most].
   int64_t run_again(const Graph& graph, const std::vector<int64_t>& numbers, const int64_t* result,
                     int64_t most);

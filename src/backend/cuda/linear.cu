@@ -274,7 +274,7 @@ void linear(const KernelArgs& args) {
   const Q8Linear q8 = q8_linear_for(w.dtype());
   if (q8 == nullptr || k == 0 || args.activations == Activations::float32)
     return float_linear(p, blocks_of(w), w.strides()[0], from);
-  const std::shared_ptr<Derived>* const before = derived(w);
+  const std::shared_ptr<Derived>* const before = derived(w, DerivedKind::planes);
   const bool were_there = before != nullptr && *before != nullptr;  // the launch before does not write them
   const std::shared_ptr<const Planes> planes = planes_of(w);
   if (tensors) return tensor_product(from, {planes->blocks(), k, kept && were_there}, bias, p.out, p.m, n, k);

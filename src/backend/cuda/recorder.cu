@@ -25,8 +25,11 @@ struct Source {
 class GraphRecorder final : public StepRecorder {
  public:
   void begin() override {
-    drop_ahead();
-    Device::get().launches().begin_recording();
+    ahead_.reset();
+    // What is under way may be a step that was started ahead, of this recorder or another.
+    Launches& launches = Device::get().launches();
+    if (!launches.is_idle()) launches.wait();
+    launches.begin_recording();
   }
 
   void end(int64_t position, std::span<const Tensor> inputs, const Tensor& output) override {
@@ -112,11 +115,17 @@ class GraphRecorder final : public StepRecorder {
     for (size_t i = 0; i < numbers->size(); ++i)
       if ((*sources_)[i].input == size_t{0}) most = std::min(most, last_->numbers[i].second.most);
     const auto* result = reinterpret_cast<const int64_t*>(overwrite_bytes(output));
-    step.inputs[0] = Device::get().launches().run_again(graph_, *numbers, result, most);
+    const int64_t given = Device::get().launches().run_again(graph_, *numbers, result, most);
     remember(output);
+    if (given < 0 || given > most) {  // the step that runs now is not the one after
+      Device::get().launches().wait();
+      return given;
+    }
+    step.inputs[0] = given;
     ahead_ = std::move(step);
-    return ahead_->inputs[0];
+    return given;
   }
+
   /// A step that was started and is not wanted: what it wrote lies behind the position.
   void drop_ahead() {
     if (ahead_) Device::get().launches().wait();

@@ -185,6 +185,8 @@ __global__ void largest_kernel(int64_t n, int64_t k, int64_t stride, const uint1
 
 class KnownExponent final : public Derived {
  public:
+  /// A row's scale, at most 2^120, times this is a float.
+  static constexpr int kMostExponent = 7;
   explicit KnownExponent(const Tensor& w) {
     const Scratch memory(sizeof(unsigned));
     auto* const most = memory.as<unsigned>();
@@ -195,8 +197,9 @@ class KnownExponent final : public Derived {
     unsigned bits = 0;
     Device::get().download(&bits, most, sizeof bits);
     constexpr unsigned kInfinity = 0x7f80;
-    if (bits < kInfinity)
-      exponent_ = bits == 0 ? 0 : std::max(ilogbf(std::bit_cast<float>(bits << 16)) - 14, -126);
+    if (bits >= kInfinity) return;
+    const int exponent = bits == 0 ? 0 : std::max(ilogbf(std::bit_cast<float>(bits << 16)) - 14, -126);
+    if (exponent <= kMostExponent) exponent_ = exponent;
   }
   std::optional<int> exponent() const { return exponent_; }
 
@@ -303,7 +306,7 @@ void run(const Product& p) {
 bool has_tensor_product() { return Device::get().code().version >= 80; }
 
 std::optional<int> exponent_of(const Tensor& w) {
-  std::shared_ptr<Derived>* const kept = derived(w);
+  std::shared_ptr<Derived>* const kept = derived(w, DerivedKind::exponent);
   if (kept == nullptr) return KnownExponent(w).exponent();
   if (*kept == nullptr) *kept = std::make_shared<KnownExponent>(w);
   return static_cast<const KnownExponent&>(**kept).exponent();

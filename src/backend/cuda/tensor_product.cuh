@@ -24,8 +24,8 @@ struct TensorWeights {
 };
 
 /// The exponent for a bfloat16 weight: float16 then holds exactly all but what is less than 2^-31 of the
-/// largest one. Nothing where one is not finite. Waits for the GPU, of constant weights when it is asked for
-/// the first time.
+/// largest one. Nothing where one is not finite, or 2^22 and more. Waits for the GPU, of constant weights
+/// when it is asked for the first time.
 std::optional<int> exponent_of(const Tensor& w);
 
 /// out[m, n] = x[m, k] @ w[n, k]^T + bias. Weights are decoded, and activations scaled row by row by a power

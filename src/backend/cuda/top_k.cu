@@ -180,7 +180,7 @@ void top_k(const KernelArgs& args) {
                   write<float>(out),
                   out.strides()[last],
                   out.strides()[last + 1]};
-  if (k == 1 || k * ((all.n + kFinders - 1) / kFinders) <= kMostKeys)
+  if (k * ((all.n + kFinders - 1) / kFinders) <= kMostKeys)
     return launch_early(few_kernel, dim3(static_cast<unsigned>(lines)), kFinders, 0, all);
   Round round{all, all.n, nullptr, nullptr, kTile};
   const auto tiles_of = [](int64_t n) { return (n + kTile - 1) / kTile; };
