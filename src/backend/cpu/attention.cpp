@@ -20,9 +20,6 @@ namespace {
 
 constexpr int64_t kQueries = 8;  // in a block
 constexpr int64_t kSpan = 8 * kAttentionKeys;
-/// How many rows ahead a cache is asked for that is decoded row by row: a head's rows lie far apart, and a
-/// processor that decodes one after the other sees only the next few.
-constexpr int64_t kAhead = 64;
 
 /// A tensor with its axes renamed to (position, head, head_dim).
 struct Ordered {
@@ -55,28 +52,25 @@ struct Ordered {
     return buffer;
   }
 
-  struct Tile {
-    const float* data;
-    int64_t stride;
-  };
-  /// The vectors of positions [first, first + count).
-  Tile load_tile(int64_t first, int64_t count, int64_t head, float* buffer) const {
+  /// The vectors of positions [first, first + count); if `later`, those of float16 are left to the kernel.
+  AttentionRows load_tile(int64_t first, int64_t count, int64_t head, bool later, float* buffer) const {
     if (tensor.dtype() == DType::f32 && dim_stride == 1)
-      return {tensor.data<float>() + offset(first, head), position_stride};
+      return {tensor.data<float>() + offset(first, head), position_stride, dim};
     if (tensor.dtype() == DType::f16 && dim_stride == 1) {
-      isa().f16_rows_to_f32(tensor.data<uint16_t>() + offset(first, head), position_stride, count, dim,
-                            kAhead, buffer);
-      return {buffer, dim};
+      const uint16_t* const halves = tensor.data<uint16_t>() + offset(first, head);
+      if (later) return {buffer, dim, dim, halves, position_stride};
+      isa().f16_rows_to_f32(halves, position_stride, count, dim, kAttentionAhead, buffer);
+      return {buffer, dim, dim};
     }
     const auto row_bytes = static_cast<int64_t>(bytes_of(tensor.dtype(), dim));
     for (int64_t j = 0; j < count; ++j) {
-      const std::byte* const ahead = tensor.at(offset(first + j + kAhead, head));
+      const std::byte* const ahead = tensor.at(offset(first + j + kAttentionAhead, head));
       for (int64_t b = 0; b < row_bytes; b += 64) __builtin_prefetch(ahead + b);
       float* row = buffer + j * dim;
       const float* loaded = load(first + j, head, row);
       if (loaded != row) std::copy_n(loaded, dim, row);
     }
-    return {buffer, dim};
+    return {buffer, dim, dim};
   }
 };
 
@@ -137,9 +131,10 @@ void Rows::begin(State& state) const {
 
 void Rows::add_tile(int64_t first, State& state) const {
   const int64_t count = std::min(kAttentionKeys, a.k.n - first);
-  const auto keys = a.k.load_tile(first, count, kv_head, state.k_tile.data());
-  const auto values = a.v.load_tile(first, count, kv_head, state.v_tile.data());
   const auto visible = [&](int64_t r) { return std::min(count, a.seen(query(r)) - first); };
+  const bool at_once = !a.mask && visible(0) == visible(size() - 1);  // one call below takes all rows
+  const auto keys = a.k.load_tile(first, count, kv_head, at_once, state.k_tile.data());
+  const auto values = a.v.load_tile(first, count, kv_head, at_once, state.v_tile.data());
   for (int64_t r = 0, end = 0; r < size(); r = end) {
     // Rows that see the same keys: those of a query, and of all queries behind the tile.
     end = r + a.group;
@@ -148,10 +143,9 @@ void Rows::add_tile(int64_t first, State& state) const {
     const uint8_t* row_mask =
         a.mask ? a.mask->data<uint8_t>() + query(r) * a.mask->strides()[0] + first * a.mask->strides()[1]
                : nullptr;
-    isa().attention_tile({keys.data, values.data, visible(r), a.k.dim, a.v.dim, keys.stride, values.stride,
-                          end - r, state.q.data() + r * a.q.dim, row_mask, a.mask ? a.mask->strides()[1] : 0,
-                          a.scale, &state.max[static_cast<size_t>(r)], &state.sum[static_cast<size_t>(r)],
-                          state.out.data() + r * a.v.dim});
+    isa().attention_tile({keys, values, visible(r), end - r, state.q.data() + r * a.q.dim, row_mask,
+                          a.mask ? a.mask->strides()[1] : 0, a.scale, &state.max[static_cast<size_t>(r)],
+                          &state.sum[static_cast<size_t>(r)], state.out.data() + r * a.v.dim});
   }
 }
 

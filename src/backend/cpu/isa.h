@@ -107,22 +107,33 @@ struct RowsSum {
   int64_t n;
 };
 
+/// One head's keys or values in a tile: [n, dim] floats, rows `stride` apart.
+struct AttentionRows {
+  const float* data;
+  int64_t stride, dim;
+  /// Where it is not null, `data` is memory of the caller's, still to be filled from these rows of float16,
+  /// `halves_stride` apart; what lies kAttentionAhead rows on is asked for.
+  const uint16_t* halves = nullptr;
+  int64_t halves_stride = 0;
+};
+
 /// Rows of queries against a tile of one head's keys and values, all of which they see: updates the running
 /// softmax of each row. See attention.cpp.
 struct AttentionTile {
-  const float* k;  ///< [n, k_dim], rows k_stride apart
-  const float* v;  ///< [n, v_dim], rows v_stride apart
-  int64_t n, k_dim, v_dim, k_stride, v_stride;
-  int64_t rows;
-  const float* q;       ///< [rows, k_dim]
+  AttentionRows k, v;  ///< of float16 only without a mask
+  int64_t n, rows;
+  const float* q;       ///< [rows, k.dim]
   const uint8_t* mask;  ///< of n keys: those that take part; or null
   int64_t mask_stride;  ///< bytes from one key's mask to the next
   float scale;
   float* max;  ///< [rows], running maximum of the scores s, -inf before the first tile
   float* sum;  ///< [rows], running sum of e^(s - max); 0 until a key takes part
-  float* out;  ///< [rows, v_dim], running sum of e^(s - max) v
+  float* out;  ///< [rows, v.dim], running sum of e^(s - max) v
 };
 constexpr int64_t kAttentionKeys = 64;  ///< keys in a tile; tiles start at multiples of it
+/// How many rows ahead a cache is asked for that is decoded row by row: a head's rows lie far apart, and a
+/// processor that decodes one after the other sees only the next few.
+constexpr int64_t kAttentionAhead = 64;
 
 struct Isa {
   const char* name;         ///< "avx2": what TL_CPU_ISA may say

@@ -336,6 +336,48 @@ TEST(CpuAttention, WhatIsNotSeenTakesNoPart) {
   expect_same_bits(before, run(Op::attention, a.inputs(), a.attrs, params));
 }
 
+/// Of groups of one to nine heads, whose rows are taken a few at a time; the last numbers of a row fill no
+/// vector.
+TEST(CpuAttention, EveryGroupOfHeadsEqualsTheReference) {
+  for (const DType cache : {DType::f32, DType::f16})
+    for (int64_t group = 1; group <= 9; ++group)
+      for (const int64_t dim : {5, 64, 76}) {
+        const AttentionCase c{3, 150, 2 * group, group, dim, 81 - dim, true, false, cache};
+        const AttentionInputs a(c);
+        const Params params{{c.keys - c.queries}, {0.3}};
+        const Tensor out = run(Op::attention, a.inputs(), a.attrs, params);
+        expect_near(out, run(Op::attention, a.inputs(), a.attrs, params, 1, reference_backend()), 3e-6);
+        for (int64_t i = 0; i < c.queries; ++i)
+          expect_same_bits(rows(out, i, 1),
+                           run(Op::attention, a.only(i), a.attrs, {{c.keys - c.queries + i}, {0.3}}));
+      }
+}
+
+/// A score that is not a number is not lost among the others, wherever it stands, and stays in its row.
+TEST(CpuAttention, NanIsNotHidden) {
+  for (const int64_t at : {0, 3, 63, 64, 511, 512, 599}) {
+    const AttentionInputs a({2, 600, 3, 3, 16, 24, true, false});
+    a.k.data<float>()[at * 16 + 7] = std::numeric_limits<float>::quiet_NaN();
+    const Tensor out = run(Op::attention, a.inputs(), a.attrs, {{598}, {0.3}});
+    for (int64_t i = 0; i < out.elements(); ++i)
+      EXPECT_EQ(std::isnan(out.data<float>()[i]), at < 599 || i >= out.elements() / 2) << at << " " << i;
+  }
+}
+
+/// Differences of scores as large as floats allow: the lesser weights are 0, not NaN.
+TEST(CpuAttention, ScoresFarApart) {
+  for (const float far : {80.0f, 86.9f, 87.1f, 104.0f, 1e30f}) {
+    const AttentionInputs a({1, 70, 1, 1, 8, 8, true, false});
+    std::fill_n(a.q.data<float>(), 8, 0.0f);
+    std::fill_n(a.k.data<float>(), 70 * 8, 0.0f);
+    a.q.data<float>()[0] = 1.0f;
+    for (const int64_t j : {5, 66}) a.k.data<float>()[8 * j] = far;
+    const Tensor out = run(Op::attention, a.inputs(), a.attrs, {{69}, {1.0}});
+    for (int64_t i = 0; i < 8; ++i)
+      EXPECT_FLOAT_EQ(out.data<float>()[i], 0.5f * (a.v.data<float>()[40 + i] + a.v.data<float>()[528 + i]));
+  }
+}
+
 TEST(CpuAttention, SeeingNothingIsAnError) {
   const AttentionInputs a({2, 3, 2, 1, 8, 8, true, false});
   EXPECT_EQ(error_of([&] {

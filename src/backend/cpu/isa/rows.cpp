@@ -7,8 +7,6 @@ namespace tl::cpu::TL_ISA {
 
 namespace {
 
-TL_INLINE F32 load_some(const float* p, int64_t n) { return n == kLanes ? load(p) : load_tail(p, n); }
-
 /// Sums term(x[i]) in 32 partial sums, element i in number i % 32, so that zeros after the end would change
 /// nothing. The term of 0 must be 0.
 template <class Term>
@@ -73,10 +71,7 @@ void scale_row(const float* x, float shift, float scale, const float* w, const f
     F32 v = (load_some(x + i, lanes) - F32(shift)) * F32(scale);
     if (w) v = v * load_some(w + i, lanes);
     if (b) v = v + load_some(b + i, lanes);
-    if (lanes == kLanes)
-      store(out + i, v);
-    else
-      store_tail(out + i, v, lanes);
+    store_some(out + i, v, lanes);
   }
 }
 

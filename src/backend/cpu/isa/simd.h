@@ -101,6 +101,22 @@ TL_INLINE F32 select(Mask m, F32 a, F32 b) {
   return F32(bits_as<RawF32>(bits));
 }
 
+/// The greater and the lesser lanes; b where either is NaN.
+TL_INLINE F32 greater_of(F32 a, F32 b) {
+#ifdef __AVX2__
+  return F32(RawF32(_mm256_max_ps(a.v, b.v)));
+#else
+  return select(a > b, a, b);
+#endif
+}
+TL_INLINE F32 lesser_of(F32 a, F32 b) {
+#ifdef __AVX2__
+  return F32(RawF32(_mm256_min_ps(a.v, b.v)));
+#else
+  return select(a < b, a, b);
+#endif
+}
+
 /// a * b + c; one rounding where the instruction set has it.
 TL_INLINE F32 fma(F32 a, F32 b, F32 c) {
 #ifdef __FMA__
@@ -156,6 +172,15 @@ TL_INLINE void store_tail(float* p, F32 x, int64_t n) {
 #endif
 }
 
+/// The first n <= 8 lanes.
+TL_INLINE F32 load_some(const float* p, int64_t n) { return n == kLanes ? load(p) : load_tail(p, n); }
+TL_INLINE void store_some(float* p, F32 x, int64_t n) {
+  if (n == kLanes)
+    store(p, x);
+  else
+    store_tail(p, x, n);
+}
+
 /// The sum of the lanes, in one fixed order.
 TL_INLINE float sum(F32 x) {
 #ifdef __AVX2__
@@ -170,31 +195,41 @@ TL_INLINE float sum(F32 x) {
 #endif
 }
 
+/// The lanes of four vectors partly added, in one fixed order: what sums_joined() takes.
+TL_INLINE F32 sums_of_four(F32 a, F32 b, F32 c, F32 d) {
+#ifdef __AVX2__
+  // One of the two operands of an addition by a blend, which has more ports than a shuffle.
+  const auto pair = [](F32 x, F32 y) {
+    const __m256d p = _mm256_castps_pd(x.v), q = _mm256_castps_pd(y.v);
+    return _mm256_add_ps(_mm256_castpd_ps(_mm256_blend_pd(p, q, 0b1010)),
+                         _mm256_castpd_ps(_mm256_shuffle_pd(p, q, 0b0101)));
+  };
+  const __m256 ab = pair(a, b), cd = pair(c, d);
+  return F32(RawF32(_mm256_add_ps(_mm256_shuffle_ps(ab, cd, 0x88), _mm256_shuffle_ps(ab, cd, 0xdd))));
+#elif defined(TL_NEON)
+  const auto halves = [](F32 x) { return x.v.low + x.v.high; };
+  return F32(RawF32{vpaddq_f32(vpaddq_f32(halves(a), halves(b)), vpaddq_f32(halves(c), halves(d))),
+                    vdupq_n_f32(0.0f)});
+#else
+  return F32(RawF32{sum(a), sum(b), sum(c), sum(d), 0.0f, 0.0f, 0.0f, 0.0f});
+#endif
+}
+
+/// The sums of eight vectors, of which four went into `first`, four into `last`.
+TL_INLINE F32 sums_joined(F32 first, F32 last) {
+#ifdef __AVX2__
+  return F32(RawF32(
+      _mm256_add_ps(_mm256_blend_ps(first.v, last.v, 0xf0), _mm256_permute2f128_ps(first.v, last.v, 0x21))));
+#elif defined(TL_NEON)
+  return F32(RawF32{first.v.low, last.v.low});
+#else
+  return F32(RawF32(__builtin_shufflevector(first.v, last.v, 0, 1, 2, 3, 8, 9, 10, 11)));
+#endif
+}
+
 /// Lane l is the sum of the lanes of v[l], in one fixed order.
 TL_INLINE F32 sums_of(const F32 (&v)[8]) {
-#ifdef __AVX2__
-  __m256d pairs[4], fours[2];
-  for (int i = 0; i < 4; ++i) {
-    const __m256 a = v[2 * i].v, b = v[2 * i + 1].v;
-    pairs[i] = _mm256_castps_pd(_mm256_add_ps(_mm256_unpacklo_ps(a, b), _mm256_unpackhi_ps(a, b)));
-  }
-  for (int i = 0; i < 2; ++i) {
-    const __m256d a = pairs[2 * i], b = pairs[2 * i + 1];
-    fours[i] = _mm256_castps_pd(_mm256_add_ps(_mm256_castpd_ps(_mm256_unpacklo_pd(a, b)),
-                                              _mm256_castpd_ps(_mm256_unpackhi_pd(a, b))));
-  }
-  return F32(RawF32(_mm256_add_ps(_mm256_castpd_ps(_mm256_permute2f128_pd(fours[0], fours[1], 0x20)),
-                                  _mm256_castpd_ps(_mm256_permute2f128_pd(fours[0], fours[1], 0x31)))));
-#elif defined(TL_NEON)
-  float32x4_t pairs[4];
-  for (int i = 0; i < 4; ++i)
-    pairs[i] = vpaddq_f32(v[2 * i].v.low + v[2 * i].v.high, v[2 * i + 1].v.low + v[2 * i + 1].v.high);
-  return F32(RawF32{vpaddq_f32(pairs[0], pairs[1]), vpaddq_f32(pairs[2], pairs[3])});
-#else
-  F32 r;
-  for (int l = 0; l < 8; ++l) r.v[l] = sum(v[l]);
-  return r;
-#endif
+  return sums_joined(sums_of_four(v[0], v[1], v[2], v[3]), sums_of_four(v[4], v[5], v[6], v[7]));
 }
 
 /// Rows of eight become columns.
@@ -313,11 +348,10 @@ TL_INLINE F32 to_f32(I32 x) {
 #endif
 }
 
-/// e^x = 2^n e^r with |r| <= ln 2 / 2; e^r = 1 + r + r^2 P(r), P fitted for the least relative error (2^-28).
-/// Exact at the ends: overflow gives infinity, underflow goes through subnormals to 0, NaN stays.
-TL_INLINE F32 exp(F32 x) {
-  x = select(x > F32(89.0f), F32(89.0f), select(x < F32(-105.0f), F32(-105.0f), x));
-  const F32 n = rint(x * F32(1.44269504088896341f));
+constexpr float kLog2E = 1.44269504088896341f;
+/// e^(x - n ln 2) where that is r, |r| <= ln 2 / 2: 1 + r + r^2 P(r), P fitted for the least relative error
+/// (2^-28).
+TL_INLINE F32 exp_less(F32 x, F32 n) {
   F32 r = fma(n, F32(-0x1.62e4p-1f),
               x);  // ln 2 in two parts: the first has few bits, so that n times it is exact
   r = fma(n, F32(-0x1.7f7d1cp-20f), r);
@@ -326,11 +360,29 @@ TL_INLINE F32 exp(F32 x) {
   p = fma(p, r, F32(0.0416683890f));
   p = fma(p, r, F32(0.166665211f));
   p = fma(p, r, F32(0.499999940f));
-  const F32 e = fma(p, r * r, r) + F32(1.0f);
+  return fma(p, r * r, r) + F32(1.0f);
+}
+
+/// e^x = 2^n e^(x - n ln 2).
+/// Exact at the ends: overflow gives infinity, underflow goes through subnormals to 0, NaN stays.
+TL_INLINE F32 exp(F32 x) {
+  x = lesser_of(F32(89.0f), greater_of(F32(-105.0f), x));
+  const F32 n = rint(x * F32(kLog2E));
+  const F32 e = exp_less(x, n);
   const RawI32 whole = to_i32(n).v, half = whole >> 1;
   const RawF32 scale1 = bits_as<RawF32>((half + 127) << 23);
   const RawF32 scale2 = bits_as<RawF32>((whole - half + 127) << 23);
   return F32(e.v * scale1 * scale2);
+}
+
+/// The same for x <= 0 and NaN in fewer instructions: 0 below -87, where results would soon be subnormal.
+TL_INLINE F32 exp_of_negative(F32 x) {
+  const F32 clamped = greater_of(F32(-87.0f), x);
+  const F32 whole(0x1.8p23f + 127.0f);  // added, leaves n + 127 in the last places
+  const F32 shifted = fma(clamped, F32(kLog2E), whole);
+  const F32 e = exp_less(clamped, shifted - whole);
+  const RawF32 scale = bits_as<RawF32>(bits_as<RawI32>(shifted.v) << 23);
+  return select(x < F32(-87.0f), F32(0.0f), F32(e.v * scale));
 }
 
 // ---- 16-bit floats (bit patterns)
@@ -521,6 +573,13 @@ TL_INLINE void follow([[maybe_unused]] T*& p, [[maybe_unused]] F32& x) {
   asm("" : "+r"(p), "+v"(x.v));
 #elif defined(TL_NEON)
   asm("" : "+r"(p), "+w"(x.v.low), "+w"(x.v.high));
+#endif
+}
+
+/// Has x loaded once for all that use it: GCC would let each of them read memory.
+TL_INLINE void keep_in_register([[maybe_unused]] F32& x) {
+#ifdef __AVX2__
+  asm("" : "+v"(x.v));
 #endif
 }
 

@@ -24,6 +24,7 @@ TL_INLINE Part load_part_bf16(const uint16_t* p) {
 }
 TL_INLINE void store_part(float* p, Part x) { _mm512_storeu_ps(p, x); }
 TL_INLINE Part fma(Part a, Part b, Part c) { return _mm512_fmadd_ps(a, b, c); }
+TL_INLINE void keep_in_register(Part& x) { asm("" : "+v"(x)); }
 /// Lane l is the sum of partial sums l and l + 8.
 TL_INLINE F32 halves_added(const Part (&x)[kParts]) {
   const RawF32 low = __builtin_shufflevector(x[0], x[0], 0, 1, 2, 3, 4, 5, 6, 7);
@@ -40,14 +41,5 @@ TL_INLINE void store_part(float* p, Part x) { store(p, x); }
 TL_INLINE F32 halves_added(const Part (&x)[kParts]) { return x[0] + x[1]; }
 #endif
 constexpr int kPartLanes = 16 / kParts;
-
-/// Has x loaded once for all that use it: GCC would let each of them read memory.
-TL_INLINE void keep_in_register([[maybe_unused]] Part& x) {
-#if defined(__AVX512F__)
-  asm("" : "+v"(x));
-#elif defined(__AVX2__)
-  asm("" : "+x"(x.v));
-#endif
-}
 
 }  // namespace tl::cpu::TL_ISA
