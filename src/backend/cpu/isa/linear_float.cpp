@@ -49,7 +49,7 @@ struct Tail {
 #ifdef TL_WIDE_REGISTERS
 constexpr int64_t kAhead = 0;
 #else
-constexpr int64_t kAhead = 6144;
+constexpr int64_t kAhead = 12288;
 #endif
 
 /// The next sixteen terms of N x M sums.
@@ -82,7 +82,7 @@ TL_INLINE void row_products(const FloatLinear& a, int64_t i, int64_t row, F32 (&
   }
   int64_t j = 0;
   for (; j + 16 <= a.k; j += 16) {
-    if constexpr (N * M == 1 && kAhead > 0) __builtin_prefetch(w[0] + kAhead);
+    if constexpr (N * M == 1 && kAhead > 0) __builtin_prefetch(w[0] + kAhead, 0, 2);  // to the L2 cache
     add_terms<Weight>(w, x, sums);
     TL_UNROLLED(int n = 0; n < N; ++n) w[n] += 16 * Weight::kBytes;
     TL_UNROLLED(int r = 0; r < M; ++r) x[r] += 16;
