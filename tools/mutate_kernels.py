@@ -28,8 +28,8 @@ MUTATIONS = [
     # Attention and positions
     Mutation("causal mask off by one", "cpu/attention.cpp", "(i + pos + 1, 0, k.n)", "(i + pos, 0, k.n)"),
     Mutation("wrong KV head", "cpu/attention.cpp", "k.load_tile(first, count, kv_head,", "k.load_tile(first, count, 0,"),
-    Mutation("running sum not rescaled", "cpu/isa/attention.cpp", "t.sum[row] * decay + sum(total)",
-             "t.sum[row] + sum(total)"),
+    Mutation("running sum not rescaled", "cpu/isa/attention.cpp", "fma(load_some(t.sum + row, n), load(decay), sums_of(of_rows))",
+             "load_some(t.sum + row, n) + sums_of(of_rows)"),
     Mutation("rows that share keys take the first one's softmax", "cpu/isa/attention.cpp",
              "+ at + i * kLanes) * F32(decay[r]);", "+ at + i * kLanes) * F32(decay[0]);"),
     Mutation("rotation with the wrong sign", "cpu/rope.cpp", "= a * c - b * s;", "= a * c + b * s;"),
