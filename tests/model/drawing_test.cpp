@@ -22,7 +22,7 @@ using testing_models::small_llama;
 using testing_models::TemporaryFile;
 
 /// The cpu backend, as if its results lay elsewhere.
-class Apart final : public Backend {
+class Apart : public Backend {
  public:
   std::string_view name() const override { return "apart"; }
   const KernelTable& kernels() const override { return cpu_backend().kernels(); }
@@ -77,7 +77,7 @@ TEST_F(Drawing, GivesTheTokensThatAllLogitsGive) {
   }
 }
 
-/// What a recorder of the steps of "apart" was asked for.
+/// What a recorder of steps was asked for.
 struct Asked {
   int64_t position;
   std::vector<int64_t> inputs, after;
@@ -108,15 +108,9 @@ class Foreseeing final : public StepRecorder {
   std::span<const int32_t> tokens_;
 };
 
-class Ahead final : public Backend, public RecordsSteps {
+class Ahead final : public Apart, public RecordsSteps {
  public:
   explicit Ahead(std::span<const int32_t> tokens) : tokens_(tokens) {}
-  std::string_view name() const override { return "ahead"; }
-  const KernelTable& kernels() const override { return cpu_backend().kernels(); }
-  DType storage(DType dtype) const override { return dtype; }
-  bool fuses() const override { return true; }
-  bool has_own_memory() const override { return true; }
-  std::string description() const override { return ""; }
   std::unique_ptr<StepRecorder> recorder() const override {
     return std::make_unique<Foreseeing>(asked, tokens_);
   }
