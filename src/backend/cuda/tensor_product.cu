@@ -185,7 +185,7 @@ __global__ void largest_kernel(int64_t n, int64_t k, int64_t stride, const uint1
 
 class KnownExponent final : public Derived {
  public:
-  /// A row's scale, at most 2^120, times this is a float.
+  /// A row's scale, at most 2^120, times two to the power of this is a float.
   static constexpr int kMostExponent = 7;
   explicit KnownExponent(const Tensor& w) {
     const Scratch memory(sizeof(unsigned));
