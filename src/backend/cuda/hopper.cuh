@@ -70,11 +70,13 @@ __device__ inline void wait_for_products() {
   TL_PLACES_32 ", %32, %33, %34, %35, %36, %37, %38, %39, %40, %41, %42, %43, %44, %45, %46, %47"
 #define TL_PLACES_64 \
   TL_PLACES_48 ", %48, %49, %50, %51, %52, %53, %54, %55, %56, %57, %58, %59, %60, %61, %62, %63"
-#define TL_PLACES_128                                                                                  \
-  TL_PLACES_64                                                                                         \
-  ", %64, %65, %66, %67, %68, %69, %70, %71, %72, %73, %74, %75, %76, %77, %78, %79, %80, %81, %82, "  \
-  "%83, %84, %85, %86, %87, %88, %89, %90, %91, %92, %93, %94, %95, "                                  \
-  "%96, %97, %98, %99, %100, %101, %102, %103, %104, %105, %106, %107, %108, %109, %110, %111, %112, " \
+#define TL_PLACES_80 \
+  TL_PLACES_64 ", %64, %65, %66, %67, %68, %69, %70, %71, %72, %73, %74, %75, %76, %77, %78, %79"
+#define TL_PLACES_88 TL_PLACES_80 ", %80, %81, %82, %83, %84, %85, %86, %87"
+#define TL_PLACES_128                                                                                        \
+  TL_PLACES_88                                                                                               \
+  ", %88, %89, %90, %91, %92, %93, %94, %95, %96, %97, %98, %99, %100, %101, %102, %103, %104, %105, %106, " \
+  "%107, %108, %109, %110, %111, %112, "                                                                     \
   "%113, %114, %115, %116, %117, %118, %119, %120, %121, %122, %123, %124, %125, %126, %127"
 #define TL_SUMS_8(i)                                                                          \
   "+f"(d[i]), "+f"(d[i + 1]), "+f"(d[i + 2]), "+f"(d[i + 3]), "+f"(d[i + 4]), "+f"(d[i + 5]), \
@@ -82,9 +84,9 @@ __device__ inline void wait_for_products() {
 #define TL_SUMS_32 TL_SUMS_8(0), TL_SUMS_8(8), TL_SUMS_8(16), TL_SUMS_8(24)
 #define TL_SUMS_48 TL_SUMS_32, TL_SUMS_8(32), TL_SUMS_8(40)
 #define TL_SUMS_64 TL_SUMS_48, TL_SUMS_8(48), TL_SUMS_8(56)
-#define TL_SUMS_128                                                                                      \
-  TL_SUMS_64, TL_SUMS_8(64), TL_SUMS_8(72), TL_SUMS_8(80), TL_SUMS_8(88), TL_SUMS_8(96), TL_SUMS_8(104), \
-      TL_SUMS_8(112), TL_SUMS_8(120)
+#define TL_SUMS_80 TL_SUMS_64, TL_SUMS_8(64), TL_SUMS_8(72)
+#define TL_SUMS_88 TL_SUMS_80, TL_SUMS_8(80)
+#define TL_SUMS_128 TL_SUMS_88, TL_SUMS_8(88), TL_SUMS_8(96), TL_SUMS_8(104), TL_SUMS_8(112), TL_SUMS_8(120)
 #ifdef TL_WARPGROUPS
 #define TL_MULTIPLY(columns, sums, a, b, ...)                                                             \
   asm volatile("{\n.reg .pred adds;\nsetp.ne.b32 adds, 1, 0;\nwgmma.mma_async.sync.aligned.m64n" #columns \
@@ -109,19 +111,27 @@ __device__ inline void wait_for_products() {
 TL_MULTIPLY_REGISTERS(64, 32, "{%32, %33, %34, %35}", "%36")
 TL_MULTIPLY_REGISTERS(96, 48, "{%48, %49, %50, %51}", "%52")
 TL_MULTIPLY_REGISTERS(128, 64, "{%64, %65, %66, %67}", "%68")
+TL_MULTIPLY_REGISTERS(160, 80, "{%80, %81, %82, %83}", "%84")
+TL_MULTIPLY_REGISTERS(176, 88, "{%88, %89, %90, %91}", "%92")
 TL_MULTIPLY_REGISTERS(256, 128, "{%128, %129, %130, %131}", "%132")
 TL_MULTIPLY_MATRIX(64, 32, "%32", "%33")
-TL_MULTIPLY_MATRIX(128, 64, "%64", "%65")
 TL_MULTIPLY_MATRIX(96, 48, "%48", "%49")
+TL_MULTIPLY_MATRIX(128, 64, "%64", "%65")
+TL_MULTIPLY_MATRIX(160, 80, "%80", "%81")
+TL_MULTIPLY_MATRIX(176, 88, "%88", "%89")
 #undef TL_MULTIPLY_REGISTERS
 #undef TL_MULTIPLY_MATRIX
 #undef TL_MULTIPLY
 #undef TL_SUMS_128
+#undef TL_SUMS_88
+#undef TL_SUMS_80
 #undef TL_SUMS_64
 #undef TL_SUMS_48
 #undef TL_SUMS_32
 #undef TL_SUMS_8
 #undef TL_PLACES_128
+#undef TL_PLACES_88
+#undef TL_PLACES_80
 #undef TL_PLACES_64
 #undef TL_PLACES_48
 #undef TL_PLACES_32
@@ -231,15 +241,15 @@ __device__ inline void copy_piece(unsigned to, const CUtensorMap& from, int colu
       : "memory");
 #endif
 }
-/// The same for the cluster's blocks [0, blocks), to the same place and barrier in each.
-template <int blocks>
-__device__ inline void copy_piece_to_all(unsigned to, const CUtensorMap& from, int column, int row,
-                                         unsigned barrier) {
+/// The same for the cluster's blocks whose bits are set, to the same place and barrier in each. For one block
+/// this takes longer.
+__device__ inline void copy_piece_to(unsigned blocks, unsigned to, const CUtensorMap& from, int column,
+                                     int row, unsigned barrier) {
 #ifdef TL_WARPGROUPS
   asm volatile(
       "cp.async.bulk.tensor.2d.shared::cluster.global.tile.mbarrier::complete_tx::bytes.multicast::cluster "
       "[%0], [%1, {%2, %3}], [%4], %5;\n" ::"r"(to),
-      "l"(&from), "r"(column), "r"(row), "r"(barrier), "h"(static_cast<uint16_t>((1 << blocks) - 1))
+      "l"(&from), "r"(column), "r"(row), "r"(barrier), "h"(static_cast<uint16_t>(blocks))
       : "memory");
 #endif
 }

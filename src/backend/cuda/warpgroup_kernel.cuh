@@ -10,9 +10,9 @@
 // row. A sum may be taken in any order, so rows of x are written in the one (OrderOfRows) by which those four
 // are bytes of one word of a block, and a thread needs no other thread's blocks.
 //
-// Two blocks make a cluster: the L2 cache could not feed all of them otherwise. Their tiles lie side by side,
-// and each block fetches half of their rows of x for both; or, where float16 weights are the larger part, one
-// above the other, and each fetches half of the weights (Tiling::kSharesX).
+// Blocks make clusters: the L2 cache could not feed all of them otherwise. Two tiles side by side share rows
+// of x, of which each block fetches half for both; two that lie one above the other share float16 weights in
+// the same way. Small tiles, whose operands are many for what is computed, do both.
 #pragma once
 
 #include <vector>
@@ -44,10 +44,10 @@ static_assert(sizeof(WarpgroupProducts) ==
 /// A kernel, and what its launches are like.
 struct WarpgroupKernel {
   void (*run)(WarpgroupProducts) = nullptr;
-  int rows = 0;           ///< of x in a tile
-  int cost = 0;           ///< what a tile takes, measured, as a share of the other kernels'
-  bool shares_x = false;  ///< a cluster's tiles lie side by side, not one above the other
-  int shared = 0;         ///< bytes of shared memory
+  int rows = 0;              ///< of x in a tile
+  int cost = 0;              ///< what 2,048 elements of a tile take, in tenths of a microsecond on an H100
+  int across = 0, down = 0;  ///< tiles of a cluster, side by side and one above the other
+  int shared = 0;            ///< bytes of shared memory
 };
 /// What there is for a type of weights.
 struct WarpgroupKernels {
@@ -68,25 +68,29 @@ constexpr int kFeatures = 64 * kMultipliers;  ///< of a tile
 constexpr int kPiece = 64;                    ///< elements of what is copied at once
 constexpr int kThreadsOfBlock = kGroup * (kMultipliers + 1);
 constexpr int kFillerRegisters = 40, kMultiplierRegisters = 232;
-constexpr int kCluster = 2;       ///< blocks
 constexpr int kAlignment = 1024;  ///< of matrices in shared memory
 constexpr int kRoom = 192 << 10, kMostStages = 8;
 
 // ---- Tiles
 
-/// How tiles of `rows` rows of x are dealt out to clusters. Those that share weights come one after another.
-template <class Weights, int rows>
-struct Tiling {
-  /// Whether a cluster's tiles lie side by side and share x, or one above the other and share weights:
-  /// whichever is the larger part.
-  static constexpr bool kSharesX = Weights::kCoded || rows >= kFeatures;
-  static __host__ __device__ unsigned of_rows(const Products& p) {
-    constexpr int kTogether = rows * (kSharesX ? 1 : kCluster);
-    return static_cast<unsigned>((p.m + kTogether - 1) / kTogether);
+/// What a kernel is for: weights, rows of x in a tile, and the tiles of a cluster: those side by side share
+/// rows of x, those one above the other share weights.
+template <class W, int rows, int across, int down>
+struct Layout {
+  using Weights = W;
+  static constexpr int kRows = rows, kAcross = across, kDown = down, kBlocks = across * down;
+  static_assert(rows % (8 * across) == 0 && across * down > 1);
+  static_assert(!W::kCoded || down == 1, "each thread reads its own");
+
+  /// Where the block's tile is among its cluster's.
+  static __device__ int column() { return block_of_cluster() % across; }
+  static __device__ int row() { return block_of_cluster() / across; }
+  /// Tiles are dealt out to clusters in turns. Those that share weights come one after another.
+  static __host__ __device__ unsigned turns_of_rows(const Products& p) {
+    return static_cast<unsigned>((p.m + rows * down - 1) / (rows * down));
   }
   static __host__ __device__ unsigned turns(const Products& p) {
-    constexpr int kTogether = kSharesX ? kCluster : 1;
-    return of_rows(p) * static_cast<unsigned>((p.tiles() + kTogether - 1) / kTogether);
+    return turns_of_rows(p) * static_cast<unsigned>((p.tiles() + across - 1) / across);
   }
 };
 
@@ -94,15 +98,12 @@ struct Tiling {
 struct Tile {
   int part, row, feature;
 
-  template <class Weights, int rows>
+  template <class Layout>
   static __device__ Tile at(const Products& p, unsigned turn) {
-    using Tiling = Tiling<Weights, rows>;
-    const unsigned of_rows = Tiling::of_rows(p);
-    const int block = block_of_cluster(), of_turn = static_cast<int>(turn / of_rows),
-              in_turn = static_cast<int>(turn % of_rows);
-    const int tile = Tiling::kSharesX ? of_turn * kCluster + block : of_turn;
+    const unsigned of_rows = Layout::turns_of_rows(p);
+    const int tile = static_cast<int>(turn / of_rows) * Layout::kAcross + Layout::column();
     const int part = (p.n_parts > 1 && tile >= p.end_tile[0]) + (p.n_parts > 2 && tile >= p.end_tile[1]);
-    return {part, (Tiling::kSharesX ? in_turn : in_turn * kCluster + block) * rows,
+    return {part, (static_cast<int>(turn % of_rows) * Layout::kDown + Layout::row()) * Layout::kRows,
             (tile - (part == 0 ? 0 : static_cast<int>(p.end_tile[part - 1]))) * kFeatures};
   }
 };
@@ -111,10 +112,12 @@ struct Tile {
 
 /// Steps in shared memory, from the first tile's to the last one's, each at its place in turn: x, and weights
 /// that are halves behind it. Both are pieces of 64 elements, one after the other.
-template <class Weights, int rows>
+template <class Layout>
 class Ring {
+  using Weights = typename Layout::Weights;
+
  public:
-  static constexpr int kXBytes = rows * Weights::kDepth * 2,
+  static constexpr int kXBytes = Layout::kRows * Weights::kDepth * 2,
                        kWeightBytes = Weights::kCoded ? 0 : kFeatures * Weights::kDepth * 2;
   static constexpr int kStageBytes = kXBytes + kWeightBytes;
   static constexpr int kStages = kRoom / kStageBytes < kMostStages ? kRoom / kStageBytes : kMostStages;
@@ -124,11 +127,13 @@ class Ring {
       : barriers_(static_cast<unsigned>(__cvta_generic_to_shared(barriers))),
         base_((static_cast<unsigned>(__cvta_generic_to_shared(shared)) + kAlignment - 1) / kAlignment *
               kAlignment),
-        there_(address_in(1 - block_of_cluster(), barriers_)) {}
+        across_(Layout::kAcross > 1 ? address_in(block_of_cluster() ^ 1, barriers_) : 0),
+        down_(Layout::kDown > 1 ? address_in(block_of_cluster() ^ Layout::kAcross, barriers_) : 0) {}
   /// By one thread.
   __device__ void begin() const {
     for (int i = 0; i < kStages; ++i)
-      begin_barrier(full(i), 1), begin_barrier(free(i), kCluster * kMultipliers * kGroup / 32);
+      begin_barrier(full(i), 1),
+          begin_barrier(free(i), (Layout::kAcross + Layout::kDown - 1) * kMultipliers * kGroup / 32);
   }
   __device__ void next() {
     if (++stage_ < kStages) return;
@@ -140,19 +145,20 @@ class Ring {
   __device__ unsigned weights() const { return x() + kXBytes; }
   __device__ unsigned full() const { return full(stage_); }
   __device__ void wait_until_full() const { wait_for(full(stage_), phase_); }
-  /// In both blocks, as copies for both come there.
+  /// In all blocks that get copies from this one.
   __device__ void wait_until_free() const { wait_for(free(stage_), phase_ ^ 1u); }
   /// By each warp that multiplies.
   __device__ void tell_free(int stage) const {
     tell(free(stage));
-    tell_there(there_ + free(stage) - barriers_);
+    if (Layout::kAcross > 1) tell_there(across_ + free(stage) - barriers_);
+    if (Layout::kDown > 1) tell_there(down_ + free(stage) - barriers_);
   }
 
  private:
   __device__ unsigned full(int stage) const { return barriers_ + 8 * static_cast<unsigned>(stage); }
   __device__ unsigned free(int stage) const { return full(kStages + stage); }
 
-  unsigned barriers_, base_, there_;
+  unsigned barriers_, base_, across_, down_;  ///< the latter two are barriers of other blocks
   int stage_ = 0;
   unsigned phase_ = 0;
 };
@@ -250,7 +256,7 @@ struct CodedWeights {
   }
 
   /// A thread's chunks, one group after another, tile after tile.
-  template <int rows>
+  template <class Layout>
   class Reader {
    public:
     __device__ Reader(const Products& p, unsigned turn, unsigned stride)
@@ -264,7 +270,7 @@ struct CodedWeights {
       const Two two{{Chunk(fields_[0], chunk), Chunk(fields_[1], chunk)}};
       if (++group_ == groups(p_.k)) {
         group_ = 0;
-        if (turn_ + stride_ < Tiling<CodedWeights, rows>::turns(p_)) {
+        if (turn_ + stride_ < Layout::turns(p_)) {
           turn_ += stride_;
           begin_tile();
         }
@@ -274,7 +280,7 @@ struct CodedWeights {
 
    private:
     __device__ void begin_tile() {
-      const Tile tile = Tile::at<CodedWeights, rows>(p_, turn_);
+      const Tile tile = Tile::at<Layout>(p_, turn_);
       const WarpgroupProduct::Part& part = p_.parts[tile.part];
       const int feature =
           tile.feature + static_cast<int>(threadIdx.x) / 32 * 16 + static_cast<int>(threadIdx.x) % 32 / 4;
@@ -341,8 +347,11 @@ __device__ void multiply_step(float (&sums)[rows / 2], unsigned weights, unsigne
   for (int i = 0; i < kPiece / 16; ++i) multiply(sums, matrix_at(weights) + 2 * i, matrix_at(x) + 2 * i);
 }
 
-/// Rows of a tile that are written at a time: their scales need registers beside all sums.
-constexpr int kWrittenRows(int rows) { return rows <= 128 ? rows : 64; }
+/// Rows of a tile whose results a thread has registers for beside all sums.
+template <class Weights, int rows>
+constexpr int kWrittenRows = rows <= 128 || !Weights::kCoded ? rows
+                             : rows <= 192                   ? rows / 2
+                                                             : 64;
 
 /// What sums of a thread's rows of x, two of each eight from `first` on, are to be multiplied by, as are
 /// those of all rows.
@@ -365,73 +374,118 @@ struct Scales {
   }
 };
 
-/// Writes a warpgroup's results of some rows from `first` on, with sums from `at` on; `whole` if all of them
-/// are wanted.
-template <int rows, bool whole, int at, int count>
-__device__ void write_results(const Products& p, const Tile& tile, int first, const Scales<rows>& scales,
-                              const float (&sums)[count]) {
-  const WarpgroupProduct::Part& part = p.parts[tile.part];
-  const int lane = static_cast<int>(threadIdx.x) % 32, m = static_cast<int>(p.m),
-            n = static_cast<int>(part.n);
-  const int feature = tile.feature + static_cast<int>(threadIdx.x) / 32 * 16 + lane / 4,
-            row = first + lane % 4 * 2;
-  float bias[2];
+/// A thread's results of some of a tile's rows, eight rows at a time: of those it has two rows (one after the
+/// other) and two features (8 apart). They can wait and be written while the next tile is multiplied.
+template <int rows>
+class Results {
+ public:
+  /// Those of rows from `first` of the tile on, with sums from `at` on.
+  template <int at, int count>
+  __device__ void take(const Products& p, const Tile& tile, int first, const Scales<rows>& scales,
+                       const float (&sums)[count]) {
+    const WarpgroupProduct::Part& part = p.parts[tile.part];
+    const int lane = static_cast<int>(threadIdx.x) % 32, row = tile.row + first + lane % 4 * 2;
+    const int feature = tile.feature + static_cast<int>(threadIdx.x) / 32 * 16 + lane / 4;
+    n_ = static_cast<int>(part.n);
+    next_ = 0, rows_left_ = static_cast<int>(p.m) - row, features_ = n_ - feature;
+    whole_ = tile.row + first + rows <= p.m && tile.feature + kFeatures <= n_;
+    out_ = part.out + int64_t{row} * n_ + feature;
 #pragma unroll
-  for (int e = 0; e < 2; ++e)  // -0 changes nothing, not even a 0
-    bias[e] = part.bias == nullptr ? -0.0f : part.bias[min(feature + 8 * e, n - 1)];
-  float* out = part.out + int64_t{row} * n + feature;
+    for (int e = 0; e < 2; ++e) {
+      // -0 changes nothing, not even a 0
+      const float bias = part.bias == nullptr ? -0.0f : part.bias[min(feature + 8 * e, n_ - 1)];
 #pragma unroll
-  for (int j = 0; j < rows / 8; ++j, out += 8 * int64_t{n}) {
+      for (int j = 0; j < kPieces; ++j) {
+        values_[4 * j + 2 * e] = sums[at + 4 * j + 2 * e] * scales.of_two[j].x + bias;
+        values_[4 * j + 2 * e + 1] = sums[at + 4 * j + 2 * e + 1] * scales.of_two[j].y + bias;
+      }
+    }
+  }
+  /// Writes eight rows of what waits, if anything does.
+  __device__ void write_next() {
+    if (next_ < kPieces) write_one_of<0, kPieces>();
+  }
+  __device__ void write_rest() {
+#pragma unroll 1
+    while (next_ < kPieces) write_next();
+  }
+  /// All that was taken, if nothing of it has been written.
+  __device__ void write_all() {
+    [&]<int... j>(std::integer_sequence<int, j...>) { (write<j>(), ...); }
+    (std::make_integer_sequence<int, kPieces>());
+  }
+
+ private:
+  static constexpr int kPieces = rows / 8;
+
+  /// The next one, which is one of [first, end): registers have no index.
+  template <int first, int end>
+  __device__ void write_one_of() {
+    constexpr int kMiddle = (first + end) / 2;
+    if constexpr (end - first == 1)
+      write<first>();
+    else if (next_ < kMiddle)
+      write_one_of<first, kMiddle>();
+    else
+      write_one_of<kMiddle, end>();
+  }
+  template <int j>
+  __device__ void write() {
 #pragma unroll
     for (int i = 0; i < 2; ++i)
 #pragma unroll
       for (int e = 0; e < 2; ++e)
-        if (whole || (row + 8 * j + i < m && feature + 8 * e < n))
-          out[(i == 0 ? 0 : n) + 8 * e] =
-              sums[at + 4 * j + 2 * e + i] * (i == 0 ? scales.of_two[j].x : scales.of_two[j].y) + bias[e];
+        if (whole_ || (i < rows_left_ && 8 * e < features_))
+          out_[(i == 0 ? 0 : n_) + 8 * e] = values_[4 * j + 2 * e + i];
+    out_ += 8 * int64_t{n_}, rows_left_ -= 8, next_ = j + 1;
   }
-}
 
-/// Writes a tile's results once their products have ended.
-template <int rows, class Ring>
-__device__ void end_tile(const Products& p, const Tile& tile, Freeing<Ring>& freeing,
-                         float (&sums)[rows / 2]) {
-  constexpr int kRows = kWrittenRows(rows);
-  const bool whole = tile.row + rows <= p.m && tile.feature + kFeatures <= p.parts[tile.part].n;
-  const auto write = [&]<int first>(std::integral_constant<int, first>, const Scales<kRows>& scales) {
-    if (whole)
-      write_results<kRows, true, first / 2>(p, tile, tile.row + first, scales, sums);
-    else
-      write_results<kRows, false, first / 2>(p, tile, tile.row + first, scales, sums);
-  };
+  float values_[rows / 2];
+  float* out_ = nullptr;
+  int n_ = 0, next_ = kPieces, rows_left_ = 0, features_ = 0;  ///< what lies from the thread's first on
+  bool whole_ = false;
+};
+
+/// Ends a tile's products. Its results wait, but for those of the last tile: nothing is multiplied after it.
+template <class Weights, int rows, class Freeing>
+__device__ void end_tile(const Products& p, const Tile& tile, Freeing& freeing, float (&sums)[rows / 2],
+                         Results<kWrittenRows<Weights, rows>>& results, bool last) {
+  constexpr int kRows = kWrittenRows<Weights, rows>;
+  if (!Weights::kCoded) results.write_rest();
   const float of_weights = ldexpf(1.0f, p.parts[tile.part].exponent);
   const Scales<kRows> scales(p, tile.row, of_weights);  // asked for before the products have ended
   freeing.end();
   settle(sums);
-  write(std::integral_constant<int, 0>(), scales);
+  results.template take<0>(p, tile, 0, scales, sums);
+  if (Weights::kCoded || last || kRows < rows) results.write_all();
   [&]<int... i>(std::integer_sequence<int, i...>) {
-    (write(std::integral_constant<int, (i + 1) * kRows>(),
-           Scales<kRows>(p, tile.row + (i + 1) * kRows, of_weights)),
+    ((results.template take<(i + 1) * kRows / 2>(
+          p, tile, (i + 1) * kRows, Scales<kRows>(p, tile.row + (i + 1) * kRows, of_weights), sums),
+      results.write_all()),
      ...);
   }
   (std::make_integer_sequence<int, rows / kRows - 1>());
 }
 
 /// What multiplies: a tile's sums, and with weights in registers the operand of the next step.
-template <class Weights, int rows>
+template <class Layout, class Weights = typename Layout::Weights>
 class Multiplier;
 
-template <int rows>
-class Multiplier<HalfWeights, rows> {
+template <class Layout>
+class Multiplier<Layout, HalfWeights> {
+  static constexpr int kRows = Layout::kRows;
+
  public:
   __device__ Multiplier(const Products& p, unsigned, unsigned) : steps_(HalfWeights::steps(p.k)) {}
   template <class Ring>
-  __device__ void tile(Ring& ring, Freeing<Ring>& freeing, float (&sums)[rows / 2]) {
+  __device__ void tile(Ring& ring, Freeing<Ring>& freeing, float (&sums)[kRows / 2],
+                       Results<kWrittenRows<HalfWeights, kRows>>& before) {
     const unsigned mine = threadIdx.x / kGroup * 64 * kPiece * 2;
     for (int s = 0; s < steps_; ++s) {
       ring.wait_until_full();
-      multiply_step<rows>(sums, ring.weights() + mine, ring.x());
+      multiply_step<kRows>(sums, ring.weights() + mine, ring.x());
       freeing.begun();
+      before.write_next();
     }
   }
 
@@ -441,10 +495,10 @@ class Multiplier<HalfWeights, rows> {
 
 /// Sums of many rows leave no registers for two operands. Then the warpgroups take turns: one decodes while
 /// the other multiplies.
-template <DType format, int rows>
-class Multiplier<CodedWeights<format>, rows> {
+template <class Layout, DType format>
+class Multiplier<Layout, CodedWeights<format>> {
   using Weights = CodedWeights<format>;
-  static constexpr int kOperands = rows <= 128 ? 2 : 1;
+  static constexpr int kRows = Layout::kRows, kOperands = kRows <= 192 ? 2 : 1;
 
  public:
   __device__ Multiplier(const Products& p, unsigned turn, unsigned stride)
@@ -455,14 +509,15 @@ class Multiplier<CodedWeights<format>, rows> {
     if (kOperands == 1 && threadIdx.x >= kGroup) let_other_go();
   }
   template <class Ring>
-  __device__ void tile(Ring& ring, Freeing<Ring>& freeing, float (&sums)[rows / 2]) {
+  __device__ void tile(Ring& ring, Freeing<Ring>& freeing, float (&sums)[kRows / 2],
+                       Results<kWrittenRows<Weights, kRows>>&) {
     for (int g = 0; g < groups_; g += kOperands) {
 #pragma unroll
       for (int s = 0; s < kOperands * Weights::kSteps; ++s) {
         if (s == Weights::kSteps && g + 1 >= groups_) break;
         ring.wait_until_full();
         if constexpr (kOperands == 1) wait_for_other();
-        multiply_step<rows>(sums, operands_[s % kOperands], ring.x());
+        multiply_step<kRows>(sums, operands_[s % kOperands], ring.x());
         freeing.begun();
         if constexpr (kOperands == 1) {
           let_other_go();
@@ -502,7 +557,7 @@ class Multiplier<CodedWeights<format>, rows> {
   static __device__ void wait_for_other() { wait_at_barrier<2 * kGroup>(1 + threadIdx.x / kGroup); }
   static __device__ void let_other_go() { pass_barrier<2 * kGroup>(2 - threadIdx.x / kGroup); }
 
-  typename Weights::template Reader<rows> reader_;
+  typename Weights::template Reader<Layout> reader_;
   int groups_;
   typename Weights::Two read_[kOperands];
   typename Weights::Operand operands_[kOperands];
@@ -510,71 +565,123 @@ class Multiplier<CodedWeights<format>, rows> {
 
 // ---- The kernel
 
-/// Has all steps copied, by one thread. It stays until nobody writes to this block's shared memory any more.
-template <class Weights, int rows>
-__device__ void fill(const Products& p, Ring<Weights, rows>& ring, unsigned turn, unsigned stride) {
-  using Tiling = Tiling<Weights, rows>;
-  constexpr int kShared = Tiling::kSharesX ? rows : kFeatures;  ///< rows of what the cluster shares
-  const int steps = Weights::steps(p.k), half = block_of_cluster() * kShared / kCluster;
-  for (; turn < Tiling::turns(p); turn += stride) {
-    const Tile tile = Tile::at<Weights, rows>(p, turn);
-    for (int s = 0; s < steps; ++s, ring.next()) {
-      ring.wait_until_free();
-      tell_and_expect(ring.full(), ring.kStageBytes);
-      const auto copy = [&](bool shared, const CUtensorMap& from, int at, int row, unsigned to) {
-        if (shared)
-          copy_piece_to_all<kCluster>(to + static_cast<unsigned>(half * kPiece * 2), from, at, row + half,
-                                      ring.full());
-        else
-          copy_piece(to, from, at, row, ring.full());
-      };
-#pragma unroll
-      for (int at = 0; at < Weights::kDepth; at += kPiece) {
-        const auto piece_of = [&](int n) { return static_cast<unsigned>(at * n * 2); };
-        copy(Tiling::kSharesX, p.x, s * Weights::kDepth + at, tile.row, ring.x() + piece_of(rows));
-        if (!Weights::kCoded)
-          copy(!Tiling::kSharesX, p.halves[tile.part], s * Weights::kDepth + at, tile.feature,
-               ring.weights() + piece_of(kFeatures));
-      }
-    }
-  }
-  for (int i = 0; i < ring.kStages; ++i, ring.next()) ring.wait_until_free();
+/// Whether nobody writes to the weights, so that they need not be waited for.
+inline __device__ bool kept(const Products& p) {
+  bool all = true;
+  for (int i = 0; i < p.n_parts; ++i) all = all && p.parts[i].kept;
+  return all;
 }
 
-template <class Weights, int rows>
-__device__ void multiply_all(const Products& p, Ring<Weights, rows>& ring, unsigned turn, unsigned stride) {
-  bool kept = true;
-  for (int i = 0; i < p.n_parts; ++i) kept = kept && p.parts[i].kept;
-  if (!kept) await_predecessors();
-  Multiplier<Weights, rows> multiplier(p, turn, stride);
+/// What has steps copied, by one thread.
+template <class Layout>
+class Filler {
+  using Weights = typename Layout::Weights;
+  using Ring = Ring<Layout>;
+  /// Steps whose weights are copied before x is there: more of them would stand in the way of x where a
+  /// launch begins late.
+  static constexpr int kEarly = 2;
+
+ public:
+  __device__ explicit Filler(const Products& p) : p_(p), steps_(Weights::steps(p.k)) {}
+
+  /// All steps from a turn's tile on. Stays until nobody writes to this block's shared memory any more.
+  __device__ void fill(Ring& ring, unsigned turn, unsigned stride) {
+    int ahead = begin(ring, turn);
+    for (; turn < Layout::turns(p_); turn += stride) {
+      const Tile tile = Tile::at<Layout>(p_, turn);
+      for (int s = 0; s < steps_; ++s, ring.next()) {
+        if (s >= ahead) {
+          ring.wait_until_free();
+          tell_and_expect(ring.full(), ring.kStageBytes);
+          copy_weights(ring, tile, s);
+        }
+        copy_x(ring, tile, s);
+      }
+      ahead = 0;
+    }
+    for (int i = 0; i < ring.kStages; ++i, ring.next()) ring.wait_until_free();
+  }
+
+ private:
+  /// Weights that nobody writes to need not wait for x: has those of the first steps copied, and says how
+  /// many they are.
+  __device__ int begin(Ring ring, unsigned turn) const {
+    const Tile tile = Tile::at<Layout>(p_, turn);
+    int ahead = 0;
+    for (; kept(p_) && ahead < min(steps_, kEarly); ++ahead, ring.next()) {
+      tell_and_expect(ring.full(), ring.kStageBytes);
+      copy_weights(ring, tile, ahead);
+    }
+    await_predecessors();
+    return ahead;
+  }
+  __device__ void copy_x(const Ring& ring, const Tile& tile, int step) const {
+    constexpr unsigned kTogether = (1u << Layout::kAcross) - 1;
+    copy<Layout::kRows, Layout::kAcross>(ring, p_.x, step, tile.row, ring.x(), Layout::column(),
+                                         kTogether << Layout::row() * Layout::kAcross);
+  }
+  __device__ void copy_weights(const Ring& ring, const Tile& tile, int step) const {
+    constexpr unsigned kTogether = Layout::kDown == 1 ? 1u : 1u | 1u << Layout::kAcross;
+    if constexpr (!Weights::kCoded)
+      copy<kFeatures, Layout::kDown>(ring, p_.halves[tile.part], step, tile.feature, ring.weights(),
+                                     Layout::row(), kTogether << Layout::column());
+  }
+  /// A share of n rows of a step, the share-th of so many, for all blocks of the cluster that are set in
+  /// `blocks`.
+  template <int n, int shares>
+  static __device__ void copy(const Ring& ring, const CUtensorMap& from, int step, int row, unsigned to,
+                              int share, unsigned blocks) {
+    const int first = share * n / shares;
+#pragma unroll
+    for (int at = 0; at < Weights::kDepth; at += kPiece, to += n * kPiece * 2) {
+      const int column = step * Weights::kDepth + at;
+      if (shares == 1)
+        copy_piece(to, from, column, row, ring.full());
+      else
+        copy_piece_to(blocks, to + static_cast<unsigned>(first * kPiece * 2), from, column, row + first,
+                      ring.full());
+    }
+  }
+
+  const Products& p_;
+  int steps_;
+};
+
+template <class Layout>
+__device__ void multiply_all(const Products& p, Ring<Layout>& ring, unsigned turn, unsigned stride) {
+  using Weights = typename Layout::Weights;
+  constexpr int kRows = Layout::kRows;
+  if (!kept(p)) await_predecessors();
+  Multiplier<Layout> multiplier(p, turn, stride);
   await_predecessors();
   let_next_begin();
-  for (; turn < Tiling<Weights, rows>::turns(p); turn += stride) {
-    const Tile tile = Tile::at<Weights, rows>(p, turn);
-    Freeing<Ring<Weights, rows>> freeing(ring);
-    float sums[rows / 2] = {};
-    multiplier.tile(ring, freeing, sums);
-    end_tile<rows>(p, tile, freeing, sums);
+  const unsigned turns = Layout::turns(p);
+  Results<kWrittenRows<Weights, kRows>> results;
+  for (; turn < turns; turn += stride) {
+    const Tile tile = Tile::at<Layout>(p, turn);
+    Freeing<Ring<Layout>> freeing(ring);
+    float sums[kRows / 2] = {};
+    multiplier.tile(ring, freeing, sums, results);
+    end_tile<Weights, kRows>(p, tile, freeing, sums, results, turn + stride >= turns);
     if constexpr (Weights::kCoded) multiplier.turn_round();
   }
   if constexpr (Weights::kCoded) multiplier.end();
 }
 
-template <class Weights, int rows>
-__global__ void TL_CLUSTERS(kCluster) __launch_bounds__(kThreadsOfBlock, 1)
+template <class Layout>
+__global__ void TL_CLUSTERS(Layout::kBlocks) __launch_bounds__(kThreadsOfBlock, 1)
     kernel(const __grid_constant__ Products p) {
   extern __shared__ unsigned char shared_bytes[];
-  __shared__ uint64_t barriers[Ring<Weights, rows>::kBarriers];
-  Ring<Weights, rows> ring(shared_bytes, barriers);
+  __shared__ uint64_t barriers[Ring<Layout>::kBarriers];
+  Ring<Layout> ring(shared_bytes, barriers);
   if (threadIdx.x == 0) ring.begin();
   meet_cluster();
-  const unsigned turn = blockIdx.x / kCluster, stride = gridDim.x / kCluster;
+  const unsigned turn = blockIdx.x / Layout::kBlocks, stride = gridDim.x / Layout::kBlocks;
   if (threadIdx.x >= kGroup * kMultipliers) {
     keep_registers<kFillerRegisters>();
     if (threadIdx.x == kGroup * kMultipliers) {
       fetch_map(p.x);
-      await_predecessors();
-      fill(p, ring, turn, stride);
+      Filler<Layout>(p).fill(ring, turn, stride);
     }
   } else {
     take_registers<kMultiplierRegisters>();
@@ -582,9 +689,10 @@ __global__ void TL_CLUSTERS(kCluster) __launch_bounds__(kThreadsOfBlock, 1)
   }
 }
 
-template <class Weights, int rows>
+template <class Weights, int rows, int across, int down>
 WarpgroupKernel kernel_of(int cost) {
-  return {kernel<Weights, rows>, rows, cost, Tiling<Weights, rows>::kSharesX, Ring<Weights, rows>::kShared};
+  using Layout = Layout<Weights, rows, across, down>;
+  return {kernel<Layout>, rows, cost, across, down, Ring<Layout>::kShared};
 }
 
 /// The order of rows of x by which a thread's share of a step are words of its chunks.
@@ -605,9 +713,16 @@ OrderOfRows order_of() {
 template <DType format>
 WarpgroupKernels coded_kernels() {
   using Weights = CodedWeights<format>;
-  WarpgroupKernels all{{kernel_of<Weights, 64>(18), kernel_of<Weights, 96>(23), kernel_of<Weights, 128>(27)},
-                       order_of<format>()};
-  if constexpr (Weights::Chunk::kBlock > 32) all.by_rows.push_back(kernel_of<Weights, 256>(44));
+  WarpgroupKernels all;
+  all.order = order_of<format>();
+  if constexpr (Weights::Chunk::kBlock > 32)
+    all.by_rows = {kernel_of<Weights, 64, 2, 1>(143),  kernel_of<Weights, 96, 2, 1>(169),
+                   kernel_of<Weights, 128, 2, 1>(186), kernel_of<Weights, 160, 2, 1>(206),
+                   kernel_of<Weights, 176, 2, 1>(237), kernel_of<Weights, 256, 2, 1>(345)};
+  else
+    all.by_rows = {kernel_of<Weights, 64, 2, 1>(100), kernel_of<Weights, 96, 2, 1>(127),
+                   kernel_of<Weights, 128, 2, 1>(137), kernel_of<Weights, 160, 2, 1>(162),
+                   kernel_of<Weights, 176, 2, 1>(185)};
   return all;
 }
 

@@ -16,7 +16,10 @@ WarpgroupKernels make_kernels(DType weights) {
   using warpgroup::kernel_of;
   using Halves = warpgroup::HalfWeights;
   if (weights == DType::f16)
-    return {{kernel_of<Halves, 64>(20), kernel_of<Halves, 96>(24), kernel_of<Halves, 128>(28)}, {}};
+    return {{kernel_of<Halves, 64, 1, 2>(94), kernel_of<Halves, 64, 2, 2>(79),
+             kernel_of<Halves, 96, 2, 2>(98), kernel_of<Halves, 128, 2, 1>(137),
+             kernel_of<Halves, 160, 2, 1>(170), kernel_of<Halves, 176, 2, 1>(194)},
+            {}};
   return weights < DType::q2_k ? warpgroup_kernels_of_blocks(weights)
                                : warpgroup_kernels_of_super_blocks(weights);
 }
@@ -56,15 +59,33 @@ CUtensorMap map_of(const void* data, int64_t n, int64_t k, int64_t stride, int r
   return map;
 }
 
+/// How many clusters of a kernel the GPU has room for.
+int64_t clusters_of(const WarpgroupKernel& kernel) {
+  static std::map<const void*, int> known;
+  const auto [found, is_new] = known.try_emplace(reinterpret_cast<const void*>(kernel.run), 0);
+  if (!is_new) return found->second;
+  check(cudaFuncSetAttribute(kernel.run, cudaFuncAttributeMaxDynamicSharedMemorySize, kernel.shared),
+        "asking for shared memory");
+  const auto blocks = static_cast<unsigned>(kernel.across * kernel.down);
+  cudaLaunchAttribute cluster{};
+  cluster.id = cudaLaunchAttributeClusterDimension;
+  cluster.val.clusterDim = {blocks, 1, 1};
+  cudaLaunchConfig_t config{};
+  config.gridDim = dim3(blocks), config.blockDim = dim3(warpgroup::kThreadsOfBlock);
+  config.dynamicSmemBytes = static_cast<size_t>(kernel.shared);
+  config.attrs = &cluster, config.numAttrs = 1;
+  check(cudaOccupancyMaxActiveClusters(&found->second, kernel.run, &config), "asking for room for clusters");
+  return found->second;
+}
+
 /// Clusters at work, and turns that each of them takes.
 struct Turns {
   int64_t clusters, most;
   Turns(const WarpgroupProducts& p, const WarpgroupKernel& kernel) {
-    const auto pairs = [](int64_t n) { return (n + 1) / 2; };
-    const int64_t of_rows = (p.m + kernel.rows - 1) / kernel.rows;
-    const int64_t turns = kernel.shares_x ? of_rows * pairs(p.tiles()) : pairs(of_rows) * p.tiles();
-    clusters = std::min<int64_t>(turns, Device::get().properties().multiProcessorCount / warpgroup::kCluster);
-    most = (turns + clusters - 1) / clusters;
+    const auto divide_up = [](int64_t n, int64_t by) { return (n + by - 1) / by; };
+    const int64_t turns = divide_up(p.m, kernel.rows * kernel.down) * divide_up(p.tiles(), kernel.across);
+    clusters = std::min(turns, clusters_of(kernel));
+    most = divide_up(turns, clusters);
   }
 };
 
@@ -112,14 +133,12 @@ void warpgroup_product(const WarpgroupProduct& p) {
       (part == 0 ? 0 : all.end_tile[part - 1]) + (p.part.n + warpgroup::kFeatures - 1) / warpgroup::kFeatures;
   const WarpgroupKernel& kernel = fastest(kernels, all);
   const int64_t length = kernels.order.length(p.k);
-  all.x = map_of(p.x, p.m, length, length, kernel.rows / (kernel.shares_x ? warpgroup::kCluster : 1));
+  all.x = map_of(p.x, p.m, length, length, kernel.rows / kernel.across);
   for (int64_t i = 0; i < all.n_parts && p.part.w.dtype == DType::f16; ++i)
     all.halves[i] = map_of(all.parts[i].w.data[0], all.parts[i].n, p.k, all.parts[i].stride,
-                           warpgroup::kFeatures / (kernel.shares_x ? 1 : warpgroup::kCluster));
-  check(cudaFuncSetAttribute(kernel.run, cudaFuncAttributeMaxDynamicSharedMemorySize, kernel.shared),
-        "asking for shared memory");
+                           warpgroup::kFeatures / kernel.down);
   const Turns turns(all, kernel);
-  launch_early(kernel.run, static_cast<unsigned>(warpgroup::kCluster * turns.clusters),
+  launch_early(kernel.run, static_cast<unsigned>(kernel.across * kernel.down * turns.clusters),
                warpgroup::kThreadsOfBlock, static_cast<size_t>(kernel.shared), all);
 }
 
