@@ -49,6 +49,10 @@ __global__ void __launch_bounds__(kMostTopK) draw_kernel(Drawing d) {
     if (i == 0) d.out[blockIdx.x] = refusal(first, static_cast<int64_t>(places[0]));
     return;
   }
+  if (k == 1) {
+    if (i == 0) d.out[blockIdx.x] = static_cast<int64_t>(places[0]);
+    return;
+  }
   int n = k;
   if (d.options.top_p < 1) {
     sum_in_order(sums, portable_exp(logit - first), n);

@@ -210,6 +210,21 @@ struct Unit {
   }
 };
 
+/// What results of parts go with.
+struct Surroundings {
+  Turn turns[JoinedRow::kMostParts * JoinedRow::kMostPairs];  ///< of all pairs of a head, for each part
+  int64_t appended_at[JoinedRow::kMostParts];                 ///< where a part's row of a cache begins
+};
+
+/// Numbers are read before the launch waits: nobody writes them while a step is under way.
+__device__ void find_places(const JoinedRow& r, int64_t* appended_at) {
+  if (threadIdx.x < JoinedRow::kMostParts)
+    with_part(static_cast<int>(threadIdx.x), [&](auto p) {
+      if (p < r.n_parts && r.places[p].row != nullptr)
+        appended_at[p] = *r.places[p].row * r.places[p].row_stride;
+    });
+}
+
 /// The rotations of all pairs of a head, for each part.
 __device__ void find_turns(const JoinedRow& r, Turn* turns) {
   const int pairs = static_cast<int>(r.rope.half);
@@ -395,7 +410,8 @@ __device__ float result_of(const JoinedRow::Part& part, int row, float sum) {
 
 /// Rotates the results of a part's unit, and appends them.
 __device__ void place_results(const JoinedRow& r, const JoinedRow::Part& part, const JoinedRow::Place& place,
-                              const Unit<Kind::parts>& unit, const Turn* turns, Sums sums) {
+                              const Unit<Kind::parts>& unit, const Turn* turns, int64_t appended_at,
+                              Sums sums) {
   const bool both = unit.row_a != unit.row_b;
   float a = result_of(part, unit.row_a, sums.a), b = sums.b;
   if (both) b = result_of(part, unit.row_b, b);
@@ -410,15 +426,15 @@ __device__ void place_results(const JoinedRow& r, const JoinedRow::Part& part, c
     put(place.rotated_out, unit.row_b, b);
   }
   if (place.row != nullptr) {
-    const int64_t at = *place.row * place.row_stride;
-    place.cache.set(at + unit.row_a, a);
-    if (both) place.cache.set(at + unit.row_b, b);
+    place.cache.set(appended_at + unit.row_a, a);
+    if (both) place.cache.set(appended_at + unit.row_b, b);
   }
 }
 
 /// `added` is what lies at the unit's rows of r.addend.
 template <Kind kind>
-__device__ void finish(const JoinedRow& r, const Unit<kind>& unit, const Turn* turns, Sums sums, Sums added) {
+__device__ void finish(const JoinedRow& r, const Unit<kind>& unit, const Surroundings* around, Sums sums,
+                       Sums added) {
   if constexpr (kind == Kind::gated) {
     const float a = result_of(r.parts[0], unit.row_a, sums.a), b = result_of(r.parts[1], unit.row_a, sums.b);
     r.result[unit.row_a] = plain(Functor<Op::swiglu>::apply(Real32(a), Real32(b)));
@@ -427,7 +443,8 @@ __device__ void finish(const JoinedRow& r, const Unit<kind>& unit, const Turn* t
     if (unit.row_a != unit.row_b) r.result[unit.row_b] = added.b + result_of(r.parts[0], unit.row_b, sums.b);
   } else {
     with_part(unit.part, [&](auto p) {
-      place_results(r, r.parts[p], r.places[p], unit, turns + p * static_cast<int>(r.rope.half), sums);
+      place_results(r, r.parts[p], r.places[p], unit, around->turns + p * static_cast<int>(r.rope.half),
+                    around->appended_at[p], sums);
     });
   }
 }
@@ -455,7 +472,7 @@ class Worker {
         stage(next_stage()) {}
 
   /// To be called when what others compute is there.
-  __device__ void work(const Turn* turns) {
+  __device__ void work(const Surroundings* around) {
     while (at < r.units) {
       // Each lane finishes one unit of 32: what follows the sums takes longer than they do.
       const int mine = at + lane * stride;
@@ -464,7 +481,7 @@ class Worker {
       if constexpr (kind == Kind::sum || kind == Kind::row_sum)
         added = {r.addend[unit.row_a], r.addend[unit.row_b]};
       const Sums sums = sums_of_next();
-      if (mine < r.units) finish<kind>(r, unit, turns, sums, added);
+      if (mine < r.units) finish<kind>(r, unit, around, sums, added);
     }
   }
 
@@ -545,10 +562,15 @@ class Worker {
 template <class Weights, Kind kind>
 __global__ void __launch_bounds__(kBlockThreads, kBeside)
     joined_row_kernel(const __grid_constant__ JoinedRow r) {
-  __shared__ Turn turns[kind == Kind::parts ? JoinedRow::kMostParts * JoinedRow::kMostPairs : 1];
+  __shared__ std::conditional_t<kind == Kind::parts, Surroundings, int> around;
   // What nobody writes to is fetched before the kernels that compute x have ended.
   if (r.norm_weight != nullptr) fetch_norm_weights(r, SharedRow{r.padded}.norm_weights(Weights::kRounds));
-  if (kind == Kind::parts && r.turns) find_turns(r, turns);
+  const Surroundings* results_around = nullptr;
+  if constexpr (kind == Kind::parts) {
+    find_places(r, around.appended_at);
+    if (r.turns) find_turns(r, around.turns);
+    results_around = &around;
+  }
   touch(r);
   fill_up<Weights::kRounds>(r, {r.padded});
   Worker<Weights, kind> worker(r);
@@ -559,7 +581,7 @@ __global__ void __launch_bounds__(kBlockThreads, kBeside)
     prepare<Weights, true>(r, {r.padded});
   else
     prepare<Weights, false>(r, {r.padded});
-  worker.work(turns);
+  worker.work(results_around);
 }
 
 // ---- Launching

@@ -1,7 +1,7 @@
 // The largest elements of lines. Elements become keys that are different numbers in the order that is asked
 // for. A few of not too many are found by one block a line: what is at least as large as the k-th of its
 // threads' largest. Otherwise a block sorts up to kTile keys and keeps the first k, until one block's tile
-// holds all that are left.
+// holds all that are left. The largest one alone of a long line, the next token, is found by several blocks.
 #include "backend/cuda/kernels.h"
 #include "backend/cuda/strided.cuh"
 
@@ -138,6 +138,45 @@ __global__ void __launch_bounds__(kFinders) few_kernel(const __grid_constant__ L
   }
 }
 
+/// What blocks found of a line: zeros before and after.
+struct Largest {
+  Key key;
+  unsigned blocks;  ///< that have ended
+};
+
+/// The largest element of one line; the last block to end writes it.
+__global__ void __launch_bounds__(kSorters)
+    largest_kernel(const __grid_constant__ Lines lines, Largest* __restrict__ of_all) {
+  __shared__ Key room[kSorters / 32];
+  const auto at = lines.starts.offsets(0);
+  const float* x = lines.x + at[1];
+  const int n = static_cast<int>(lines.n), stride = static_cast<int>(gridDim.x * blockDim.x);
+  let_next_begin();
+  await_predecessors();
+  Key best = 0;
+#pragma unroll 4
+  for (int i = static_cast<int>(blockIdx.x * blockDim.x + threadIdx.x); i < n; i += stride)
+    best = max(best, key_of(x[i * lines.x_step], i));
+  best = largest_key(best, room);
+  if (threadIdx.x != 0) return;
+  atomicMax(&of_all->key, best);
+  __threadfence();
+  if (atomicAdd(&of_all->blocks, 1u) + 1 != gridDim.x) return;
+  __threadfence();
+  lines.write(at, 0, atomicExch(&of_all->key, Key{0}));
+  of_all->blocks = 0;
+}
+
+Largest* largest_of_all() {
+  static Largest* const found = [] {
+    void* memory = nullptr;
+    check(cudaMalloc(&memory, sizeof(Largest)), "memory");
+    check(cudaMemsetAsync(memory, 0, sizeof(Largest), Device::get().stream()), "setting memory");
+    return static_cast<Largest*>(memory);
+  }();
+  return found;
+}
+
 __global__ void __launch_bounds__(kSorters) top_kernel(const __grid_constant__ Round r) {
   __shared__ Key keys[kTile];
   const int64_t line = blockIdx.y, first = static_cast<int64_t>(blockIdx.x) * kTile, k = r.lines.k;
@@ -180,6 +219,12 @@ void top_k(const KernelArgs& args) {
                   write<float>(out),
                   out.strides()[last],
                   out.strides()[last + 1]};
+  constexpr int64_t kOfThread = 4, kMostBlocks = 64;
+  if (k == 1 && lines == 1 && all.n >= 2 * kOfThread * kSorters) {
+    const int64_t blocks = std::min(kMostBlocks, all.n / (kOfThread * kSorters));
+    return launch_early(largest_kernel, dim3(static_cast<unsigned>(blocks)), kSorters, 0, all,
+                        largest_of_all());
+  }
   if (k * ((all.n + kFinders - 1) / kFinders) <= kMostKeys)
     return launch_early(few_kernel, dim3(static_cast<unsigned>(lines)), kFinders, 0, all);
   Round round{all, all.n, nullptr, nullptr, kTile};
