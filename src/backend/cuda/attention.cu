@@ -86,7 +86,7 @@ struct Running {
 struct Parts {
   float* values;  ///< of (row, block)
   Running* states;
-  unsigned* tickets;  ///< how many blocks of a row are done: zeros before and after
+  unsigned* tickets;  ///< how many blocks of a row are done, for each warp: zeros before and after
   int64_t room;       ///< blocks of a row
 };
 
@@ -305,8 +305,8 @@ struct Sums {
   int64_t stride;  ///< from values to the next
 };
 
-/// A warp merges them: calls put(state of all, d0, value) with the weighted values of dimensions d0, d0 + 1
-/// …, one a lane.
+/// The block's warps merge them, 32 dimensions each in turn: each calls put(state of all, d0, value) with the
+/// weighted values of dimensions d0, d0 + 1 …, one a lane.
 template <bool of_others, class Put>
 __device__ void merge(const Attention& a, const Sums& sums, Put put) {
   constexpr int kBatch = 8;
@@ -329,7 +329,7 @@ __device__ void merge(const Attention& a, const Sums& sums, Put put) {
     all.sum += state.sum * weight_of(state);
   }
   all.sum = warp_sum(all.sum);
-  for (int64_t d0 = 0; d0 < a.v.dim; d0 += 32) {
+  for (int64_t d0 = threadIdx.x / 32 * 32; d0 < a.v.dim; d0 += kThreadsOfTiles) {
     const int64_t d = min(d0 + lane, a.v.dim - 1);
     float total = 0;
     for (int first = 0; first < sums.n; first += kBatch) {
@@ -369,7 +369,7 @@ __global__ void __launch_bounds__(kThreadsOfTiles, 2)
   const Running state = one_tile<Layout>(a, i, head, keys, shared_sums + warp * floats);
   if (lane == 0) states[warp] = state;
   __syncthreads();
-  if (warp > 0) return;
+  if (32 * warp >= a.v.dim) return;
   // A tile without keys has no values either: it comes last.
   const int n = static_cast<int>(
       max(int64_t{1}, min(int64_t{kTiles}, (a.seen(i) - int64_t{block} * kKeysOfBlock + kTile - 1) / kTile)));
@@ -382,16 +382,17 @@ __global__ void __launch_bounds__(kThreadsOfTiles, 2)
   float* const values = parts.values + at * a.v.dim;
   merge<false>(a, tiles, [&](const Running& all, int64_t d0, float value) {
     if (d0 + lane < a.v.dim) values[block * a.v.dim + d0 + lane] = value;
-    if (d0 + lane == 0) parts.states[at + block] = all;
+    if (lane == 0) parts.states[at + block] = all;  // the same by each warp, which sees its own
   });
   __threadfence();
   __syncwarp();
   unsigned before = 0;
-  if (lane == 0) before = atomicAdd(parts.tickets + blockIdx.x, 1u);
+  unsigned* const tickets = parts.tickets + blockIdx.x * kTiles + warp;
+  if (lane == 0) before = atomicAdd(tickets, 1u);
   before = __shfl_sync(~0u, before, 0);
   if (before + 1 != static_cast<unsigned>(blocks)) return;
   __threadfence();
-  if (lane == 0) parts.tickets[blockIdx.x] = 0;
+  if (lane == 0) *tickets = 0;
   merge<true>(a, {values, parts.states + at, blocks, a.v.dim}, to_result);
 }
 
@@ -455,10 +456,10 @@ Tensor as_float32(const Tensor& t) {
   return copy;
 }
 
-/// A counter for each row of a launch, all zeros.
+/// A counter for each row of a launch and warp of a block, all zeros.
 unsigned* tickets() {
   static unsigned* const counters = [] {
-    constexpr size_t kBytes = kMostRows * sizeof(unsigned);
+    constexpr size_t kBytes = kMostRows * kTiles * sizeof(unsigned);
     unsigned* memory = nullptr;
     check(cudaMalloc(&memory, kBytes), "memory");
     check(cudaMemsetAsync(memory, 0, kBytes, Device::get().stream()), "setting memory");

@@ -210,10 +210,10 @@ struct Unit {
   }
 };
 
-/// What results of parts go with.
+/// What results of parts go with, in shared memory.
 struct Surroundings {
-  Turn turns[JoinedRow::kMostParts * JoinedRow::kMostPairs];  ///< of all pairs of a head, for each part
-  int64_t appended_at[JoinedRow::kMostParts];                 ///< where a part's row of a cache begins
+  const Turn* turns;           ///< of all pairs of a head, for each part
+  const int64_t* appended_at;  ///< where a part's row of a cache begins
 };
 
 /// Numbers are read before the launch waits: nobody writes them while a step is under way.
@@ -433,7 +433,7 @@ __device__ void place_results(const JoinedRow& r, const JoinedRow::Part& part, c
 
 /// `added` is what lies at the unit's rows of r.addend.
 template <Kind kind>
-__device__ void finish(const JoinedRow& r, const Unit<kind>& unit, const Surroundings* around, Sums sums,
+__device__ void finish(const JoinedRow& r, const Unit<kind>& unit, const Surroundings& around, Sums sums,
                        Sums added) {
   if constexpr (kind == Kind::gated) {
     const float a = result_of(r.parts[0], unit.row_a, sums.a), b = result_of(r.parts[1], unit.row_a, sums.b);
@@ -443,8 +443,8 @@ __device__ void finish(const JoinedRow& r, const Unit<kind>& unit, const Surroun
     if (unit.row_a != unit.row_b) r.result[unit.row_b] = added.b + result_of(r.parts[0], unit.row_b, sums.b);
   } else {
     with_part(unit.part, [&](auto p) {
-      place_results(r, r.parts[p], r.places[p], unit, around->turns + p * static_cast<int>(r.rope.half),
-                    around->appended_at[p], sums);
+      place_results(r, r.parts[p], r.places[p], unit, around.turns + p * static_cast<int>(r.rope.half),
+                    around.appended_at[p], sums);
     });
   }
 }
@@ -472,7 +472,7 @@ class Worker {
         stage(next_stage()) {}
 
   /// To be called when what others compute is there.
-  __device__ void work(const Surroundings* around) {
+  __device__ void work(const Surroundings& around) {
     while (at < r.units) {
       // Each lane finishes one unit of 32: what follows the sums takes longer than they do.
       const int mine = at + lane * stride;
@@ -562,15 +562,12 @@ class Worker {
 template <class Weights, Kind kind>
 __global__ void __launch_bounds__(kBlockThreads, kBeside)
     joined_row_kernel(const __grid_constant__ JoinedRow r) {
-  __shared__ std::conditional_t<kind == Kind::parts, Surroundings, int> around;
+  __shared__ Turn turns[kind == Kind::parts ? JoinedRow::kMostParts * JoinedRow::kMostPairs : 1];
+  __shared__ int64_t appended_at[JoinedRow::kMostParts];
   // What nobody writes to is fetched before the kernels that compute x have ended.
   if (r.norm_weight != nullptr) fetch_norm_weights(r, SharedRow{r.padded}.norm_weights(Weights::kRounds));
-  const Surroundings* results_around = nullptr;
-  if constexpr (kind == Kind::parts) {
-    find_places(r, around.appended_at);
-    if (r.turns) find_turns(r, around.turns);
-    results_around = &around;
-  }
+  if (kind == Kind::parts) find_places(r, appended_at);
+  if (kind == Kind::parts && r.turns) find_turns(r, turns);
   touch(r);
   fill_up<Weights::kRounds>(r, {r.padded});
   Worker<Weights, kind> worker(r);
@@ -581,7 +578,7 @@ __global__ void __launch_bounds__(kBlockThreads, kBeside)
     prepare<Weights, true>(r, {r.padded});
   else
     prepare<Weights, false>(r, {r.padded});
-  worker.work(results_around);
+  worker.work({turns, appended_at});
 }
 
 // ---- Launching
