@@ -154,13 +154,13 @@ void add_matrix_cases(Cases& cases) {
   const Tensor mixed = random_tensor(random, DType::f16, {9, 17});
   cases.add(Op::matmul, "mixed types", {mixed, random_tensor(random, DType::f32, {17, 5})});
 
-  // More tiles of tensor cores than a GPU takes at once: of weights that they take in an odd number of
-  // groups, and of float16 ones, whose results are written while the next tile is multiplied, in fewer steps
-  // than there are rows to write, and in more.
+  // More tiles of tensor cores than a GPU takes at once, of all sizes: of weights that they take in an odd
+  // number of groups, and of float16 ones, whose results are written while the next tile is multiplied, in
+  // fewer steps than there are rows to write.
   for (const auto& [type, in] :
-       {std::pair{DType::q4_0, 32}, std::pair{DType::f16, 40}, std::pair{DType::f16, 1992}}) {
+       {std::pair{DType::q4_0, 32}, std::pair{DType::f16, 40}, std::pair{DType::f16, 200}}) {
     Random& inner = cases.begin();
-    const Tensor x = random_tensor(inner, cases.base, {1030, in}),
+    const Tensor x = random_tensor(inner, cases.base, {1450, in}),
                  w = random_weights(inner, type, {2570, in});
     cases.add(Op::linear, "many tiles", {x, w}, {}, {}, Activations::q8);
   }
