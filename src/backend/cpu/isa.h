@@ -33,6 +33,8 @@ struct Q8Rows {
   int64_t rows;
   int64_t k;      ///< a multiple of 32
   int64_t group;  ///< so many rows a kernel takes together (Isa::q8_group), then four, then one
+  /// The same q in 16 bits for kernels that ask for them (Isa::q8_in_words), or null.
+  int16_t* words;
 
   int64_t blocks() const { return k / 32; }
   /// Of rows that are taken together, the same blocks lie side by side.
@@ -166,6 +168,8 @@ struct Isa {
   /// Rounds one row (row r of `rows`); false if it holds NaN or infinity (it counts as zeros then).
   bool (*quantize_row)(const float* x, const Q8Rows& rows, int64_t r);
   int64_t q8_group;  ///< 4 or a multiple of it
+  /// Whether the kernel takes the activations of rows that it multiplies together in 16 bits.
+  bool q8_in_words[kDTypeCount];
   /// Null where the type has no kernel for its quants.
   void (*linear_q8[kDTypeCount])(const Q8Linear& args);
   /// For f32, f16 and bf16. Both give the same bits.

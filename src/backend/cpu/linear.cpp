@@ -93,17 +93,19 @@ void float_linear(ThreadPool& pool, const Operands& o) {
 /// Memory for activations rounded to 8 bits.
 class Rounded {
  public:
-  Rounded(int64_t m, int64_t k) {
+  Rounded(int64_t m, int64_t k, bool in_words) {
     const auto n = static_cast<size_t>(m * (k / 32));
     quants_.reset(new int8_t[static_cast<size_t>(m * k)]);
     scales_.reset(new float[2 * n]);
     sums_.reset(new Q8Rows::Sums[n]);
-    rows = {quants_.get(), scales_.get(), scales_.get() + n, sums_.get(), m, k, isa().q8_group};
+    if (in_words && m >= isa().q8_group) words_.reset(new int16_t[static_cast<size_t>(m * k)]);
+    rows = {quants_.get(), scales_.get(), scales_.get() + n, sums_.get(), m, k, isa().q8_group, words_.get()};
   }
   Q8Rows rows{};
 
  private:
   std::unique_ptr<int8_t[]> quants_;
+  std::unique_ptr<int16_t[]> words_;
   std::unique_ptr<float[]> scales_;
   std::unique_ptr<Q8Rows::Sums[]> sums_;
 };
@@ -111,7 +113,7 @@ class Rounded {
 /// Activations rounded to 8 bits per block of 32. Rows that hold NaN or infinity are not rounded, so that
 /// those come out where they would.
 void q8_linear(ThreadPool& pool, const Operands& o, void (*kernel)(const Q8Linear&)) {
-  const Rounded rounded(o.m, o.k);
+  const Rounded rounded(o.m, o.k, isa().q8_in_words[static_cast<size_t>(o.w.dtype())]);
   std::vector<uint8_t> finite(static_cast<size_t>(o.m));
   pool.parallel_for(o.m, std::max<int64_t>(1, kGrain / o.k), [&](int64_t begin, int64_t end) {
     for (int64_t r = begin; r < end; ++r)

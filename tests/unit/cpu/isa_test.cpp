@@ -185,16 +185,18 @@ TEST_P(IsaTest, MaxOfNanIsNan) {
 
 struct Rounded {
   std::vector<int8_t> q;
+  std::vector<int16_t> words;
   std::vector<float> scale, scaled_sum;
   std::vector<Q8Rows::Sums> less_sums;
   Q8Rows rows{};
   Rounded(const Isa& loops, int64_t m, int64_t k) {
     const auto blocks = static_cast<size_t>(m * (k / 32));
     q.assign(static_cast<size_t>(m * k), 99);
+    words.assign(static_cast<size_t>(m * k), 99);
     scale.assign(blocks, kPoison);
     scaled_sum.assign(blocks, kPoison);
     less_sums.assign(blocks, {{{99, 99}, {99, 99}}, {99, 99}});
-    rows = {q.data(), scale.data(), scaled_sum.data(), less_sums.data(), m, k, loops.q8_group};
+    rows = {q.data(), scale.data(), scaled_sum.data(), less_sums.data(), m, k, loops.q8_group, words.data()};
   }
   int quant(int64_t row, int64_t i) const {
     return q[static_cast<size_t>(32 * rows.place(row, i / 32) + i % 32)];

@@ -38,6 +38,7 @@ struct Format {
   static constexpr int kBlocks = blocks, kLog2Centre = log2_centre;
   static constexpr bool kCentred = log2_centre >= 0;
   static constexpr bool kScales = blocks > 1, kHalves = false, kMins = false, kSigned = false;
+  static constexpr bool kWords = false;  ///< rows that are taken together are multiplied in 16 bits
   /// How many products of four elements fit into the 16 bits of Dots.
   static constexpr int kMost = 32767 / (2 * 127 * largest_quant);
   static constexpr int kAdds = kCentred || kMost > 8 ? 8 : kMost;
@@ -80,6 +81,9 @@ struct Q8_0 : Format<PanelQ8_0, 1, 255, 7> {
 #else
 struct Q8_0 : Format<PanelQ8_0, 1, 128> {
   static constexpr bool kSigned = true;
+#ifdef TL_DOTS_OF_WORDS
+  static constexpr bool kWords = true;
+#endif
   TL_INLINE static U8 quants(const Panel& p, int, int g) { return load_u8(p.qs[g]); }
 };
 #endif
@@ -159,6 +163,18 @@ TL_INLINE void add_dots(const typename F::Panel& p, int j, int s, const int8_t* 
   }
 }
 
+#ifdef TL_DOTS_OF_WORDS
+/// The same of a whole block, whose activations are 32 words at a.
+template <class F, int M>
+TL_INLINE void add_dots_of_words(const typename F::Panel& p, int j, const int16_t* a, I32 (&total)[M]) {
+  WordDots d[M];
+  TL_UNROLL
+  for (int g = 0; g < 8; ++g) add_word_products(d, F::quants(p, j, g), a + 4 * g, 32);
+  TL_UNROLL
+  for (int r = 0; r < M; ++r) total[r] = total[r] + totals(d[r]);
+}
+#endif
+
 /// The sum of block j's activations times the minima of its halves, negative.
 template <class F>
 TL_INLINE I32 less_minima(const typename F::Panel& p, int j, const Q8Rows::Sums& sums) {
@@ -203,7 +219,11 @@ TL_INLINE void panel_product(const std::byte* panel, const Q8Rows& x, int64_t ro
       for (I32& t : total) t = {RawI32{}};
       F32 block_min = min;
       if constexpr (F::kMins && F::kScales && !F::kHalves) block_min = -min * to_f32(load_bytes(p->mins[j]));
-      if constexpr (F::kHalves) {
+      if constexpr (F::kWords && M > 1) {
+#ifdef TL_DOTS_OF_WORDS
+        add_dots_of_words<F, M>(*p, j, x.words + 32 * at, total);
+#endif
+      } else if constexpr (F::kHalves) {
         add_dots<F, M, 0, 4>(*p, j, 2 * j, a, less_sums, total);
         add_dots<F, M, 4, 4>(*p, j, 2 * j + 1, a, less_sums, total);
       } else {
@@ -275,6 +295,9 @@ TL_INLINE bool quantize_block(const float* x, const Q8Rows& rows, int64_t place)
     rounded[i] = to_i32(v[i] * inverse);
     store_i8(q + 8 * i, rounded[i]);
   }
+#ifdef TL_DOTS_OF_WORDS
+  if (rows.words != nullptr) store_words(rows.words + 32 * place, q);
+#endif
   int less[2][2] = {};
   for (int half = 0; half < 2; ++half) {
     const I32 both = rounded[2 * half] + rounded[2 * half + 1];
@@ -297,6 +320,7 @@ void zero_row(const Q8Rows& rows, int64_t r) {
   for (int64_t b = 0; b < rows.blocks(); ++b) {
     const int64_t place = rows.place(r, b);
     memset(rows.q + 32 * place, 0, 32);
+    if (rows.words != nullptr) memset(rows.words + 32 * place, 0, 64);
     rows.scale[place] = rows.scaled_sum[place] = 0.0f;
     rows.less_sums[place] = {};
   }
@@ -319,6 +343,7 @@ void add_linear_q8(Isa& table) {
   const auto set = [&](DType dtype, void (*kernel)(const Q8Linear&)) {
     table.linear_q8[static_cast<int>(dtype)] = kernel;
   };
+  table.q8_in_words[static_cast<int>(DType::q8_0)] = Q8_0::kWords;
   set(DType::q4_0, linear<Q4_0>);
   set(DType::q4_1, linear<Q4_1>);
   set(DType::q5_0, linear<Q5_0>);
