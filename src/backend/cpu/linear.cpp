@@ -1,6 +1,7 @@
 // x @ w^T with stored weights, and rows of a table. Quantised weights are multiplied in panels (panels.h) by
 // activations rounded to 8 bits, all others as they lie in memory. The first product with a matrix packs each
-// range of it just before it multiplies with that, the second one keeps the panels.
+// range of it just before it multiplies with that, the second one keeps the panels; likewise floats of a
+// mapped file are read there first and from large pages later.
 #include <fmt/format.h>
 #include <atomic>
 #include <vector>
@@ -26,6 +27,7 @@ struct Operands {
   const float* x;
   int64_t m, k, n;
   const Tensor& w;
+  const std::byte* rows;  ///< the weights
   int64_t row_bytes;
   float* out;
 };
@@ -43,7 +45,7 @@ void each_range(ThreadPool& pool, const Operands& o, bool are_used_again, Range 
   });
 }
 
-const std::byte* weight_row(const Operands& o, int64_t i) { return o.w.bytes() + i * o.row_bytes; }
+const std::byte* weight_row(const Operands& o, int64_t i) { return o.rows + i * o.row_bytes; }
 
 /// From so many rows of x on they are packed for the tile.
 constexpr int64_t kManyRows = 8;
@@ -71,7 +73,12 @@ void packed_linear(ThreadPool& pool, const Operands& o, void (*kernel)(const Pac
 }
 
 /// Float activations. Weights that have no float kernel are decoded a row at a time.
-void float_linear(ThreadPool& pool, const Operands& o) {
+void float_linear(ThreadPool& pool, Operands o) {
+  if (o.k > 0 && floats_have_panels(o.w))
+    if (const Panels* const panels = panels_unless_new(o.w, pool)) {
+      o.rows = panels->data();
+      o.row_bytes = bytes_of(o.w.dtype(), o.k);
+    }
   if (const auto many = isa().linear_packed[static_cast<size_t>(o.w.dtype())];
       many && o.m >= kManyRows && o.k > 0)
     return packed_linear(pool, o, many);
@@ -136,7 +143,7 @@ void q8_linear(ThreadPool& pool, const Operands& o, void (*kernel)(const Q8Linea
       });
   for (int64_t r = 0; r < o.m; ++r)
     if (!finite[static_cast<size_t>(r)])
-      float_linear(pool, {o.x + r * o.k, 1, o.k, o.n, o.w, o.row_bytes, o.out + r * o.n});
+      float_linear(pool, {o.x + r * o.k, 1, o.k, o.n, o.w, o.rows, o.row_bytes, o.out + r * o.n});
 }
 
 /// A matrix whose rows lie in one piece each: a transposed view is copied.
@@ -153,7 +160,7 @@ void linear(const KernelArgs& args) {
   const int64_t n = w.shape()[0];
   if (args.out.elements() == 0) return;
   const int64_t row_bytes = bytes_of(w.dtype(), w.strides()[0]);
-  const Operands o{x.data<float>(), k ? m : args.out.elements() / n, k, n, w,
+  const Operands o{x.data<float>(), k ? m : args.out.elements() / n, k, n, w, w.bytes(),
                    row_bytes,       args.out.data<float>()};
   const auto q8 = isa().linear_q8[static_cast<size_t>(w.dtype())];
   if (q8 && k > 0 && args.activations == Activations::q8)
@@ -198,7 +205,8 @@ void embedding(const KernelArgs& args) {
         }
       });
   // Where a product reads the same table as it lies, its pages stay.
-  if (is_quantised(table.dtype()) && args.activations == Activations::q8) give_back_rows(table, n);
+  if (floats_have_panels(table) || (is_quantised(table.dtype()) && args.activations == Activations::q8))
+    give_back_rows(table, n);
 }
 
 }  // namespace tl::cpu

@@ -124,6 +124,14 @@ void pack_panel(const Tensor& w, int64_t first, int rows, std::byte* out) {
   }
 }
 
+/// Floats stay as they lie, row after row.
+template <int64_t bytes>
+void copy_rows(const Tensor& w, int64_t first, int rows, std::byte* out) {
+  const int64_t row_bytes = w.shape()[1] * bytes;
+  for (int r = 0; r < rows; ++r)
+    std::memcpy(out + r * row_bytes, w.at((first + r) * w.strides()[0]), static_cast<size_t>(row_bytes));
+}
+
 template <class Block, class Panel>
 Packing packing() {
   return {sizeof(Panel), pack_panel<Block, Panel>};
@@ -151,8 +159,13 @@ Packing packing_of(DType dtype) {
       return packing<BlockQ5K, PanelQ5K>();
     case DType::q6_k:
       return packing<BlockQ6K, PanelQ6K>();
+    case DType::f16:
+    case DType::bf16:
+      return {kPanelRows * 2, copy_rows<2>};
+    case DType::f32:
+      return {kPanelRows * 4, copy_rows<4>};
     default:
-      TL_CHECK(false, "only quantised weights are packed");
+      TL_CHECK(false, "only weights are packed");
   }
 }
 
@@ -231,6 +244,11 @@ const Panels& panels_of(const Tensor& w, ThreadPool& pool) {
   std::optional<Panels>& found = panels[PanelsOfStorage::key_of(w)];
   if (!found) found.emplace(w, memory, pool);
   return *found;
+}
+
+bool floats_have_panels(const Tensor& w) {
+  return (w.dtype() == DType::f16 || w.dtype() == DType::bf16 || w.dtype() == DType::f32) &&
+         w.storage()->give_back != nullptr;
 }
 
 const Panels* panels_unless_new(const Tensor& w, ThreadPool& pool) {

@@ -1,4 +1,5 @@
-// Weights in panels (panel_layouts.h): made from the blocks of a tensor at its first use, kept beside it.
+// Weights in panels (panel_layouts.h): made from the blocks of a tensor or its rows of floats, kept beside
+// it.
 #pragma once
 
 #include <cstdint>
@@ -21,7 +22,7 @@ class PanelMemory {
   size_t taken_ = 0;  ///< bytes of the chunk
 };
 
-/// A quantised matrix [n, k] in panels of eight rows; rows beyond n are 0.
+/// A matrix [n, k] in panels of eight rows; rows beyond n are 0, or anything where they are floats.
 class Panels {
  public:
   /// Packs `w`, whose rows lie in one piece each. Pages of a mapped file are given back to the system as soon
@@ -44,6 +45,10 @@ const Panels& panels_of(const Tensor& w, ThreadPool& pool);
 /// takes longer than to pack them: whoever gets none packs what it needs with pack_panels() into a little
 /// memory that stays in the cache, and a first prompt's token comes earlier.
 const Panels* panels_unless_new(const Tensor& w, ThreadPool& pool);
+
+/// Whether a matrix of floats is kept in panels too, its rows as they lie: one of a mapped file is, whose
+/// pages of 4 KiB a kernel that reads each weight once spends a quarter of its time on.
+bool floats_have_panels(const Tensor& w);
 
 int64_t panel_bytes_of(const Tensor& w);
 /// The panels of the rows [first, first + n) of `w`, one after another; `first` is a multiple of eight.

@@ -46,9 +46,10 @@ TEST(Panels, PagesAreGivenBackWhileAMatrixIsPacked) {
 TEST(Panels, ComeWithTheSecondProductAndChangeNoBit) {
   ThreadPool pool(2);
   const int64_t k = 512, n = 1003;  // several ranges, the last panel not full
-  for (const DType dtype : {DType::q4_0, DType::q4_1, DType::q5_0, DType::q5_1, DType::q8_0, DType::q2_k,
-                            DType::q3_k, DType::q4_k, DType::q5_k, DType::q6_k})
-    for (const int64_t m : {1, 5}) {
+  for (const DType dtype :
+       {DType::q4_0, DType::q4_1, DType::q5_0, DType::q5_1, DType::q8_0, DType::q2_k, DType::q3_k,
+        DType::q4_k, DType::q5_k, DType::q6_k, DType::f16, DType::bf16, DType::f32})
+    for (const int64_t m : {1, 5, 9}) {
       Tensor w(dtype, {n, k}), x(DType::f32, {m, k});
       std::mt19937 random(1);
       for (int64_t i = 0; i < bytes_of(dtype, n * k); ++i)
@@ -70,6 +71,18 @@ TEST(Panels, ComeWithTheSecondProductAndChangeNoBit) {
       EXPECT_EQ(product(), first) << name(dtype) << " " << m;
       w.storage()->give_back = nullptr;
     }
+}
+
+TEST(Panels, FloatsThatLieInNoFileAreReadWhereTheyAre) {
+  ThreadPool pool(1);
+  const Tensor w(DType::f16, {8, 16}), x(DType::f32, {1, 16}), out(DType::f32, {1, 8});
+  const Tensor in[] = {x, w};
+  std::fill_n(x.data<float>(), 16, 1.0f);
+  for (const uint16_t one : {uint16_t{0x3c00}, uint16_t{0x4000}, uint16_t{0x3c00}}) {  // 1, 2, 1
+    std::fill_n(w.data<uint16_t>(), 8 * 16, one);  // whoever computed it may do so again
+    cpu_backend().kernels()[static_cast<size_t>(Op::linear)].run({in, out, NoAttrs{}, {}, pool});
+    EXPECT_EQ(out.data<float>()[0], one == 0x4000 ? 32.0f : 16.0f);
+  }
 }
 
 }  // namespace
