@@ -1,7 +1,7 @@
 // x @ w^T with stored weights, and rows of a table. Quantised weights are multiplied in panels (panels.h) by
-// activations rounded to 8 bits, all others as they lie in memory. The first product with a matrix packs each
-// range of it just before it multiplies with that, the second one keeps the panels; likewise floats of a
-// mapped file are read there first and from large pages later.
+// activations rounded to 8 bits, floats in rows as they are. The first product with a matrix packs each range
+// of it just before it multiplies with that, the second one keeps the panels; likewise floats of a mapped
+// file are read there first and from large pages later.
 #include <fmt/format.h>
 #include <atomic>
 #include <vector>

@@ -247,8 +247,11 @@ const Panels& panels_of(const Tensor& w, ThreadPool& pool) {
 }
 
 bool floats_have_panels(const Tensor& w) {
+  // Fewer bytes gain nothing, and a program may take many parts of a matrix.
+  constexpr int64_t kLeast = int64_t{2} << 20;
   return (w.dtype() == DType::f16 || w.dtype() == DType::bf16 || w.dtype() == DType::f32) &&
-         w.storage()->give_back != nullptr;
+         w.storage()->give_back != nullptr && w.strides()[1] == 1 && w.strides()[0] == w.shape()[1] &&
+         bytes_of(w.dtype(), w.elements()) >= kLeast;
 }
 
 const Panels* panels_unless_new(const Tensor& w, ThreadPool& pool) {

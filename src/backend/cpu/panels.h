@@ -43,11 +43,12 @@ const Panels& panels_of(const Tensor& w, ThreadPool& pool);
 
 /// The same, but null the first time. Panels of a whole model take memory that the system has to clear, which
 /// takes longer than to pack them: whoever gets none packs what it needs with pack_panels() into a little
-/// memory that stays in the cache, and a first prompt's token comes earlier.
+/// memory that stays in the cache (or reads floats where they are), and a first prompt's token comes earlier.
 const Panels* panels_unless_new(const Tensor& w, ThreadPool& pool);
 
-/// Whether a matrix of floats is kept in panels too, its rows as they lie: one of a mapped file is, whose
-/// pages of 4 KiB a kernel that reads each weight once spends a quarter of its time on.
+/// Whether a matrix of floats is kept in panels too, its rows as they lie: one of a mapped file is that has
+/// rows behind one another, of as many bytes as a large page. A kernel that reads each weight once would
+/// spend a quarter of its time on pages of 4 KiB.
 bool floats_have_panels(const Tensor& w);
 
 int64_t panel_bytes_of(const Tensor& w);

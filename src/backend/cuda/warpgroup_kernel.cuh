@@ -12,7 +12,7 @@
 //
 // Blocks make clusters: the L2 cache could not feed all of them otherwise. Two tiles side by side share rows
 // of x, of which each block fetches half for both; two that lie one above the other share float16 weights in
-// the same way. Small tiles, whose operands are many for what is computed, do both.
+// the same way. Small tiles of those, whose operands are many for what is computed, do both.
 #pragma once
 
 #include <vector>
@@ -576,7 +576,7 @@ inline __device__ bool kept(const Products& p) {
 template <class Layout>
 class Filler {
   using Weights = typename Layout::Weights;
-  using Ring = Ring<Layout>;
+  using Steps = Ring<Layout>;
   /// Steps whose weights are copied before x is there: more of them would stand in the way of x where a
   /// launch begins late.
   static constexpr int kEarly = 2;
@@ -585,7 +585,7 @@ class Filler {
   __device__ explicit Filler(const Products& p) : p_(p), steps_(Weights::steps(p.k)) {}
 
   /// All steps from a turn's tile on. Stays until nobody writes to this block's shared memory any more.
-  __device__ void fill(Ring& ring, unsigned turn, unsigned stride) {
+  __device__ void fill(Steps& ring, unsigned turn, unsigned stride) {
     int ahead = begin(ring, turn);
     for (; turn < Layout::turns(p_); turn += stride) {
       const Tile tile = Tile::at<Layout>(p_, turn);
@@ -605,7 +605,7 @@ class Filler {
  private:
   /// Weights that nobody writes to need not wait for x: has those of the first steps copied, and says how
   /// many they are.
-  __device__ int begin(Ring ring, unsigned turn) const {
+  __device__ int begin(Steps ring, unsigned turn) const {
     const Tile tile = Tile::at<Layout>(p_, turn);
     int ahead = 0;
     for (; kept(p_) && ahead < min(steps_, kEarly); ++ahead, ring.next()) {
@@ -615,12 +615,12 @@ class Filler {
     await_predecessors();
     return ahead;
   }
-  __device__ void copy_x(const Ring& ring, const Tile& tile, int step) const {
+  __device__ void copy_x(const Steps& ring, const Tile& tile, int step) const {
     constexpr unsigned kTogether = (1u << Layout::kAcross) - 1;
     copy<Layout::kRows, Layout::kAcross>(ring, p_.x, step, tile.row, ring.x(), Layout::column(),
                                          kTogether << Layout::row() * Layout::kAcross);
   }
-  __device__ void copy_weights(const Ring& ring, const Tile& tile, int step) const {
+  __device__ void copy_weights(const Steps& ring, const Tile& tile, int step) const {
     constexpr unsigned kTogether = Layout::kDown == 1 ? 1u : 1u | 1u << Layout::kAcross;
     if constexpr (!Weights::kCoded)
       copy<kFeatures, Layout::kDown>(ring, p_.halves[tile.part], step, tile.feature, ring.weights(),
@@ -629,7 +629,7 @@ class Filler {
   /// A share of n rows of a step, the share-th of so many, for all blocks of the cluster that are set in
   /// `blocks`.
   template <int n, int shares>
-  static __device__ void copy(const Ring& ring, const CUtensorMap& from, int step, int row, unsigned to,
+  static __device__ void copy(const Steps& ring, const CUtensorMap& from, int step, int row, unsigned to,
                               int share, unsigned blocks) {
     const int first = share * n / shares;
 #pragma unroll

@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <cstring>
+#include <limits>
 #include <map>
 
 #include "backend/cuda/warpgroup_kernel.cuh"
@@ -62,8 +63,8 @@ CUtensorMap map_of(const void* data, int64_t n, int64_t k, int64_t stride, int r
 /// How many clusters of a kernel the GPU has room for.
 int64_t clusters_of(const WarpgroupKernel& kernel) {
   static std::map<const void*, int> known;
-  const auto [found, is_new] = known.try_emplace(reinterpret_cast<const void*>(kernel.run), 0);
-  if (!is_new) return found->second;
+  const void* const key = reinterpret_cast<const void*>(kernel.run);
+  if (const auto found = known.find(key); found != known.end()) return found->second;
   check(cudaFuncSetAttribute(kernel.run, cudaFuncAttributeMaxDynamicSharedMemorySize, kernel.shared),
         "asking for shared memory");
   const auto blocks = static_cast<unsigned>(kernel.across * kernel.down);
@@ -74,8 +75,9 @@ int64_t clusters_of(const WarpgroupKernel& kernel) {
   config.gridDim = dim3(blocks), config.blockDim = dim3(warpgroup::kThreadsOfBlock);
   config.dynamicSmemBytes = static_cast<size_t>(kernel.shared);
   config.attrs = &cluster, config.numAttrs = 1;
-  check(cudaOccupancyMaxActiveClusters(&found->second, kernel.run, &config), "asking for room for clusters");
-  return found->second;
+  int clusters = 0;
+  check(cudaOccupancyMaxActiveClusters(&clusters, kernel.run, &config), "asking for room for clusters");
+  return known[key] = clusters;
 }
 
 /// Clusters at work, and turns that each of them takes.
@@ -85,12 +87,15 @@ struct Turns {
     const auto divide_up = [](int64_t n, int64_t by) { return (n + by - 1) / by; };
     const int64_t turns = divide_up(p.m, kernel.rows * kernel.down) * divide_up(p.tiles(), kernel.across);
     clusters = std::min(turns, clusters_of(kernel));
-    most = divide_up(turns, clusters);
+    most = clusters == 0 ? std::numeric_limits<int64_t>::max() : divide_up(turns, clusters);
   }
 };
 
 const WarpgroupKernel& fastest(const WarpgroupKernels& kernels, const WarpgroupProducts& p) {
-  const auto cost = [&](const WarpgroupKernel& kernel) { return Turns(p, kernel).most * kernel.cost; };
+  const auto cost = [&](const WarpgroupKernel& kernel) {
+    const int64_t turns = Turns(p, kernel).most;
+    return turns == std::numeric_limits<int64_t>::max() ? turns : turns * kernel.cost;
+  };
   return *std::ranges::min_element(kernels.by_rows, {}, cost);
 }
 

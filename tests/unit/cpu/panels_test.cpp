@@ -45,7 +45,7 @@ TEST(Panels, PagesAreGivenBackWhileAMatrixIsPacked) {
 
 TEST(Panels, ComeWithTheSecondProductAndChangeNoBit) {
   ThreadPool pool(2);
-  const int64_t k = 512, n = 1003;  // several ranges, the last panel not full
+  const int64_t k = 512, n = 2101;  // several ranges, the last panel not full; 2 MB and more of floats
   for (const DType dtype :
        {DType::q4_0, DType::q4_1, DType::q5_0, DType::q5_1, DType::q8_0, DType::q2_k, DType::q3_k,
         DType::q4_k, DType::q5_k, DType::q6_k, DType::f16, DType::bf16, DType::f32})
@@ -71,6 +71,34 @@ TEST(Panels, ComeWithTheSecondProductAndChangeNoBit) {
       EXPECT_EQ(product(), first) << name(dtype) << " " << m;
       w.storage()->give_back = nullptr;
     }
+}
+
+TEST(Panels, ViewsOfFloatsAreReadWhereTheyAre) {
+  ThreadPool pool(2);
+  const int64_t n = 2100, k = 1024;
+  const Tensor all(DType::f16, {n, k});
+  for (int64_t i = 0; i < n * k; ++i)
+    all.data<uint16_t>()[i] = static_cast<uint16_t>(0x3c00 + i % 1000);  // 1 to 2
+  given_back.clear();
+  first_byte = all.bytes();
+  all.storage()->give_back = record;
+  // Half of the columns, every second row, the rows in turn, and few of them: what lies behind the last row's
+  // elements need not belong to the file.
+  for (const Tensor& w : {all.view({n, k / 2}, {k, 1}, k / 2), all.view({n / 2, k}, {2 * k, 1}, k),
+                          all.view({n, k}, {-k, 1}, (n - 1) * k), all.view({64, k}, {k, 1}, 0)}) {
+    const Tensor x(DType::f32, {1, w.shape()[1]}), out(DType::f32, {1, w.shape()[0]});
+    std::fill_n(x.data<float>(), x.elements(), 0.0f);
+    x.data<float>()[1] = 1.0f;
+    const Tensor in[] = {x, w};
+    for (int times = 0; times < 3; ++times) {
+      std::fill_n(out.data<float>(), out.elements(), -1.0f);
+      cpu_backend().kernels()[static_cast<size_t>(Op::linear)].run({in, out, NoAttrs{}, {}, pool});
+      for (int64_t i = 0; i < out.elements(); ++i)
+        ASSERT_EQ(out.data<float>()[i], load_double(w, i * w.strides()[0] + 1)) << i;
+    }
+  }
+  EXPECT_TRUE(given_back.empty());
+  all.storage()->give_back = nullptr;
 }
 
 TEST(Panels, FloatsThatLieInNoFileAreReadWhereTheyAre) {
