@@ -103,11 +103,13 @@ TEST(Panels, ViewsOfFloatsAreReadWhereTheyAre) {
 
 TEST(Panels, FloatsThatLieInNoFileAreReadWhereTheyAre) {
   ThreadPool pool(1);
-  const Tensor w(DType::f16, {8, 16}), x(DType::f32, {1, 16}), out(DType::f32, {1, 8});
+  const int64_t n = 1024, k = 1024;  // as large as those of files that move
+  const Tensor w(DType::f16, {n, k}), x(DType::f32, {1, k}), out(DType::f32, {1, n});
   const Tensor in[] = {x, w};
+  std::fill_n(x.data<float>(), k, 0.0f);
   std::fill_n(x.data<float>(), 16, 1.0f);
   for (const uint16_t one : {uint16_t{0x3c00}, uint16_t{0x4000}, uint16_t{0x3c00}}) {  // 1, 2, 1
-    std::fill_n(w.data<uint16_t>(), 8 * 16, one);  // whoever computed it may do so again
+    std::fill_n(w.data<uint16_t>(), n * k, one);  // whoever computed it may do so again
     cpu_backend().kernels()[static_cast<size_t>(Op::linear)].run({in, out, NoAttrs{}, {}, pool});
     EXPECT_EQ(out.data<float>()[0], one == 0x4000 ? 32.0f : 16.0f);
   }
