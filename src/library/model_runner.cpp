@@ -55,8 +55,8 @@ Tensor ModelRunner::walk(std::span<const Tensor> inputs, const Wanted& wanted) {
   const lang::Value arguments[] = {model_value_, lang::Value(given[0]), cache_value_};
   lang::StepNumbers::watch(&cache());
   const lang::Value result = interpreter_->call("forward", arguments);
-  const bool may_learn = position > 0 && graph::PolicyScope::current() == 0 &&
-                         !lang::StepNumbers::are_fixed() && session.may_replay();
+  const bool may_learn =
+      graph::PolicyScope::current() == 0 && !lang::StepNumbers::are_fixed() && session.may_replay();
   if (!result.is_tensor() || result.tensor()->shape().rank() != 2 || result.tensor()->shape()[0] != n)
     throw Error(fmt::format("forward must give logits [{}, vocabulary], and gave {}", n, result.describe()));
   graph::NodeRef logits = result.tensor();
@@ -65,7 +65,9 @@ Tensor ModelRunner::walk(std::span<const Tensor> inputs, const Wanted& wanted) {
   const graph::NodeRef root =
       draw ? graph::draw(graph::top_k(logits, draw->candidates), given[1], draw->options) : logits;
   if (lang::StepNumbers::are_fixed()) forget_replays();  // it may have left something behind for others
-  if (StepReplay* replay = replay_of(n, wanted)) {
+  // At the beginning there are no keys yet: nothing like the later steps, of which as much is known as
+  // before.
+  if (StepReplay* replay = position > 0 ? replay_of(n, wanted) : nullptr) {
     if (may_learn)
       replay->learn(session, root, given, position);
     else

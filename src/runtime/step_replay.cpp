@@ -53,6 +53,8 @@ bool is_same_constant(const Tensor& a, const Tensor& b) {
          std::memcmp(a.bytes(), b.bytes(), static_cast<size_t>(bytes_of(a.dtype(), a.elements()))) == 0;
 }
 
+constexpr int64_t kLeastExtent = 2;  ///< of what varies: an extent of 1 may mean all others
+
 constexpr size_t kNowhere = SIZE_MAX;  ///< the place of an input that the step does not use
 
 }  // namespace
@@ -82,7 +84,7 @@ std::optional<std::vector<StepReplay::Follower>> StepReplay::followers(const Sna
   std::vector<bool> varies(after.nodes.size());  // in shape
   const auto differs = [&](size_t v, bool is_extent, size_t at, int64_t a, int64_t b) {
     if (a != b) found.push_back({v, is_extent, at, b, (b - a) / tokens});
-    return a == b || ((b - a) % tokens == 0 && (!is_extent || a >= 2));  // an extent of 1 may mean all others
+    return a == b || ((b - a) % tokens == 0 && (!is_extent || a >= kLeastExtent));
   };
   for (size_t v = 0; v < after.nodes.size(); ++v) {
     const Node &a = before.nodes[v], &b = after.nodes[v];
@@ -122,7 +124,10 @@ void StepReplay::learn(Session& session, const NodeRef& root, std::span<const No
   last_.emplace(std::move(now));
   plan_ = agrees ? last_->plan : nullptr;
   if (!agrees) return;
-  first_position_ = position;
+  least_position_ = 0;
+  for (const Follower& f : *followers_)
+    if (f.is_extent && f.slope > 0)
+      least_position_ = std::max(least_position_, position - (f.value - kLeastExtent) / f.slope);
   values_ = session.leaf_values(*plan_, last_->trace);
   const auto* records = dynamic_cast<const RecordsSteps*>(&session.backend());
   recorder_ = records != nullptr && session.runs_natively(*plan_) ? records->recorder() : nullptr;

@@ -19,7 +19,7 @@ namespace tl {
 /// the numbers in them follow from the position, and computes later steps from that. Whether the program
 /// would make such a graph again is for the caller to know (lang/step_numbers.h); that graphs differ in
 /// positions only is made sure of here: operations whose numbers or extents change must be among those that
-/// mean the same at any extent, and three steps must agree.
+/// mean the same at any extent, and three steps must agree. What was learned holds at earlier positions, too.
 class StepReplay {
  public:
   /// Remembers the graph of a step before it is computed: `root`, made at `position` from `inputs`, small
@@ -29,7 +29,7 @@ class StepReplay {
   /// Forgets what it learned: the next step is not a later one of the same graph.
   void forget();
   /// Whether run() can compute the step at `position`.
-  bool knows(int64_t position) const { return plan_ != nullptr && position > first_position_; }
+  bool knows(int64_t position) const { return plan_ != nullptr && position >= least_position_; }
   /// The root of the step at `position` with other inputs. `after`, if not empty, are those of the step that
   /// probably comes next, as StepRecorder::repeat() takes them. Throws as Session::value does.
   Tensor run(Session& session, int64_t position, std::span<const Tensor> inputs,
@@ -63,7 +63,7 @@ class StepReplay {
   std::optional<Snapshot> last_;
   std::optional<std::vector<Follower>> followers_;  ///< from the step before `last_` to it
   const Session::CachedPlan* plan_ = nullptr;       ///< once three steps agreed
-  int64_t first_position_ = 0;
+  int64_t least_position_ = 0;                      ///< from here on extents are long enough
   Session::Values values_;
   std::unique_ptr<StepRecorder> recorder_;  ///< null where the backend has none
 };

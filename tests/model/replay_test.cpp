@@ -96,6 +96,18 @@ TEST_F(Replay, GoesOnAfterPromptsAndForgetting) {
   EXPECT_GE(model.session().statistics().replays, replays + 45);
 }
 
+/// What was learned holds from the second token on, of other texts too.
+TEST_F(Replay, GoesOnAtTheBeginning) {
+  const auto tokens = ids(40);
+  const auto expected = Running(model_.path(), {}).all(tokens);
+  Running model(model_.path(), {});
+  feed(model, ids(30));
+  const int64_t replays = model.session().statistics().replays;
+  model.runner().cache().truncate(0);
+  EXPECT_EQ(feed(model, tokens), expected);
+  EXPECT_EQ(model.session().statistics().replays, replays + 39);
+}
+
 TEST_F(Replay, EndsWithTheContext) {
   Running model(model_.path(), {.context = 12});
   feed(model, ids(12));

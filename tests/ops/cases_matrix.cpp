@@ -163,6 +163,14 @@ void add_matrix_cases(Cases& cases) {
                  w = random_weights(inner, type, {2570, in});
     cases.add(Op::linear, "many tiles", {x, w}, {}, {}, Activations::q8);
   }
+  // Few tiles and long sums, which a GPU may divide: into two and into four, of odd and of different lengths.
+  for (const auto& [rows, in] : {std::pair{130, 2816}, std::pair{66, 5376}})
+    for (const DType type : {DType::f16, DType::q4_0, DType::q6_k}) {
+      Random& inner = cases.begin();
+      const Tensor x = random_tensor(inner, cases.base, {rows, in}),
+                   w = random_weights(inner, type, {132, in});
+      cases.add(Op::linear, "long sums", {x, w}, {}, {}, Activations::q8);
+    }
   for (const DType type : kWeights) {
     const int64_t block = info(type).block_elements;
     for (const Activations activations : {Activations::float32, Activations::q8}) {

@@ -163,6 +163,13 @@ __device__ inline void pass_barrier(unsigned id) {
   asm volatile("bar.arrive %0, %1;\n" ::"r"(id), "n"(threads) : "memory");
 }
 
+/// What others wrote before they told so by a change of this number is seen after it.
+__device__ inline unsigned load_acquire(const unsigned* number) {
+  unsigned value = 0;
+  asm volatile("ld.acquire.gpu.global.u32 %0, [%1];\n" : "=r"(value) : "l"(number) : "memory");
+  return value;
+}
+
 /// Barriers in shared memory, by address. A phase of one ends when it has been told `count` times and all
 /// bytes have come that it expects; whoever waits for phase 0, then 1, then 0 … goes on.
 __device__ inline void begin_barrier(unsigned barrier, int count) {

@@ -10,6 +10,9 @@
 // row. A sum may be taken in any order, so rows of x are written in the one (OrderOfRows) by which those four
 // are bytes of one word of a block, and a thread needs no other thread's blocks.
 //
+// Where tiles are few and sums long, a tile's elements are divided into shares, each of which is a block's
+// turn. Such blocks write their sums down, wait for each other, and finish some of the tile's rows each.
+//
 // Blocks make clusters: the L2 cache could not feed all of them otherwise. Two tiles side by side share rows
 // of x, of which each block fetches half for both; two that lie one above the other share float16 weights in
 // the same way. Small tiles of those, whose operands are many for what is computed, do both.
@@ -33,13 +36,16 @@ struct WarpgroupProducts {
   int64_t m, k, n_parts;
   WarpgroupProduct::Part parts[kMostParts];
   int64_t end_tile[kMostParts];  ///< where each part's features end, in tiles
-  int64_t unused[1];             ///< up to a multiple of what tensor maps are aligned to
+  int64_t shares;                ///< of a tile's elements: 1, 2 or 4, each a turn of its own
+  float4* sums;                  ///< of shares, where there are several
+  unsigned* written;             ///< for each tile and warpgroup, how many of those were written ever
+  int64_t unused[14];            ///< up to a multiple of what tensor maps are aligned to
 
   __host__ __device__ int64_t tiles() const { return end_tile[n_parts - 1]; }
 };
 static_assert(sizeof(WarpgroupProducts) ==
               sizeof(CUtensorMap) * (1 + WarpgroupProducts::kMostParts) +
-                  sizeof(WarpgroupProduct::Part) * WarpgroupProducts::kMostParts + 9 * sizeof(int64_t));
+                  sizeof(WarpgroupProduct::Part) * WarpgroupProducts::kMostParts + 25 * sizeof(int64_t));
 
 /// A kernel, and what its launches are like.
 struct WarpgroupKernel {
@@ -48,6 +54,7 @@ struct WarpgroupKernel {
   int cost = 0;              ///< what 2,048 elements of a tile take, in tenths of a microsecond on an H100
   int across = 0, down = 0;  ///< tiles of a cluster, side by side and one above the other
   int shared = 0;            ///< bytes of shared memory
+  bool divides = false;      ///< whether tiles have several shares
 };
 /// What there is for a type of weights.
 struct WarpgroupKernels {
@@ -74,10 +81,12 @@ constexpr int kRoom = 192 << 10, kMostStages = 8;
 // ---- Tiles
 
 /// What a kernel is for: weights, rows of x in a tile, and the tiles of a cluster: those side by side share
-/// rows of x, those one above the other share weights.
-template <class W, int rows, int across, int down>
+/// rows of x, those one above the other share weights. `divides`: tiles have several shares, all at least
+/// two; the others would be slower for what it takes to ask.
+template <class W, int rows, int across, int down, bool divides>
 struct Layout {
   using Weights = W;
+  static constexpr bool kDivides = divides;
   static constexpr int kRows = rows, kAcross = across, kDown = down, kBlocks = across * down;
   static_assert(rows % (8 * across) == 0 && across * down > 1);
   static_assert(!W::kCoded || down == 1, "each thread reads its own");
@@ -85,26 +94,36 @@ struct Layout {
   /// Where the block's tile is among its cluster's.
   static __device__ int column() { return block_of_cluster() % across; }
   static __device__ int row() { return block_of_cluster() / across; }
-  /// Tiles are dealt out to clusters in turns. Those that share weights come one after another.
+  /// Tiles are dealt out to clusters in turns, their shares one after another. Those that need the same
+  /// weights come next.
   static __host__ __device__ unsigned turns_of_rows(const Products& p) {
     return static_cast<unsigned>((p.m + rows * down - 1) / (rows * down));
   }
   static __host__ __device__ unsigned turns(const Products& p) {
-    return turns_of_rows(p) * static_cast<unsigned>((p.tiles() + across - 1) / across);
+    const unsigned tiles = turns_of_rows(p) * static_cast<unsigned>((p.tiles() + across - 1) / across);
+    return divides ? static_cast<unsigned>(p.shares) * tiles : tiles;
   }
 };
 
-/// A tile of results; behind the last row or feature there may be one of nothing.
+/// A tile of results, or a share of its elements; behind the last row or feature there may be one of nothing.
 struct Tile {
   int part, row, feature;
+  int share, first, end;  ///< the latter two are groups of elements
 
   template <class Layout>
   static __device__ Tile at(const Products& p, unsigned turn) {
+    const unsigned shares = Layout::kDivides ? static_cast<unsigned>(p.shares) : 1;
+    const int share = static_cast<int>(turn % shares), groups = Layout::Weights::groups(p.k);
+    turn /= shares;
     const unsigned of_rows = Layout::turns_of_rows(p);
     const int tile = static_cast<int>(turn / of_rows) * Layout::kAcross + Layout::column();
     const int part = (p.n_parts > 1 && tile >= p.end_tile[0]) + (p.n_parts > 2 && tile >= p.end_tile[1]);
-    return {part, (static_cast<int>(turn % of_rows) * Layout::kDown + Layout::row()) * Layout::kRows,
-            (tile - (part == 0 ? 0 : static_cast<int>(p.end_tile[part - 1]))) * kFeatures};
+    return {part,
+            (static_cast<int>(turn % of_rows) * Layout::kDown + Layout::row()) * Layout::kRows,
+            (tile - (part == 0 ? 0 : static_cast<int>(p.end_tile[part - 1]))) * kFeatures,
+            share,
+            groups * share / static_cast<int>(shares),
+            groups * (share + 1) / static_cast<int>(shares)};
   }
 };
 
@@ -169,7 +188,8 @@ class Ring {
 struct HalfWeights {
   static constexpr bool kCoded = false;
   static constexpr int kDepth = 64;  ///< elements of a step
-  static __host__ __device__ int steps(int64_t k) { return static_cast<int>((k + kDepth - 1) / kDepth); }
+  static constexpr int kSteps = 1;   ///< of a group
+  static __device__ int groups(int64_t k) { return static_cast<int>((k + kDepth - 1) / kDepth); }
 };
 
 /// Quantised weights: of a group of four chunks of a feature, a thread has one. Its parts, two at a time, are
@@ -180,10 +200,9 @@ struct CodedWeights {
   static constexpr bool kCoded = true;
   static constexpr int kDepth = 128;
   static constexpr int kSteps = Chunk::kParts / 2;  ///< of a group
-  static __host__ __device__ int groups(int64_t k) {
+  static __device__ int groups(int64_t k) {
     return static_cast<int>((k + 4 * Chunk::kElements - 1) / (4 * Chunk::kElements));
   }
-  static __host__ __device__ int steps(int64_t k) { return groups(k) * kSteps; }
   /// A thread's share of a step: of each 16 elements what the instruction takes.
   using Operand = unsigned[kDepth / 16][4];
 
@@ -268,8 +287,8 @@ struct CodedWeights {
       // A row may end within a group; x has zeros there.
       const int chunk = min(4 * group_ + static_cast<int>(threadIdx.x) % 4, last_);
       const Two two{{Chunk(fields_[0], chunk), Chunk(fields_[1], chunk)}};
-      if (++group_ == groups(p_.k)) {
-        group_ = 0;
+      if (++group_ == (Layout::kDivides ? end_ : groups(p_.k))) {
+        group_ = Layout::kDivides ? first_ : 0;
         if (turn_ + stride_ < Layout::turns(p_)) {
           turn_ += stride_;
           begin_tile();
@@ -281,6 +300,7 @@ struct CodedWeights {
    private:
     __device__ void begin_tile() {
       const Tile tile = Tile::at<Layout>(p_, turn_);
+      first_ = group_ = tile.first, end_ = tile.end;
       const WarpgroupProduct::Part& part = p_.parts[tile.part];
       const int feature =
           tile.feature + static_cast<int>(threadIdx.x) / 32 * 16 + static_cast<int>(threadIdx.x) % 32 / 4;
@@ -293,7 +313,7 @@ struct CodedWeights {
     const Products& p_;
     Fields<format> fields_[2];
     unsigned turn_, stride_;
-    int last_, group_ = 0;
+    int last_, group_ = 0, first_ = 0, end_ = 0;
   };
 };
 
@@ -467,6 +487,83 @@ __device__ void end_tile(const Products& p, const Tile& tile, Freeing& freeing, 
   (std::make_integer_sequence<int, rows / kRows - 1>());
 }
 
+// ---- Shares
+
+/// Where sums of a tile's shares meet: those of eight rows, `piece` of the tile, of a thread.
+template <class Layout>
+__device__ float4* sums_of(const Products& p, unsigned turn, int piece) {
+  const unsigned block = turn * Layout::kBlocks + static_cast<unsigned>(block_of_cluster());
+  return p.sums + (block * (Layout::kRows / 8) + static_cast<unsigned>(piece)) * (kMultipliers * kGroup) +
+         threadIdx.x;
+}
+
+/// Waits until a warpgroup's sums of all shares of its tile have been written.
+template <class Layout>
+__device__ void await_shares(const Products& p, unsigned turn) {
+  const auto shares = static_cast<unsigned>(p.shares), group = threadIdx.x / kGroup;
+  __threadfence();
+  wait_at_barrier<kGroup>(3 + group);
+  if (threadIdx.x % kGroup == 0) {
+    unsigned* const written =
+        p.written +
+        (turn / shares * Layout::kBlocks + static_cast<unsigned>(block_of_cluster())) * kMultipliers + group;
+    const unsigned all = (atomicAdd(written, 1u) / shares + 1) * shares;
+    while (static_cast<int>(load_acquire(written) - all) < 0) {
+    }
+  }
+  wait_at_barrier<kGroup>(3 + group);
+}
+
+/// Ends the products of a share of a tile: has the others add what it computed of their rows, and adds what
+/// they did of its own. Sums of shares are added two by two, so that it does not matter who adds them.
+template <int shares, class Layout, int count>
+__device__ void exchange(const Products& p, const Tile& tile, unsigned turn, float (&sums)[count]) {
+  constexpr int kPieces = Layout::kRows / 8, kMine = kPieces / shares;
+#pragma unroll
+  for (int j = 0; j < kPieces; ++j)
+    if (j / kMine != tile.share)
+      *sums_of<Layout>(p, turn, j) = {sums[4 * j], sums[4 * j + 1], sums[4 * j + 2], sums[4 * j + 3]};
+#pragma unroll
+  for (int share = 1; share < shares; ++share)
+#pragma unroll
+    for (int i = 0; i < 4 * kMine; ++i)
+      if (share == tile.share) sums[i] = sums[share * 4 * kMine + i];
+  await_shares<Layout>(p, turn);
+  // Shares lie one after another, from a multiple of their number on.
+  const auto add = [&](float* to, unsigned from) {
+#pragma unroll
+    for (int j = 0; j < kMine; ++j) {
+      const float4 four = __ldcg(sums_of<Layout>(p, from, tile.share * kMine + j));
+      to[4 * j] += four.x, to[4 * j + 1] += four.y, to[4 * j + 2] += four.z, to[4 * j + 3] += four.w;
+    }
+  };
+  add(sums, turn ^ 1);
+  if constexpr (shares == 4) {
+    float others[4 * kMine] = {};
+    add(others, turn ^ 2), add(others, turn ^ 3);
+#pragma unroll
+    for (int i = 0; i < 4 * kMine; ++i) sums[i] += others[i];
+  }
+  constexpr int kRows = 8 * kMine;
+  Results<kRows> results;
+  const Scales<kRows> scales(p, tile.row + tile.share * kRows, ldexpf(1.0f, p.parts[tile.part].exponent));
+  results.template take<0>(p, tile, tile.share * kRows, scales, sums);
+  results.write_all();
+}
+
+template <class Layout, class Freeing, int count>
+__device__ void end_share(const Products& p, const Tile& tile, unsigned turn, Freeing& freeing,
+                          float (&sums)[count]) {
+  freeing.end();
+  settle(sums);
+  if (p.shares == 2)
+    exchange<2, Layout>(p, tile, turn, sums);
+  else if constexpr (Layout::kRows % 32 == 0)
+    exchange<4, Layout>(p, tile, turn, sums);
+}
+
+// ---- A block's turns
+
 /// What multiplies: a tile's sums, and with weights in registers the operand of the next step.
 template <class Layout, class Weights = typename Layout::Weights>
 class Multiplier;
@@ -476,21 +573,18 @@ class Multiplier<Layout, HalfWeights> {
   static constexpr int kRows = Layout::kRows;
 
  public:
-  __device__ Multiplier(const Products& p, unsigned, unsigned) : steps_(HalfWeights::steps(p.k)) {}
+  __device__ Multiplier(const Products&, unsigned, unsigned) {}
   template <class Ring>
-  __device__ void tile(Ring& ring, Freeing<Ring>& freeing, float (&sums)[kRows / 2],
-                       Results<kWrittenRows<HalfWeights, kRows>>& before) {
+  __device__ void multiply(int steps, Ring& ring, Freeing<Ring>& freeing, float (&sums)[kRows / 2],
+                           Results<kWrittenRows<HalfWeights, kRows>>& before) {
     const unsigned mine = threadIdx.x / kGroup * 64 * kPiece * 2;
-    for (int s = 0; s < steps_; ++s) {
+    for (int s = 0; s < steps; ++s) {
       ring.wait_until_full();
       multiply_step<kRows>(sums, ring.weights() + mine, ring.x());
       freeing.begun();
       before.write_next();
     }
   }
-
- private:
-  int steps_;
 };
 
 /// Sums of many rows leave no registers for two operands. Then the warpgroups take turns: one decodes while
@@ -501,20 +595,19 @@ class Multiplier<Layout, CodedWeights<format>> {
   static constexpr int kRows = Layout::kRows, kOperands = kRows <= 192 ? 2 : 1;
 
  public:
-  __device__ Multiplier(const Products& p, unsigned turn, unsigned stride)
-      : reader_(p, turn, stride), groups_(Weights::groups(p.k)) {
+  __device__ Multiplier(const Products& p, unsigned turn, unsigned stride) : reader_(p, turn, stride) {
 #pragma unroll
     for (auto& two : read_) two = reader_.next();
     decode_step(0);
     if (kOperands == 1 && threadIdx.x >= kGroup) let_other_go();
   }
   template <class Ring>
-  __device__ void tile(Ring& ring, Freeing<Ring>& freeing, float (&sums)[kRows / 2],
-                       Results<kWrittenRows<Weights, kRows>>&) {
-    for (int g = 0; g < groups_; g += kOperands) {
+  __device__ void multiply(int groups, Ring& ring, Freeing<Ring>& freeing, float (&sums)[kRows / 2],
+                           Results<kWrittenRows<Weights, kRows>>&) {
+    for (int g = 0; g < groups; g += kOperands) {
 #pragma unroll
       for (int s = 0; s < kOperands * Weights::kSteps; ++s) {
-        if (s == Weights::kSteps && g + 1 >= groups_) break;
+        if (s == Weights::kSteps && g + 1 >= groups) break;
         ring.wait_until_full();
         if constexpr (kOperands == 1) wait_for_other();
         multiply_step<kRows>(sums, operands_[s % kOperands], ring.x());
@@ -532,9 +625,9 @@ class Multiplier<Layout, CodedWeights<format>> {
     if (kOperands == 1 && threadIdx.x < kGroup) wait_for_other();
   }
   /// An odd number of groups leaves things the other way round.
-  __device__ void turn_round() {
+  __device__ void turn_round(int groups) {
     if constexpr (kOperands == 2) {
-      if (groups_ % 2 == 0) return;
+      if (groups % 2 == 0) return;
       const typename Weights::Two first = read_[0];
       read_[0] = read_[1], read_[1] = first;
       if constexpr (Weights::kSteps % 2 != 0) {
@@ -558,7 +651,6 @@ class Multiplier<Layout, CodedWeights<format>> {
   static __device__ void let_other_go() { pass_barrier<2 * kGroup>(2 - threadIdx.x / kGroup); }
 
   typename Weights::template Reader<Layout> reader_;
-  int groups_;
   typename Weights::Two read_[kOperands];
   typename Weights::Operand operands_[kOperands];
 };
@@ -582,22 +674,21 @@ class Filler {
   static constexpr int kEarly = 2;
 
  public:
-  __device__ explicit Filler(const Products& p) : p_(p), steps_(Weights::steps(p.k)) {}
+  __device__ explicit Filler(const Products& p) : p_(p) {}
 
   /// All steps from a turn's tile on. Stays until nobody writes to this block's shared memory any more.
   __device__ void fill(Steps& ring, unsigned turn, unsigned stride) {
     int ahead = begin(ring, turn);
     for (; turn < Layout::turns(p_); turn += stride) {
       const Tile tile = Tile::at<Layout>(p_, turn);
-      for (int s = 0; s < steps_; ++s, ring.next()) {
-        if (s >= ahead) {
+      for (int s = first_step(tile); s < end_step(tile); ++s, --ahead, ring.next()) {
+        if (ahead <= 0) {
           ring.wait_until_free();
           tell_and_expect(ring.full(), ring.kStageBytes);
           copy_weights(ring, tile, s);
         }
         copy_x(ring, tile, s);
       }
-      ahead = 0;
     }
     for (int i = 0; i < ring.kStages; ++i, ring.next()) ring.wait_until_free();
   }
@@ -607,14 +698,17 @@ class Filler {
   /// many they are.
   __device__ int begin(Steps ring, unsigned turn) const {
     const Tile tile = Tile::at<Layout>(p_, turn);
+    const int first = first_step(tile);
     int ahead = 0;
-    for (; kept(p_) && ahead < min(steps_, kEarly); ++ahead, ring.next()) {
+    for (; kept(p_) && ahead < min(end_step(tile) - first, kEarly); ++ahead, ring.next()) {
       tell_and_expect(ring.full(), ring.kStageBytes);
-      copy_weights(ring, tile, ahead);
+      copy_weights(ring, tile, first + ahead);
     }
     await_predecessors();
     return ahead;
   }
+  static __device__ int first_step(const Tile& tile) { return tile.first * Weights::kSteps; }
+  static __device__ int end_step(const Tile& tile) { return tile.end * Weights::kSteps; }
   __device__ void copy_x(const Steps& ring, const Tile& tile, int step) const {
     constexpr unsigned kTogether = (1u << Layout::kAcross) - 1;
     copy<Layout::kRows, Layout::kAcross>(ring, p_.x, step, tile.row, ring.x(), Layout::column(),
@@ -644,7 +738,6 @@ class Filler {
   }
 
   const Products& p_;
-  int steps_;
 };
 
 template <class Layout>
@@ -661,9 +754,12 @@ __device__ void multiply_all(const Products& p, Ring<Layout>& ring, unsigned tur
     const Tile tile = Tile::at<Layout>(p, turn);
     Freeing<Ring<Layout>> freeing(ring);
     float sums[kRows / 2] = {};
-    multiplier.tile(ring, freeing, sums, results);
-    end_tile<Weights, kRows>(p, tile, freeing, sums, results, turn + stride >= turns);
-    if constexpr (Weights::kCoded) multiplier.turn_round();
+    multiplier.multiply(tile.end - tile.first, ring, freeing, sums, results);
+    if constexpr (Layout::kDivides)
+      end_share<Layout>(p, tile, turn, freeing, sums);
+    else
+      end_tile<Weights, kRows>(p, tile, freeing, sums, results, turn + stride >= turns);
+    if constexpr (Weights::kCoded) multiplier.turn_round(tile.end - tile.first);
   }
   if constexpr (Weights::kCoded) multiplier.end();
 }
@@ -689,10 +785,10 @@ __global__ void TL_CLUSTERS(Layout::kBlocks) __launch_bounds__(kThreadsOfBlock, 
   }
 }
 
-template <class Weights, int rows, int across, int down>
+template <class Weights, int rows, int across, int down, bool divides = false>
 WarpgroupKernel kernel_of(int cost) {
-  using Layout = Layout<Weights, rows, across, down>;
-  return {kernel<Layout>, rows, cost, across, down, Ring<Layout>::kShared};
+  using Layout = Layout<Weights, rows, across, down, divides>;
+  return {kernel<Layout>, rows, cost, across, down, Ring<Layout>::kShared, divides};
 }
 
 /// The order of rows of x by which a thread's share of a step are words of its chunks.
@@ -715,14 +811,15 @@ WarpgroupKernels coded_kernels() {
   using Weights = CodedWeights<format>;
   WarpgroupKernels all;
   all.order = order_of<format>();
-  if constexpr (Weights::Chunk::kBlock > 32)
-    all.by_rows = {kernel_of<Weights, 64, 2, 1>(143),  kernel_of<Weights, 96, 2, 1>(169),
-                   kernel_of<Weights, 128, 2, 1>(186), kernel_of<Weights, 160, 2, 1>(206),
-                   kernel_of<Weights, 176, 2, 1>(237), kernel_of<Weights, 256, 2, 1>(345)};
-  else
-    all.by_rows = {kernel_of<Weights, 64, 2, 1>(100), kernel_of<Weights, 96, 2, 1>(127),
-                   kernel_of<Weights, 128, 2, 1>(137), kernel_of<Weights, 160, 2, 1>(162),
-                   kernel_of<Weights, 176, 2, 1>(185)};
+  constexpr bool kSuper = Weights::Chunk::kBlock > 32;
+  all.by_rows = {kernel_of<Weights, 64, 2, 1>(kSuper ? 143 : 100),
+                 kernel_of<Weights, 64, 2, 1, true>(kSuper ? 143 : 100),
+                 kernel_of<Weights, 96, 2, 1>(kSuper ? 169 : 127),
+                 kernel_of<Weights, 128, 2, 1>(kSuper ? 186 : 137),
+                 kernel_of<Weights, 128, 2, 1, true>(kSuper ? 186 : 137),
+                 kernel_of<Weights, 160, 2, 1>(kSuper ? 206 : 162),
+                 kernel_of<Weights, 176, 2, 1>(kSuper ? 237 : 185)};
+  if constexpr (kSuper) all.by_rows.push_back(kernel_of<Weights, 256, 2, 1>(345));
   return all;
 }
 

@@ -17,8 +17,9 @@ WarpgroupKernels make_kernels(DType weights) {
   using warpgroup::kernel_of;
   using Halves = warpgroup::HalfWeights;
   if (weights == DType::f16)
-    return {{kernel_of<Halves, 64, 1, 2>(94), kernel_of<Halves, 64, 2, 2>(79),
-             kernel_of<Halves, 96, 2, 2>(98), kernel_of<Halves, 128, 2, 1>(137),
+    return {{kernel_of<Halves, 64, 1, 2>(94), kernel_of<Halves, 64, 1, 2, true>(94),
+             kernel_of<Halves, 64, 2, 2>(79), kernel_of<Halves, 96, 2, 2>(98),
+             kernel_of<Halves, 128, 2, 1>(137), kernel_of<Halves, 128, 2, 1, true>(137),
              kernel_of<Halves, 160, 2, 1>(170), kernel_of<Halves, 176, 2, 1>(194)},
             {}};
   return weights < DType::q2_k ? warpgroup_kernels_of_blocks(weights)
@@ -80,20 +81,47 @@ int64_t clusters_of(const WarpgroupKernel& kernel) {
   return known[key] = clusters;
 }
 
+int64_t divide_up(int64_t n, int64_t by) { return (n + by - 1) / by; }
+
+constexpr int64_t kMostCounters = 4096;
+
+/// Into how many shares a tile's elements are divided: by the product's own sizes alone, whatever it is
+/// joined with and on whatever GPU. What it costs for shares to meet takes sums of some length to gain.
+int64_t shares_of(int64_t m, int64_t n, int64_t k) {
+  constexpr int64_t kTile = 128, kBusy = 128, kMostShares = 4;
+  const int64_t tiles = divide_up(m, kTile) * divide_up(n, kTile);
+  const int64_t least = m <= kTile && n <= k ? 1024 : 1280;
+  int64_t shares = 1;
+  while (shares < kMostShares && 2 * shares * tiles <= kBusy && k >= 2 * shares * least) shares *= 2;
+  return shares;
+}
+
+/// Counters for tiles of so many shares: zeros at first, and multiples of the shares between launches.
+unsigned* counters_for(int64_t shares) {
+  static unsigned* const counters = [] {
+    constexpr size_t kBytes = 2 * kMostCounters * sizeof(unsigned);
+    unsigned* memory = nullptr;
+    check(cudaMalloc(&memory, kBytes), "memory");
+    check(cudaMemsetAsync(memory, 0, kBytes, Device::get().stream()), "setting memory");
+    return memory;
+  }();
+  return counters + (shares == 2 ? 0 : kMostCounters);
+}
+
 /// Clusters at work, and turns that each of them takes.
 struct Turns {
-  int64_t clusters, most;
+  int64_t all, clusters, most;
   Turns(const WarpgroupProducts& p, const WarpgroupKernel& kernel) {
-    const auto divide_up = [](int64_t n, int64_t by) { return (n + by - 1) / by; };
-    const int64_t turns = divide_up(p.m, kernel.rows * kernel.down) * divide_up(p.tiles(), kernel.across);
-    clusters = std::min(turns, clusters_of(kernel));
-    most = clusters == 0 ? std::numeric_limits<int64_t>::max() : divide_up(turns, clusters);
+    all = p.shares * divide_up(p.m, kernel.rows * kernel.down) * divide_up(p.tiles(), kernel.across);
+    clusters = std::min(all, clusters_of(kernel));
+    most = clusters == 0 ? std::numeric_limits<int64_t>::max() : divide_up(all, clusters);
   }
 };
 
 const WarpgroupKernel& fastest(const WarpgroupKernels& kernels, const WarpgroupProducts& p) {
   const auto cost = [&](const WarpgroupKernel& kernel) {
     const int64_t turns = Turns(p, kernel).most;
+    if (kernel.divides != (p.shares > 1)) return std::numeric_limits<int64_t>::max();
     return turns == std::numeric_limits<int64_t>::max() ? turns : turns * kernel.cost;
   };
   return *std::ranges::min_element(kernels.by_rows, {}, cost);
@@ -106,6 +134,7 @@ std::optional<WarpgroupProducts> last_launch(const WarpgroupKernels& kernels, co
       WarpgroupProducts last;
       std::memcpy(&last, found, sizeof last);  // it lies at no multiple of what tensor maps are aligned to
       const bool same = last.rows == p.x && last.scales == p.scales && last.m == p.m && last.k == p.k &&
+                        last.shares == shares_of(p.m, p.part.n, p.k) &&
                         last.n_parts < WarpgroupProducts::kMostParts && p.part.kept;
       if (same && std::all_of(last.parts, last.parts + last.n_parts,
                               [&](const auto& part) { return part.kept && part.out != p.part.out; }))
@@ -131,6 +160,7 @@ void warpgroup_product(const WarpgroupProduct& p) {
     Device::get().launches().drop_last();
   } else {
     all.rows = p.x, all.scales = p.scales, all.m = p.m, all.k = p.k;
+    all.shares = shares_of(p.m, p.part.n, p.k);
   }
   const int64_t part = all.n_parts++;
   all.parts[part] = p.part;
@@ -143,6 +173,12 @@ void warpgroup_product(const WarpgroupProduct& p) {
     all.halves[i] = map_of(all.parts[i].w.data[0], all.parts[i].n, p.k, all.parts[i].stride,
                            warpgroup::kFeatures / kernel.down);
   const Turns turns(all, kernel);
+  const int64_t blocks = kernel.across * kernel.down * turns.all;
+  const Scratch sums(
+      all.shares == 1 ? 0 : static_cast<size_t>(blocks * kernel.rows * warpgroup::kFeatures) * sizeof(float));
+  TL_CHECK(all.shares == 1 || blocks / all.shares * warpgroup::kMultipliers <= kMostCounters,
+           "few tiles have shares");
+  if (all.shares > 1) all.sums = sums.as<float4>(), all.written = counters_for(all.shares);
   launch_early(kernel.run, static_cast<unsigned>(kernel.across * kernel.down * turns.clusters),
                warpgroup::kThreadsOfBlock, static_cast<size_t>(kernel.shared), all);
 }
