@@ -28,6 +28,7 @@ __device__ int64_t checked(int64_t a, int64_t b, bool& refused) {
 
 template <Op op, class T>
 __global__ void binary_kernel(Walk<3> over, Target out, Source a, Source b) {
+  take_turn();
   TL_EACH(i, over.elements) {
     const auto at = over.offsets(i);
     out.set(at[0], plain(Functor<op>::apply(Functional<T>(a.at<T>(at[1])), Functional<T>(b.at<T>(at[2])))));
@@ -51,6 +52,7 @@ constexpr bool kHasLines = op == Op::add || op == Op::mul || op == Op::swiglu;
 /// Lines of floats, four at a time.
 template <Op op>
 __global__ void line_kernel(int64_t n, float* out, const float* a, const float* b) {
+  take_turn();
   const auto apply = [](float x, float y) { return plain(Functor<op>::apply(Real32(x), Real32(y))); };
   TL_EACH(i, n / 4) {
     const float4 x = load4(a + 4 * i), y = load4(b + 4 * i);
@@ -83,10 +85,10 @@ void run_binary(const KernelArgs& args) {
   const Target out = target_of(args.out);
   if constexpr (kHasLines<op> && std::is_same_v<T, float>)
     if (are_lines(over, out, a, b))
-      return launch(line_kernel<op>, blocks_for(over.elements / 4), kThreads, 0, over.elements,
-                    static_cast<float*>(out.data), static_cast<const float*>(a.data),
-                    static_cast<const float*>(b.data));
-  launch(binary_kernel<op, T>, blocks, kThreads, 0, over, out, a, b);
+      return launch_early(line_kernel<op>, blocks_for(over.elements / 4), kThreads, 0, over.elements,
+                          static_cast<float*>(out.data), static_cast<const float*>(a.data),
+                          static_cast<const float*>(b.data));
+  launch_early(binary_kernel<op, T>, blocks, kThreads, 0, over, out, a, b);
 }
 
 template <Op op>

@@ -52,6 +52,7 @@ constexpr int64_t kTogether = 8;  ///< heads that a thread rotates by the same a
 
 /// A thread for each pair of some heads, and for each dimension of theirs that is not rotated.
 __global__ void rope_kernel(Rope r, float* out, const float* x) {
+  take_turn();
   const int64_t width = r.head_dim - r.half, groups = (r.heads + kTogether - 1) / kTogether;
   TL_EACH(i, r.rows / r.heads * groups * width) {
     const int64_t d = i % width, place = i / width / groups, first = i / width % groups * kTogether;
@@ -120,9 +121,10 @@ void rope(const KernelArgs& args) {
                args.params.floats[1],
                factors,
                factors != nullptr ? args.in[1].strides()[0] : 0};
-  launch(rope_kernel,
-         blocks_for(r.rows / r.heads * ((r.heads + kTogether - 1) / kTogether) * (head_dim - r.half), kSmall),
-         kSmall, 0, r, to, from);
+  launch_early(
+      rope_kernel,
+      blocks_for(r.rows / r.heads * ((r.heads + kTogether - 1) / kTogether) * (head_dim - r.half), kSmall),
+      kSmall, 0, r, to, from);
 }
 
 }  // namespace tl::cuda

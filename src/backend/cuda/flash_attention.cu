@@ -287,6 +287,7 @@ __device__ void write_results(const Rows<T, dim>& rows, const FlashAttention& a,
 template <class T, int dim, int blocks>
 __global__ void __launch_bounds__(kBlockThreads) flash_kernel(FlashAttention a) {
   using Tile = Stage<T, dim>;
+  take_turn();
   extern __shared__ __align__(16) unsigned char shared_tiles[];
   constexpr int kQueries = 16 * blocks * kWarps;
   // Blocks with the most keys start first.
@@ -350,7 +351,7 @@ void run(const FlashAttention& a) {
   check(raised, "asking for shared memory");
   const dim3 grid(static_cast<unsigned>((a.queries + kQueries - 1) / kQueries),
                   static_cast<unsigned>(a.heads));
-  launch(flash_kernel<T, dim, blocks>, grid, kBlockThreads, kShared, a);
+  launch_early(flash_kernel<T, dim, blocks>, grid, kBlockThreads, kShared, a);
 }
 
 /// Warps of 32 queries read keys and values half as often, where there are enough of them for all

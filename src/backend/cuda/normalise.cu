@@ -80,6 +80,7 @@ Lines lines_of(const KernelArgs& args, const Shape& mask_strides) {
 /// `constant`: nobody writes to w.
 __global__ void rms_norm_kernel(int64_t n, float* out, const float* x, const float* w, double eps,
                                 Wide<bool> constant) {
+  take_turn();
   const float* line = x + blockIdx.x * n;
   const float r = rms_factor(line, n, eps);
   for (int64_t i = threadIdx.x; i < n; i += kThreads)
@@ -156,8 +157,9 @@ void rms_norm(const KernelArgs& args) {
   if (x.elements() == 0) return;
   const int64_t n = x.shape().back();
   const float *from = read<float>(x), *w = vector_input(args, 1);
-  launch(rms_norm_kernel, static_cast<unsigned>(x.elements() / n), kThreads, 0, n, write<float>(args.out),
-         from, w, args.params.floats[0], w == nullptr || args.in[1].storage()->constant);
+  launch_early(rms_norm_kernel, static_cast<unsigned>(x.elements() / n), kThreads, 0, n,
+               write<float>(args.out), from, w, args.params.floats[0],
+               w == nullptr || args.in[1].storage()->constant);
 }
 
 void layer_norm(const KernelArgs& args) {

@@ -28,6 +28,7 @@ __global__ void convert_kernel(Walk<2> over, Target to, Source from) {
 
 /// Rows behind `*row` others.
 __global__ void append_kernel(Walk<2> over, Target to, Source from, Number row, int64_t row_stride) {
+  take_turn();
   TL_EACH(i, over.elements) {
     const auto at = over.offsets(i);
     to.set(at[0] + *row * row_stride, from.at<float>(at[1]));
@@ -37,6 +38,7 @@ __global__ void append_kernel(Walk<2> over, Target to, Source from, Number row, 
 /// The same in blocks of 8 bits, as encode_q8_0() makes them: a warp takes 32 elements.
 __global__ void append_blocks_kernel(Walk<2> over, BlockQ8_0* to, Source from, Number row,
                                      int64_t row_stride) {
+  take_turn();
   constexpr unsigned short kNan = 0x7e00;
   const int lane = static_cast<int>(threadIdx.x % 32);
   const int64_t warps = static_cast<int64_t>(gridDim.x) * (blockDim.x / 32);
@@ -256,9 +258,10 @@ void cache_append(const KernelArgs& args) {
   const Target to = target_of(first);
   const Number row = Device::get().launches().number(args.params.ints[0]);
   if (first.dtype() == DType::q8_0)
-    return launch(append_blocks_kernel, blocks_for(over.elements), kThreads, 0, over,
-                  static_cast<BlockQ8_0*>(to.data), from, row, first.strides()[0]);
-  launch(append_kernel, blocks_for(over.elements), kThreads, 0, over, to, from, row, first.strides()[0]);
+    return launch_early(append_blocks_kernel, blocks_for(over.elements), kThreads, 0, over,
+                        static_cast<BlockQ8_0*>(to.data), from, row, first.strides()[0]);
+  launch_early(append_kernel, blocks_for(over.elements), kThreads, 0, over, to, from, row,
+               first.strides()[0]);
 }
 
 }  // namespace tl::cuda

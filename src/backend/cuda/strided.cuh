@@ -39,6 +39,12 @@ __device__ inline void let_next_begin() {
 #endif
 }
 
+/// Both at the start, for kernels that have nothing to do ahead.
+__device__ inline void take_turn() {
+  await_predecessors();
+  let_next_begin();
+}
+
 /// Has memory brought to the L2 cache, while a launch waits for the one before.
 __device__ inline void fetch_ahead(const void* memory, int bytes) {
 #if __CUDA_ARCH__ >= 900

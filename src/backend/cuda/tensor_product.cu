@@ -56,6 +56,7 @@ __device__ int exponent_of_row(const T* row, int64_t length) {
 /// A block a row: halves of x * 2^-e; scales get 2^e.
 template <class T>
 __global__ void narrow_kernel(int64_t k, const float* x, __half* halves, float* scales) {
+  take_turn();
   constexpr int kEach = sizeof(T) / sizeof(float);
   const T* row = reinterpret_cast<const T*>(x + blockIdx.x * k);
   const int exponent = exponent_of_row(row, k / kEach);
@@ -70,6 +71,7 @@ __global__ void narrow_kernel(int64_t k, const float* x, __half* halves, float* 
 template <class T>
 __global__ void narrow_in_order_kernel(int64_t k, OrderOfRows order, const float* x, __half* halves,
                                        float* scales) {
+  take_turn();
   constexpr int kEach = sizeof(T) / sizeof(float);
   const T* row = reinterpret_cast<const T*>(x + blockIdx.x * k);
   const int exponent = exponent_of_row(row, k / kEach);
@@ -107,10 +109,11 @@ std::shared_ptr<Narrowed> narrowed(const float* x, int64_t m, int64_t k, const O
     const auto blocks = static_cast<unsigned>(m);
     const bool fours = k % 4 == 0 && reinterpret_cast<uintptr_t>(x) % sizeof(float4) == 0;
     if (order.parts != 0)
-      launch(fours ? narrow_in_order_kernel<float4> : narrow_in_order_kernel<float>, blocks, kThreads, 0, k,
-             order, x, halves, scales);
+      launch_early(fours ? narrow_in_order_kernel<float4> : narrow_in_order_kernel<float>, blocks, kThreads,
+                   0, k, order, x, halves, scales);
     else
-      launch(fours ? narrow_kernel<float4> : narrow_kernel<float>, blocks, kThreads, 0, k, x, halves, scales);
+      launch_early(fours ? narrow_kernel<float4> : narrow_kernel<float>, blocks, kThreads, 0, k, x, halves,
+                   scales);
     last = {x, static_cast<size_t>(m * k) * sizeof(float), how, rows};
   }
   return std::static_pointer_cast<Narrowed>(last.result);
