@@ -180,6 +180,7 @@ class CublasLt {
       graphs.emplace_back(
           [owned](cudaStream_t to) { check(cudaGraphLaunch(owned.get(), to), "starting a graph"); });
     }
+    if (graphs.empty()) throw Error("cuBLASLt has nothing for such a product");
     const std::vector<double> times = times_of(graphs, kRounds);
     best_ = graphs[static_cast<size_t>(std::ranges::min_element(times) - times.begin())];
     cublasLtMatmulPreferenceDestroy(preference);

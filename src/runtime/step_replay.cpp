@@ -124,7 +124,7 @@ void StepReplay::learn(Session& session, const NodeRef& root, std::span<const No
   last_.emplace(std::move(now));
   plan_ = agrees ? last_->plan : nullptr;
   if (!agrees) return;
-  least_position_ = 0;
+  least_position_ = 1;  // what the first step finds is empty: not even a cache's length means the same
   for (const Follower& f : *followers_)
     if (f.is_extent && f.slope > 0)
       least_position_ = std::max(least_position_, position - (f.value - kLeastExtent) / f.slope);

@@ -101,11 +101,34 @@ TEST_F(Replay, GoesOnAtTheBeginning) {
   const auto tokens = ids(40);
   const auto expected = Running(model_.path(), {}).all(tokens);
   Running model(model_.path(), {});
-  feed(model, ids(30));
+  const auto others = ids(70);
+  feed(model, std::span(others).subspan(40));
   const int64_t replays = model.session().statistics().replays;
   model.runner().cache().truncate(0);
   EXPECT_EQ(feed(model, tokens), expected);
   EXPECT_EQ(model.session().statistics().replays, replays + 39);
+}
+
+/// A cache that holds nothing is not as long as a replay takes it to be.
+TEST_F(Replay, SeveralRowsAtTheBeginningAreWalked) {
+  const auto tokens = ids(40);
+  const auto expected = Running(model_.path(), {}).all(tokens);
+  Running model(model_.path(), {});
+  const auto feed_threes = [&](std::span<const int32_t> of) {
+    std::vector<float> rows;
+    for (size_t at = 0; at + 3 <= of.size(); at += 3) {
+      const auto three =
+          model.all({of.begin() + static_cast<long>(at), of.begin() + static_cast<long>(at) + 3});
+      rows.insert(rows.end(), three.begin(), three.end());
+    }
+    return rows;
+  };
+  feed_threes(ids(90));
+  model.runner().cache().truncate(0);
+  auto rows = feed_threes(tokens);
+  const auto last = model.last({tokens[39]});
+  rows.insert(rows.end(), last.begin(), last.end());
+  EXPECT_EQ(rows, expected);
 }
 
 TEST_F(Replay, EndsWithTheContext) {

@@ -75,7 +75,8 @@ __global__ void rope_kernel(Rope r, float* out, const float* x) {
 RowOperation row_rotation(const LaunchList& list, const LaunchList::Launch& launch) {
   const Arguments a(list, launch);
   const Rope& rope = a.get<Rope>(0);
-  if (rope.positions != 1 || rope.rows != rope.heads) return {};
+  // A joined launch reads the factors before it waits.
+  if (rope.positions != 1 || rope.rows != rope.heads || !rope.constant) return {};
   return RowRotation{rope, a.get<float*>(1), a.get<const float*>(2)};
 }
 
@@ -120,7 +121,8 @@ void rope(const KernelArgs& args) {
                args.params.floats[0],
                args.params.floats[1],
                factors,
-               factors != nullptr ? args.in[1].strides()[0] : 0};
+               factors != nullptr ? args.in[1].strides()[0] : 0,
+               factors == nullptr || args.in[1].storage()->constant};
   launch_early(
       rope_kernel,
       blocks_for(r.rows / r.heads * ((r.heads + kTogether - 1) / kTogether) * (head_dim - r.half), kSmall),

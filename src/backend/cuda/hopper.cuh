@@ -1,7 +1,7 @@
 // Hopper's own instructions: products of a warpgroup, barriers, copies by the tensor memory accelerator,
 // clusters of blocks (PTX ISA 8.0 and later). They exist where code is made for compute capability 9.0a;
-// elsewhere these functions do nothing (but for those of named barriers), and nobody calls the kernels that
-// use them.
+// elsewhere these functions do nothing (but for named barriers and load_acquire()), and nobody calls the
+// kernels that use them.
 //
 // Matrices lie in shared memory at multiples of 1024 bytes, in rows of 128 bytes (64 halves) as the
 // instructions want them: piece c of 16 bytes of row r lies at place c ^ (r % 8).

@@ -13,6 +13,7 @@ struct Rope {
   double base, scale;
   const float* factors;
   int64_t factor_step;
+  Wide<bool> constant = true;  ///< nobody writes to the factors
 
   /// The dimensions of pair d.
   __device__ int64_t left(int64_t d) const { return neox ? d : 2 * d; }

@@ -6,6 +6,7 @@
 #include <cstring>
 #include <limits>
 #include <map>
+#include <optional>
 
 #include "backend/cuda/warpgroup_kernel.cuh"
 
@@ -114,17 +115,22 @@ struct Turns {
   Turns(const WarpgroupProducts& p, const WarpgroupKernel& kernel) {
     all = p.shares * divide_up(p.m, kernel.rows * kernel.down) * divide_up(p.tiles(), kernel.across);
     clusters = std::min(all, clusters_of(kernel));
-    most = clusters == 0 ? std::numeric_limits<int64_t>::max() : divide_up(all, clusters);
+    most = clusters == 0 ? 0 : divide_up(all, clusters);
   }
 };
 
-const WarpgroupKernel& fastest(const WarpgroupKernels& kernels, const WarpgroupProducts& p) {
+/// The kernel that takes least. A tile's shares wait for each other: where the GPU has no room for all of
+/// them at once, it has one.
+const WarpgroupKernel& fastest(const WarpgroupKernels& kernels, WarpgroupProducts& p) {
+  constexpr int64_t kNever = std::numeric_limits<int64_t>::max();
   const auto cost = [&](const WarpgroupKernel& kernel) {
-    const int64_t turns = Turns(p, kernel).most;
-    if (kernel.divides != (p.shares > 1)) return std::numeric_limits<int64_t>::max();
-    return turns == std::numeric_limits<int64_t>::max() ? turns : turns * kernel.cost;
+    if (kernel.divides != (p.shares > 1)) return kNever;
+    const Turns turns(p, kernel);
+    return turns.clusters < p.shares ? kNever : turns.most * kernel.cost;
   };
-  return *std::ranges::min_element(kernels.by_rows, {}, cost);
+  const auto best = [&] { return std::ranges::min_element(kernels.by_rows, {}, cost); };
+  if (p.shares > 1 && cost(*best()) == kNever) p.shares = 1;
+  return *best();
 }
 
 /// The last launch, if one more product can become part of it: it then comes after what was launched since.
@@ -154,18 +160,15 @@ bool has_warpgroup_product(DType weights, int64_t k) {
 
 void warpgroup_product(const WarpgroupProduct& p) {
   const WarpgroupKernels& kernels = kernels_for(p.part.w.dtype);
-  WarpgroupProducts all{};
-  if (const auto last = last_launch(kernels, p)) {
-    all = *last;
-    Device::get().launches().drop_last();
-  } else {
+  const auto last = last_launch(kernels, p);
+  WarpgroupProducts all = last.value_or(WarpgroupProducts{});
+  if (!last) {
     all.rows = p.x, all.scales = p.scales, all.m = p.m, all.k = p.k;
     all.shares = shares_of(p.m, p.part.n, p.k);
   }
   const int64_t part = all.n_parts++;
   all.parts[part] = p.part;
-  all.end_tile[part] =
-      (part == 0 ? 0 : all.end_tile[part - 1]) + (p.part.n + warpgroup::kFeatures - 1) / warpgroup::kFeatures;
+  all.end_tile[part] = (part == 0 ? 0 : all.end_tile[part - 1]) + divide_up(p.part.n, warpgroup::kFeatures);
   const WarpgroupKernel& kernel = fastest(kernels, all);
   const int64_t length = kernels.order.length(p.k);
   all.x = map_of(p.x, p.m, length, length, kernel.rows / kernel.across);
@@ -173,12 +176,17 @@ void warpgroup_product(const WarpgroupProduct& p) {
     all.halves[i] = map_of(all.parts[i].w.data[0], all.parts[i].n, p.k, all.parts[i].stride,
                            warpgroup::kFeatures / kernel.down);
   const Turns turns(all, kernel);
-  const int64_t blocks = kernel.across * kernel.down * turns.all;
-  const Scratch sums(
-      all.shares == 1 ? 0 : static_cast<size_t>(blocks * kernel.rows * warpgroup::kFeatures) * sizeof(float));
-  TL_CHECK(all.shares == 1 || blocks / all.shares * warpgroup::kMultipliers <= kMostCounters,
-           "few tiles have shares");
-  if (all.shares > 1) all.sums = sums.as<float4>(), all.written = counters_for(all.shares);
+  std::optional<Scratch> sums;
+  if (all.shares > 1) {
+    const int64_t blocks = kernel.across * kernel.down * turns.all;
+    TL_CHECK(blocks / all.shares * warpgroup::kMultipliers <= kMostCounters, "few tiles have shares");
+    sums.emplace(static_cast<size_t>(blocks * kernel.rows * warpgroup::kFeatures) * sizeof(float));
+    all.sums = sums->as<float4>(), all.written = counters_for(all.shares);
+  }
+  if (last) {
+    if (!last_launch(kernels, p)) return warpgroup_product(p);  // to make room, what was noted was started
+    Device::get().launches().drop_last();
+  }
   launch_early(kernel.run, static_cast<unsigned>(kernel.across * kernel.down * turns.clusters),
                warpgroup::kThreadsOfBlock, static_cast<size_t>(kernel.shared), all);
 }

@@ -44,7 +44,8 @@ struct WarpgroupProduct {
 /// lie at multiples of 16 bytes, row by row.
 bool has_warpgroup_product(DType weights, int64_t k);
 /// Products of the same rows, asked for one after another, become one launch, up to so many: each alone may
-/// fill a few multiprocessors only. An element's sum is taken in order, whatever the sizes are.
+/// fill a few multiprocessors only. An element's sum is taken in order, or in that of two or four shares
+/// where the product's own sizes ask for them.
 void warpgroup_product(const WarpgroupProduct& p);
 
 }  // namespace tl::cuda
