@@ -195,6 +195,12 @@ void add_matrix_cases(Cases& cases) {
           const Tensor bias = random_tensor(inner, cases.base, {out});
           cases.add(Op::linear, fmt::format("{} with bias", what), {x, w, bias}, {}, {}, activations);
         }
+      // Several rows of x at once and one, several panels, and the last group of a panel cut short.
+      if (block > 1) {
+        Random& inner = cases.begin();
+        const Tensor x = random_tensor(inner, cases.base, {9, 7 * block});
+        cases.add(Op::linear, what, {x, random_weights(inner, type, {19, 7 * block})}, {}, {}, activations);
+      }
       // Every second row of weights, with as many rows of x as tensor cores take.
       if (activations == Activations::q8) {
         const int64_t in = block == 1 ? 72 : block;

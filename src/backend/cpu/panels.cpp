@@ -33,95 +33,127 @@ void interleave_bits(const uint8_t* bits, int r, uint8_t (&to)[32]) {
   }
 }
 
-// pack(block, r, panel): a block of row r into its panel block.
+/// Scale s of row r.
+template <class Byte, size_t fours>
+Byte& scale_at(Byte (&scales)[fours][32], int s, int r) {
+  return scales[s / 4][4 * r + s % 4];
+}
 
-void pack(const BlockQ4_0& b, int r, PanelQ4_0& p) {
-  p.d[r] = b.d;
+// pack(block, r, floats, panel): a block of row r into its floats and its panel block.
+
+void pack(const BlockQ4_0& b, int r, PanelScale& f, PanelQ4_0& p) {
+  f.d[r] = b.d;
   interleave(b.qs, r, p.qs);
 }
 
-void pack(const BlockQ4_1& b, int r, PanelQ4_1& p) {
-  p.d[r] = b.d;
-  p.m[r] = b.m;
+void pack(const BlockQ4_1& b, int r, PanelScaleMin& f, PanelQ4_1& p) {
+  f.d[r] = b.d;
+  f.m[r] = b.m;
   interleave(b.qs, r, p.qs);
 }
 
-void pack(const BlockQ5_0& b, int r, PanelQ5_0& p) {
-  p.d[r] = b.d;
+void pack(const BlockQ5_0& b, int r, PanelScale& f, PanelQ5_0& p) {
+  f.d[r] = b.d;
   interleave_bits(b.qh, r, p.qh);
   interleave(b.qs, r, p.qs);
 }
 
-void pack(const BlockQ5_1& b, int r, PanelQ5_1& p) {
-  p.d[r] = b.d;
-  p.m[r] = b.m;
+void pack(const BlockQ5_1& b, int r, PanelScaleMin& f, PanelQ5_1& p) {
+  f.d[r] = b.d;
+  f.m[r] = b.m;
   interleave_bits(b.qh, r, p.qh);
   interleave(b.qs, r, p.qs);
 }
 
-void pack(const BlockQ8_0& b, int r, PanelQ8_0& p) {
-  p.d[r] = b.d;
+void pack(const BlockQ8_0& b, int r, PanelScale& f, PanelQ8_0& p) {
+  f.d[r] = b.d;
   interleave(reinterpret_cast<const uint8_t*>(b.qs), r, p.qs);
 }
 
-void pack(const BlockQ2K& b, int r, PanelQ2K& p) {
-  p.d[r] = b.d;
-  p.dmin[r] = b.dmin;
+void pack(const BlockQ2K& b, int r, PanelScaleMin& f, PanelQ2K& p) {
+  f.d[r] = b.d;
+  f.m[r] = b.dmin;
   for (int s = 0; s < 16; ++s) {
-    p.scales[s][r] = b.scales[s] & 15;
-    p.mins[s][r] = static_cast<uint8_t>(b.scales[s] >> 4);
+    scale_at(p.scales, s, r) = b.scales[s] & 15;
+    scale_at(p.mins, s, r) = static_cast<uint8_t>(b.scales[s] >> 4);
   }
   for (int half = 0; half < 2; ++half) interleave(b.qs + 32 * half, r, p.qs[half]);
 }
 
-void pack(const BlockQ3K& b, int r, PanelQ3K& p) {
-  p.d[r] = b.d;
-  for (int s = 0; s < 16; ++s) p.scales[s][r] = static_cast<int8_t>(scale_q3k(b.scales, s));
+void pack(const BlockQ3K& b, int r, PanelScale& f, PanelQ3K& p) {
+  f.d[r] = b.d;
+  for (int s = 0; s < 16; ++s) scale_at(p.scales, s, r) = static_cast<int8_t>(scale_q3k(b.scales, s));
   interleave(b.hmask, r, p.hmask);
   for (int half = 0; half < 2; ++half) interleave(b.qs + 32 * half, r, p.qs[half]);
 }
 
 template <class Block, class Panel>
-void pack_k4(const Block& b, int r, Panel& p) {
-  p.d[r] = b.d;
-  p.dmin[r] = b.dmin;
+void pack_k4(const Block& b, int r, PanelScaleMin& f, Panel& p) {
+  f.d[r] = b.d;
+  f.m[r] = b.dmin;
   for (int s = 0; s < 8; ++s) {
     const ScaleMin both = scale_min_k4(b.scales, s);
-    p.scales[s][r] = both.scale;
-    p.mins[s][r] = both.min;
+    scale_at(p.scales, s, r) = both.scale;
+    scale_at(p.mins, s, r) = both.min;
   }
   for (int quarter = 0; quarter < 4; ++quarter) interleave(b.qs + 32 * quarter, r, p.qs[quarter]);
 }
 
-void pack(const BlockQ4K& b, int r, PanelQ4K& p) { pack_k4(b, r, p); }
+void pack(const BlockQ4K& b, int r, PanelScaleMin& f, PanelQ4K& p) { pack_k4(b, r, f, p); }
 
-void pack(const BlockQ5K& b, int r, PanelQ5K& p) {
-  pack_k4(b, r, p);
+void pack(const BlockQ5K& b, int r, PanelScaleMin& f, PanelQ5K& p) {
+  pack_k4(b, r, f, p);
   interleave(b.qh, r, p.qh);
 }
 
-void pack(const BlockQ6K& b, int r, PanelQ6K& p) {
-  p.d[r] = b.d;
-  for (int s = 0; s < 16; ++s) p.scales[s][r] = b.scales[s];
-  for (int quarter = 0; quarter < 4; ++quarter) interleave(b.ql + 32 * quarter, r, p.ql[quarter]);
-  for (int half = 0; half < 2; ++half) interleave(b.qh + 32 * half, r, p.qh[half]);
+void pack(const BlockQ6K& b, int r, PanelScale& f, PanelQ6K& p) {
+  f.d[r] = b.d;
+  for (int s = 0; s < 16; ++s) scale_at(p.scales, s, r) = b.scales[s];
+  for (int half = 0; half < 2; ++half)
+    for (int i = 0; i < 3; ++i) {
+      uint8_t run[32];
+      for (int l = 0; l < 32; ++l) {
+        const unsigned low = b.ql[64 * half + 32 * (i % 2) + l], last = b.ql[64 * half + 32 + l];
+        const unsigned high = b.qh[32 * half + l];
+        const unsigned q = (low >> (i / 2 * 4) & 15u) | (high >> (2 * i) & 3u) << 4;
+        const unsigned q3 = last >> 4 | (high >> 6) << 4;
+        run[l] = static_cast<uint8_t>(q | (q3 >> (4 - 2 * i) & 3u) << 6);
+      }
+      for (int g = 0; g < 8; ++g) std::memcpy(p.qs[half][g][i] + 4 * r, run + 4 * g, 4);
+    }
 }
 
-/// How a format is packed: bytes of a panel block, and the rows [first, first + rows) of w into one panel.
+/// How a format is packed: bytes of a panel of so many blocks, and the rows [first, first + rows) of w into
+/// one.
 struct Packing {
-  int64_t panel_block_bytes;
+  int64_t (*panel_bytes)(int64_t blocks);
   void (*panel)(const Tensor& w, int64_t first, int rows, std::byte* out);
 };
 
+template <class Panel>
+int64_t panel_bytes(int64_t blocks) {
+  const int64_t groups = (blocks + kPanelGroup - 1) / kPanelGroup;
+  return groups * static_cast<int64_t>(sizeof(PanelGroup<Panel>::floats)) +
+         blocks * static_cast<int64_t>(sizeof(Panel));
+}
+
 template <class Block, class Panel>
 void pack_panel(const Tensor& w, int64_t first, int rows, std::byte* out) {
-  auto* panel = reinterpret_cast<Panel*>(out);
+  auto* const groups = reinterpret_cast<PanelGroup<Panel>*>(out);
   const int64_t blocks = w.shape()[1] / info(w.dtype()).block_elements;
-  if (rows < kPanelRows) std::memset(out, 0, static_cast<size_t>(blocks) * sizeof(Panel));
+  if (rows < kPanelRows) std::memset(out, 0, static_cast<size_t>(panel_bytes<Panel>(blocks)));
   for (int r = 0; r < rows; ++r) {
     const auto* row = reinterpret_cast<const Block*>(w.at((first + r) * w.strides()[0]));
-    for (int64_t b = 0; b < blocks; ++b) pack(row[b], r, panel[b]);
+    for (int64_t b = 0; b < blocks; ++b) {
+      PanelGroup<Panel>& group = groups[b / kPanelGroup];
+      pack(row[b], r, group.floats[b % kPanelGroup], group.blocks[b % kPanelGroup]);
+    }
   }
+}
+
+template <int64_t bytes>
+int64_t bytes_of_rows(int64_t elements) {
+  return kPanelRows * bytes * elements;
 }
 
 /// Floats stay as they lie, row after row.
@@ -134,7 +166,7 @@ void copy_rows(const Tensor& w, int64_t first, int rows, std::byte* out) {
 
 template <class Block, class Panel>
 Packing packing() {
-  return {sizeof(Panel), pack_panel<Block, Panel>};
+  return {panel_bytes<Panel>, pack_panel<Block, Panel>};
 }
 
 Packing packing_of(DType dtype) {
@@ -161,9 +193,9 @@ Packing packing_of(DType dtype) {
       return packing<BlockQ6K, PanelQ6K>();
     case DType::f16:
     case DType::bf16:
-      return {kPanelRows * 2, copy_rows<2>};
+      return {bytes_of_rows<2>, copy_rows<2>};
     case DType::f32:
-      return {kPanelRows * 4, copy_rows<4>};
+      return {bytes_of_rows<4>, copy_rows<4>};
     default:
       TL_CHECK(false, "only weights are packed");
   }
@@ -228,7 +260,7 @@ Panels::Panels(const Tensor& w, PanelMemory& memory, ThreadPool& pool) {
 }
 
 int64_t panel_bytes_of(const Tensor& w) {
-  return w.shape()[1] / info(w.dtype()).block_elements * packing_of(w.dtype()).panel_block_bytes;
+  return packing_of(w.dtype()).panel_bytes(w.shape()[1] / info(w.dtype()).block_elements);
 }
 
 void pack_panels(const Tensor& w, int64_t first, int64_t n, std::byte* out) {

@@ -30,53 +30,66 @@ namespace {
 #define TL_UNROLL_BLOCKS TL_UNROLL
 #endif
 
+/// Vectors of a panel block.
+template <int n>
+struct Bytes {
+  U8 v[n];
+};
+
 /// What the formats have in common; those of 256 elements have eight blocks of 32 in a panel block, and an
-/// integer scale for each of these or for each half of them.
+/// integer scale for each of these or for each half of them. quants(bytes(p, j, g), j, g) are those of vector
+/// g of block j; the bytes may hold more.
 template <class P, int blocks, int largest_quant, int log2_centre = -1>
 struct Format {
   using Panel = P;
   static constexpr int kBlocks = blocks, kLog2Centre = log2_centre;
+  static constexpr int64_t kBytes = sizeof(P) + sizeof(typename P::Floats);  ///< of a panel block
   static constexpr bool kCentred = log2_centre >= 0;
   static constexpr bool kScales = blocks > 1, kHalves = false, kMins = false, kSigned = false;
-  static constexpr bool kWords = false;  ///< rows that are taken together are multiplied in 16 bits
+  static constexpr bool kWords = false;   ///< rows that are taken together are multiplied in 16 bits
+  static constexpr int kTogether = 1;     ///< so many blocks, from a multiple on, lie in the same bytes
+  static constexpr bool kPaired = false;  ///< vectors g and g + 4 lie in the same bytes
   /// How many products of four elements fit into the 16 bits of Dots.
   static constexpr int kMost = 32767 / (2 * 127 * largest_quant);
   static constexpr int kAdds = kCentred || kMost > 8 ? 8 : kMost;
-  TL_INLINE static F32 d(const P& p) { return load_f16(p.d); }
 };
 
-/// Four bits, element 4 g + c of a block in the low nibble of run g, element 16 + 4 g + c in the high one.
-TL_INLINE U8 nibbles(const uint8_t (&qs)[4][32], int g) {
-  return bits_from(load_u8(qs[g % 4]), g / 4 * 4, 15);
-}
-
-struct Q4_0 : Format<PanelQ4_0, 1, 15, 3> {
-  TL_INLINE static U8 quants(const Panel& p, int, int g) { return nibbles(p.qs, g); }
-};
-
-struct Q4_1 : Format<PanelQ4_1, 1, 15> {
-  static constexpr bool kMins = true;
-  TL_INLINE static F32 min(const Panel& p) { return load_f16(p.m); }
-  TL_INLINE static U8 quants(const Panel& p, int, int g) { return nibbles(p.qs, g); }
-};
-
-struct Q5_0 : Format<PanelQ5_0, 1, 31, 4> {
-  TL_INLINE static U8 quants(const Panel& p, int, int g) {
-    return nibbles(p.qs, g) | bits_from(load_u8(p.qh), g - 4, 16);
+/// Blocks of 32 whose elements 4 g + c lie in the low nibble of run g, elements 16 + 4 g + c in the high one;
+/// a fifth bit apart.
+template <class P, int largest_quant, int log2_centre = -1>
+struct Nibbles : Format<P, 1, largest_quant, log2_centre> {
+  static constexpr bool kPaired = true, kFifth = largest_quant > 15;
+  TL_INLINE static Bytes<1 + kFifth> bytes(const P& p, int, int g) {
+    if constexpr (kFifth)
+      return {load_u8(p.qs[g % 4]), load_u8(p.qh)};
+    else
+      return {load_u8(p.qs[g % 4])};
+  }
+  TL_INLINE static U8 quants(const Bytes<1 + kFifth>& b, int, int g) {
+    const U8 nibbles = bits_from(b.v[0], g / 4 * 4, 15);
+    if constexpr (kFifth)
+      return nibbles | bits_from(b.v[1], g - 4, 16);
+    else
+      return nibbles;
   }
 };
 
-struct Q5_1 : Format<PanelQ5_1, 1, 31> {
+struct Q4_0 : Nibbles<PanelQ4_0, 15, 3> {};
+
+struct Q4_1 : Nibbles<PanelQ4_1, 15> {
   static constexpr bool kMins = true;
-  TL_INLINE static F32 min(const Panel& p) { return load_f16(p.m); }
-  TL_INLINE static U8 quants(const Panel& p, int, int g) {
-    return nibbles(p.qs, g) | bits_from(load_u8(p.qh), g - 4, 16);
-  }
+};
+
+struct Q5_0 : Nibbles<PanelQ5_0, 31, 4> {};
+
+struct Q5_1 : Nibbles<PanelQ5_1, 31> {
+  static constexpr bool kMins = true;
 };
 
 #ifdef TL_UNSIGNED_WHOLE_DOTS  // a centre costs nothing there
 struct Q8_0 : Format<PanelQ8_0, 1, 255, 7> {
-  TL_INLINE static U8 quants(const Panel& p, int, int g) { return load_u8(p.qs[g]) ^ bytes(128); }
+  TL_INLINE static Bytes<1> bytes(const Panel& p, int, int g) { return {load_u8(p.qs[g])}; }
+  TL_INLINE static U8 quants(const Bytes<1>& b, int, int) { return b.v[0] ^ TL_ISA::bytes(128); }
 };
 #else
 struct Q8_0 : Format<PanelQ8_0, 1, 128> {
@@ -84,81 +97,130 @@ struct Q8_0 : Format<PanelQ8_0, 1, 128> {
 #ifdef TL_DOTS_OF_WORDS
   static constexpr bool kWords = true;
 #endif
-  TL_INLINE static U8 quants(const Panel& p, int, int g) { return load_u8(p.qs[g]); }
+  TL_INLINE static Bytes<1> bytes(const Panel& p, int, int g) { return {load_u8(p.qs[g])}; }
+  TL_INLINE static U8 quants(const Bytes<1>& b, int, int) { return b.v[0]; }
 };
 #endif
 
 struct Q2K : Format<PanelQ2K, 8, 3> {
   static constexpr bool kMins = true, kHalves = true;
-  TL_INLINE static F32 min(const Panel& p) { return load_f16(p.dmin); }
-  TL_INLINE static U8 quants(const Panel& p, int j, int g) {
-    return bits_from(load_u8(p.qs[j / 4][g]), j % 4 * 2, 3);
-  }
+  static constexpr int kTogether = 4;
+  TL_INLINE static Bytes<1> bytes(const Panel& p, int j, int g) { return {load_u8(p.qs[j / 4][g])}; }
+  TL_INLINE static U8 quants(const Bytes<1>& b, int j, int) { return bits_from(b.v[0], j % 4 * 2, 3); }
 };
 
 struct Q3K : Format<PanelQ3K, 8, 7, 2> {
   static constexpr bool kHalves = true;
-  TL_INLINE static U8 quants(const Panel& p, int j, int g) {
-    return bits_from(load_u8(p.qs[j / 4][g]), j % 4 * 2, 3) | bits_from(load_u8(p.hmask[g]), j - 2, 4);
+  static constexpr int kTogether = 4;
+  TL_INLINE static Bytes<2> bytes(const Panel& p, int j, int g) {
+    return {load_u8(p.qs[j / 4][g]), load_u8(p.hmask[g])};
+  }
+  TL_INLINE static U8 quants(const Bytes<2>& b, int j, int) {
+    return bits_from(b.v[0], j % 4 * 2, 3) | bits_from(b.v[1], j - 2, 4);
   }
 };
 
 struct Q4K : Format<PanelQ4K, 8, 15> {
   static constexpr bool kMins = true;
-  TL_INLINE static F32 min(const Panel& p) { return load_f16(p.dmin); }
-  TL_INLINE static U8 quants(const Panel& p, int j, int g) {
-    return bits_from(load_u8(p.qs[j / 2][g]), j % 2 * 4, 15);
-  }
+  static constexpr int kTogether = 2;
+  TL_INLINE static Bytes<1> bytes(const Panel& p, int j, int g) { return {load_u8(p.qs[j / 2][g])}; }
+  TL_INLINE static U8 quants(const Bytes<1>& b, int j, int) { return bits_from(b.v[0], j % 2 * 4, 15); }
 };
 
 struct Q5K : Format<PanelQ5K, 8, 31> {
   static constexpr bool kMins = true;
-  TL_INLINE static F32 min(const Panel& p) { return load_f16(p.dmin); }
-  TL_INLINE static U8 quants(const Panel& p, int j, int g) {
-    return bits_from(load_u8(p.qs[j / 2][g]), j % 2 * 4, 15) | bits_from(load_u8(p.qh[g]), j - 4, 16);
+  static constexpr int kTogether = 2;
+  TL_INLINE static Bytes<2> bytes(const Panel& p, int j, int g) {
+    return {load_u8(p.qs[j / 2][g]), load_u8(p.qh[g])};
+  }
+  TL_INLINE static U8 quants(const Bytes<2>& b, int j, int) {
+    return bits_from(b.v[0], j % 2 * 4, 15) | bits_from(b.v[1], j - 4, 16);
   }
 };
 
 struct Q6K : Format<PanelQ6K, 8, 63, 5> {
   static constexpr bool kHalves = true;
-  TL_INLINE static U8 quants(const Panel& p, int j, int g) {
-    return bits_from(load_u8(p.ql[j / 4 * 2 + j % 2][g]), j % 4 / 2 * 4, 15) |
-           bits_from(load_u8(p.qh[j / 4][g]), j % 4 * 2 - 4, 48);
+  static constexpr int kTogether = 4;
+  TL_INLINE static Bytes<3> bytes(const Panel& p, int j, int g) {
+    const auto& qs = p.qs[j / 4][g];
+    return {load_u8(qs[0]), load_u8(qs[1]), load_u8(qs[2])};
+  }
+  TL_INLINE static U8 quants(const Bytes<3>& b, int j, int) {
+    if (j % 4 < 3) return b.v[j % 4] & TL_ISA::bytes(63);
+    return bits_from(b.v[0], 2, 48) | bits_from(b.v[1], 4, 12) | bits_from(b.v[2], 6, 3);
   }
 };
 
-/// Adds to the totals the dot products of the quants of block j, vectors [first, first + n), with M rows of
-/// activations, whose blocks begin at a and sums; `s` numbers the weights' scale.
-template <class F, int M, int first, int n>
-TL_INLINE void add_dots(const typename F::Panel& p, int j, int s, const int8_t* a, const Q8Rows::Sums* sums,
-                        I32 (&total)[M]) {
+/// How far ahead of the block in use the panels are asked for. They are read in order and once, which the
+/// processor sees for itself, but it stops at each page and does not look far enough ahead for a loop that
+/// does this much with each line.
+constexpr int64_t kAhead = 12288;
+
+/// Asks for what lies ahead of bytes [begin, end) of the panel block at p, when `dots` are known: GCC would
+/// ask for the parts of a whole panel block at once, more requests than a processor keeps in mind.
+TL_INLINE void prefetch(const std::byte* p, int64_t begin, int64_t end, Dots& dots) {
+  constexpr int64_t kLine = 64;
+  for (int64_t line = (begin + kLine - 1) / kLine; line * kLine < end; ++line)
+    prefetch_after(dots, p + kAhead + line * kLine);
+}
+
+/// Adds to the totals the dot products of the quants of T blocks from j on, vectors [first, first + n), with
+/// M rows of activations, whose blocks begin at a and sums. A single row asks for what lies further on than
+/// the panel block, whose bytes begin at `ahead` with its floats counted in.
+template <class F, int M, int T, int first, int n>
+TL_INLINE void add_dots(const typename F::Panel& p, const std::byte* ahead, int j, const int8_t* a,
+                        const Q8Rows::Sums* sums, I32 (&total)[T][M]) {
+  constexpr int kAdds = F::kAdds < n ? F::kAdds : n;
+  static_assert(n % kAdds == 0);
   TL_UNROLL
-  for (int begin = first; begin < first + n; begin += F::kAdds) {
-    Dots d[M];
+  for (int begin = first; begin < first + n; begin += kAdds) {
+    Dots d[T][M];
     if constexpr (F::kCentred)
-      for (int r = 0; r < M; ++r)
-        d[r] = start_from<F::kLog2Centre>(n == 8 ? sums[r].whole : sums[r].halves[first / 4]);
+      for (int t = 0; t < T; ++t)
+        for (int r = 0; r < M; ++r) {
+          const Q8Rows::Sums& of = sums[t * M + r];
+          d[t][r] = start_from<F::kLog2Centre>(n == 8 ? of.whole : of.halves[first / 4]);
+        }
+    decltype(F::bytes(p, j, 0)) bytes;
     TL_UNROLL
-    for (int g = begin; g < begin + F::kAdds; ++g) {
-      if (g >= first + n) break;
-      const U8 q = F::quants(p, j, g);
-      TL_UNROLL
-      for (int r = 0; r < M; ++r) {
-        if constexpr (F::kSigned)
-          d[r] = add_signed_products(d[r], q, a + 32 * r + 4 * g);
-        else
-          d[r] = add_products(d[r], q, a + 32 * r + 4 * g);
-        // Where halves have scales, sums are short and registers few: it loses a twentieth there.
-        if constexpr (M > 1 && !F::kHalves) settle(d[r]);
+    for (int i = begin; i < begin + kAdds; ++i) {
+      const int g = F::kPaired ? i / 2 + i % 2 * 4 : i;
+      if (!F::kPaired || i % 2 == 0) {
+        bytes = F::bytes(p, j, g);
+        if constexpr (M == 1 && (T > 1 || F::kPaired))
+          for (U8& v : bytes.v) keep_in_register(v);
       }
+      TL_UNROLL
+      for (int t = 0; t < T; ++t) {
+        const U8 q = F::quants(bytes, j + t, g);
+        TL_UNROLL
+        for (int r = 0; r < M; ++r) {
+          const int8_t* const four = a + 32 * (t * M + r) + 4 * g;
+          if constexpr (F::kSigned)
+            d[t][r] = add_signed_products(d[t][r], q, four);
+          else
+            d[t][r] = add_products(d[t][r], q, four);
+          // Of many rows, where halves have scales, sums are short and registers few: it loses a twentieth
+          // there.
+          if constexpr (T > 1 || (M > 1 && !F::kHalves)) settle(d[t][r]);
+        }
+      }
+      constexpr int64_t kSteps = F::kBlocks * 8;
+      if constexpr (M == 1)
+        prefetch(ahead, (8 * j + T * i) * F::kBytes / kSteps, (8 * j + T * (i + 1)) * F::kBytes / kSteps,
+                 d[0][0]);
     }
-    if constexpr (F::kScales) {
-      const Scales scales = load_scales(p.scales[s]);
-      TL_UNROLL
-      for (int r = 0; r < M; ++r) total[r] = total[r] + scaled_totals(d[r], scales);
-    } else {
-      TL_UNROLL
-      for (int r = 0; r < M; ++r) total[r] = total[r] + totals(d[r]);
+    TL_UNROLL
+    for (int t = 0; t < T; ++t) {
+      if constexpr (F::kScales) {
+        const int s = F::kHalves ? 2 * (j + t) + first / 4 : j + t;
+        const Scales scales = scales_from(p.scales[s / 4], s % 4);
+        TL_UNROLL
+        for (int r = 0; r < M; ++r) total[t][r] = total[t][r] + scaled_totals(d[t][r], scales);
+      } else {
+        TL_UNROLL
+        for (int r = 0; r < M; ++r) total[t][r] = total[t][r] + totals(d[t][r]);
+      }
     }
   }
 }
@@ -169,7 +231,7 @@ template <class F, int M>
 TL_INLINE void add_dots_of_words(const typename F::Panel& p, int j, const int16_t* a, I32 (&total)[M]) {
   WordDots d[M];
   TL_UNROLL
-  for (int g = 0; g < 8; ++g) add_word_products(d, F::quants(p, j, g), a + 4 * g, 32);
+  for (int g = 0; g < 8; ++g) add_word_products(d, F::quants(F::bytes(p, j, g), j, g), a + 4 * g, 32);
   TL_UNROLL
   for (int r = 0; r < M; ++r) total[r] = total[r] + totals(d[r]);
 }
@@ -178,68 +240,64 @@ TL_INLINE void add_dots_of_words(const typename F::Panel& p, int j, const int16_
 /// The sum of block j's activations times the minima of its halves, negative.
 template <class F>
 TL_INLINE I32 less_minima(const typename F::Panel& p, int j, const Q8Rows::Sums& sums) {
-  return scaled_totals(start_from<0>(sums.halves[0]), load_scales(p.mins[2 * j])) +
-         scaled_totals(start_from<0>(sums.halves[1]), load_scales(p.mins[2 * j + 1]));
+  return scaled_totals(start_from<0>(sums.halves[0]), scales_from(p.mins[j / 2], 2 * j % 4)) +
+         scaled_totals(start_from<0>(sums.halves[1]), scales_from(p.mins[j / 2], 2 * j % 4 + 1));
 }
 
-/// How far ahead of the block in use the panels are asked for. They are read in order and once, which the
-/// processor sees for itself, but it stops at each page and does not look far enough ahead for a loop that
-/// does this much with each line.
-constexpr int64_t kAhead = 12288;
-
-/// Asks for the part of a panel block ahead that corresponds to block j of the one at p. Not before `sum` is
-/// known: GCC would ask for the parts of a whole panel block at once, more requests than a processor keeps in
-/// mind.
-template <class F>
-TL_INLINE void prefetch(const typename F::Panel* p, int j, F32& sum) {
-  constexpr int64_t kPart = sizeof(*p) / F::kBlocks;
-  const std::byte* part = reinterpret_cast<const std::byte*>(p) + kAhead + j * kPart;
-  if constexpr (F::kBlocks > 1) follow(part, sum);
-  TL_UNROLL
-  for (int64_t at = 0; at < kPart; at += 64) __builtin_prefetch(part + at);
+/// Panel block p with its floats and M rows of activations, whose blocks stand from `at` on.
+template <class F, int M>
+TL_INLINE void panel_block_product(const typename F::Panel& p, const typename F::Panel::Floats& floats,
+                                   const std::byte* ahead, const Q8Rows& x, int64_t at, F32 (&sums)[M]) {
+  constexpr int T = M == 1 ? F::kTogether : 1;
+  const F32 d = load_f16(floats.d);
+  F32 min(0.0f);
+  if constexpr (F::kMins) min = load_f16(floats.m);
+  TL_UNROLL_BLOCKS
+  for (int j = 0; j < F::kBlocks; j += T, at += T * M) {
+    const int8_t* const a = x.q + 32 * at;
+    const Q8Rows::Sums* const less_sums = x.less_sums + at;
+    I32 total[T][M];
+    for (auto& of_block : total)
+      for (I32& sum : of_block) sum = {RawI32{}};
+    if constexpr (F::kWords && M > 1) {
+#ifdef TL_DOTS_OF_WORDS
+      add_dots_of_words<F, M>(p, j, x.words + 32 * at, total[0]);
+#endif
+    } else if constexpr (F::kHalves) {
+      add_dots<F, M, T, 0, 4>(p, ahead, j, a, less_sums, total);
+      add_dots<F, M, T, 4, 4>(p, ahead, j, a, less_sums, total);
+    } else {
+      add_dots<F, M, T, 0, 8>(p, ahead, j, a, less_sums, total);
+    }
+    TL_UNROLL
+    for (int t = 0; t < T; ++t) {
+      F32 block_min = min;
+      if constexpr (F::kMins && F::kScales && !F::kHalves)
+        block_min = -min * to_f32(bytes_from(p.mins[(j + t) / 4], (j + t) % 4));
+      TL_UNROLL
+      for (int r = 0; r < M; ++r) {
+        const int64_t place = at + t * M + r;
+        const F32 scale(x.scale[place]);
+        sums[r] = fma(to_f32(total[t][r]), d * scale, sums[r]);
+        if constexpr (F::kMins && F::kHalves)
+          sums[r] = fma(to_f32(less_minima<F>(p, j + t, x.less_sums[place])), min * scale, sums[r]);
+        else if constexpr (F::kMins)
+          sums[r] = fma(block_min, F32(x.scaled_sum[place]), sums[r]);
+      }
+    }
+  }
 }
 
 /// Eight weight rows times M rows of x from `row` on; lane l of sums[r] is x[row + r] . w[l].
 template <class F, int M>
 TL_INLINE void panel_product(const std::byte* panel, const Q8Rows& x, int64_t row, F32 (&sums)[M]) {
-  const auto* p = reinterpret_cast<const typename F::Panel*>(panel);
+  const auto* group = reinterpret_cast<const PanelGroup<typename F::Panel>*>(panel);
   const int64_t blocks = x.blocks();
+  int64_t at = row * blocks;  // Q8Rows::place
   for (int r = 0; r < M; ++r) sums[r] = F32(0.0f);
-  for (int64_t first = 0; first < blocks; first += F::kBlocks, ++p) {
-    const F32 d = F::d(*p);
-    F32 min(0.0f);
-    if constexpr (F::kMins) min = F::min(*p);
-    TL_UNROLL_BLOCKS
-    for (int j = 0; j < F::kBlocks; ++j) {
-      if constexpr (M == 1) prefetch<F>(p, j, sums[0]);
-      const int64_t at = row * blocks + (first + j) * M;  // Q8Rows::place
-      const int8_t* const a = x.q + 32 * at;
-      const Q8Rows::Sums* const less_sums = x.less_sums + at;
-      I32 total[M];
-      for (I32& t : total) t = {RawI32{}};
-      F32 block_min = min;
-      if constexpr (F::kMins && F::kScales && !F::kHalves) block_min = -min * to_f32(load_bytes(p->mins[j]));
-      if constexpr (F::kWords && M > 1) {
-#ifdef TL_DOTS_OF_WORDS
-        add_dots_of_words<F, M>(*p, j, x.words + 32 * at, total);
-#endif
-      } else if constexpr (F::kHalves) {
-        add_dots<F, M, 0, 4>(*p, j, 2 * j, a, less_sums, total);
-        add_dots<F, M, 4, 4>(*p, j, 2 * j + 1, a, less_sums, total);
-      } else {
-        add_dots<F, M, 0, 8>(*p, j, j, a, less_sums, total);
-      }
-      TL_UNROLL
-      for (int r = 0; r < M; ++r) {
-        const F32 scale(x.scale[at + r]);
-        sums[r] = fma(to_f32(total[r]), d * scale, sums[r]);
-        if constexpr (F::kMins && F::kHalves)
-          sums[r] = fma(to_f32(less_minima<F>(*p, j, less_sums[r])), min * scale, sums[r]);
-        else if constexpr (F::kMins)
-          sums[r] = fma(block_min, F32(x.scaled_sum[at + r]), sums[r]);
-      }
-    }
-  }
+  for (int64_t left = blocks / F::kBlocks; left > 0; left -= kPanelGroup, ++group)
+    for (int b = 0; b < kPanelGroup && b < left; ++b, panel += F::kBytes, at += F::kBlocks * M)
+      panel_block_product<F, M>(group->blocks[b], group->floats[b], panel, x, at, sums);
 }
 
 template <class F, int M>

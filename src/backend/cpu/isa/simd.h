@@ -594,27 +594,30 @@ TL_INLINE void store_words(int16_t* p, const int8_t* bytes) {
 #endif
 
 /// Has what was added to these sums added here: of several running sums GCC would put off the additions until
-/// after all products, and keep those on the stack.
+/// after all products, and keep those on the stack. A product that adds by itself stays where it is.
 TL_INLINE void settle([[maybe_unused]] Dots& d) {
-#if defined(__AVX2__)
+#if defined(TL_UNSIGNED_WHOLE_DOTS)
+#elif defined(__AVX2__)
   asm("" : "+v"(d.v));
 #elif defined(TL_NEON)
   asm("" : "+w"(d.v.low), "+w"(d.v.high));
 #endif
 }
 
-/// Has what is done with the pointer done when x is known.
-template <class T>
-TL_INLINE void follow([[maybe_unused]] T*& p, [[maybe_unused]] F32& x) {
+/// Asks for the cache line at p, which may lie outside of any object, when d is known.
+TL_INLINE void prefetch_after([[maybe_unused]] Dots& d, const void* p) {
 #if defined(__AVX2__)
-  asm("" : "+r"(p), "+v"(x.v));
+  asm("prefetcht0 %1" : "+v"(d.v) : "m"(*static_cast<const char*>(p)));
 #elif defined(TL_NEON)
-  asm("" : "+r"(p), "+w"(x.v.low), "+w"(x.v.high));
+  asm("prfm pldl1keep, [%2]" : "+w"(d.v.low), "+w"(d.v.high) : "r"(p));
+#else
+  __builtin_prefetch(p);
 #endif
 }
 
 /// Has x loaded once for all that use it: GCC would let each of them read memory.
-TL_INLINE void keep_in_register([[maybe_unused]] F32& x) {
+template <class Vector>
+TL_INLINE void keep_in_register([[maybe_unused]] Vector& x) {
 #ifdef __AVX2__
   asm("" : "+v"(x.v));
 #endif
@@ -668,40 +671,50 @@ struct Scales {
 #endif
 };
 
-/// Of signed or unsigned bytes.
-template <class Byte>
-TL_INLINE Scales load_scales(const Byte (&p)[8]) {
-  [[maybe_unused]] constexpr bool kSigned = static_cast<Byte>(-1) < Byte{};
-#if defined(__AVX2__)
-  const __m128i bytes = _mm_loadl_epi64(reinterpret_cast<const __m128i*>(p));
-#ifdef TL_WHOLE_DOTS
-  return {bits_as<RawI32>(kSigned ? _mm256_cvtepi8_epi32(bytes) : _mm256_cvtepu8_epi32(bytes))};
-#else
-  const __m128i twice = _mm_unpacklo_epi8(bytes, bytes);
-  return {bits_as<RawI16>(kSigned ? _mm256_cvtepi8_epi16(twice) : _mm256_cvtepu8_epi16(twice))};
+#ifdef __AVX2__
+/// Bytes of every group of four at p, which `places` names from its lowest byte on; 128 names a zero.
+TL_INLINE __m256i chosen_bytes(const void* p, unsigned places) {
+  const __m256i groups =
+      _mm256_setr_epi32(0, 0x04040404, 0x08080808, 0x0c0c0c0c, 0, 0x04040404, 0x08080808, 0x0c0c0c0c);
+  return _mm256_shuffle_epi8(bits_as<__m256i>(load_u8(p).v),
+                             _mm256_add_epi8(_mm256_set1_epi32(static_cast<int>(places)), groups));
+}
 #endif
-#elif defined(TL_NEON)
-  const uint8x8_t bytes = vld1_u8(reinterpret_cast<const uint8_t*>(p));
-  const int16x8_t words =
-      kSigned ? vmovl_s8(vreinterpret_s8_u8(bytes)) : vreinterpretq_s16_u16(vmovl_u8(bytes));
-  return {RawI32{vmovl_s16(vget_low_s16(words)), vmovl_high_s16(words)}};
+
+/// Byte `s` of every group of four, signed or unsigned.
+template <class Byte>
+TL_INLINE I32 bytes_from(const Byte (&fours)[32], int s) {
+  constexpr bool kSigned = static_cast<Byte>(-1) < Byte{};
+#ifdef TL_NEON
+  const auto all = bits_as<Pair<uint32x4_t>>(load_u8(fours).v);
+  const int32x4_t up = vdupq_n_s32(24 - 8 * s), down = vdupq_n_s32(-24);
+  const auto half = [&](uint32x4_t x) {
+    const uint32x4_t top = vshlq_u32(x, up);
+    if constexpr (kSigned) return vshlq_s32(vreinterpretq_s32_u32(top), down);
+    return vreinterpretq_s32_u32(vshlq_u32(top, down));
+  };
+  return {RawI32{half(all.low), half(all.high)}};
 #else
-  Scales s;
-  for (int i = 0; i < 8; ++i) s.v[i] = p[i];
-  return s;
+#ifdef __AVX2__
+  if constexpr (!kSigned)
+    return {bits_as<RawI32>(chosen_bytes(fours, 0x80808000u + static_cast<unsigned>(s)))};
+#endif
+  const RawI32 top = bits_as<RawI32>(load_u8(fours).v) << (24 - 8 * s);
+  return {kSigned ? top >> 24 : top >> 24 & 255};
 #endif
 }
 
-/// Eight unsigned bytes.
-TL_INLINE I32 load_bytes(const uint8_t (&p)[8]) {
-#if defined(__AVX2__)
-  return {bits_as<RawI32>(_mm256_cvtepu8_epi32(_mm_loadl_epi64(reinterpret_cast<const __m128i*>(p))))};
-#elif defined(TL_NEON)
-  return {load_scales(p).v};
+/// The same as scales.
+template <class Byte>
+TL_INLINE Scales scales_from(const Byte (&fours)[32], int s) {
+#if defined(__AVX2__) && !defined(TL_WHOLE_DOTS)
+  constexpr bool kSigned = static_cast<Byte>(-1) < Byte{};
+  const unsigned twice = 0x10001u * static_cast<unsigned>(s);
+  if constexpr (kSigned)
+    return {bits_as<RawI16>(_mm256_srai_epi16(chosen_bytes(fours, 0x00800080u + (twice << 8)), 8))};
+  return {bits_as<RawI16>(chosen_bytes(fours, 0x80008000u + twice))};
 #else
-  I32 r;
-  for (int i = 0; i < 8; ++i) r.v[i] = p[i];
-  return r;
+  return {bytes_from(fours, s).v};
 #endif
 }
 
