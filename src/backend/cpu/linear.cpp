@@ -4,6 +4,7 @@
 // file are read there first and from large pages later.
 #include <fmt/format.h>
 #include <atomic>
+#include <memory>
 #include <vector>
 
 #include "backend/cpu/isa.h"
@@ -135,9 +136,13 @@ void q8_linear(ThreadPool& pool, const Operands& o, void (*kernel)(const Q8Linea
         if (panels != nullptr) {
           range = panels->data() + begin / kPanelRows * panel_bytes;
         } else {
-          packed.resize(static_cast<size_t>((end - begin + kPanelRows - 1) / kPanelRows * panel_bytes));
-          pack_panels(o.w, begin, end - begin, packed.data());
-          range = packed.data();
+          constexpr size_t kLine = 64;  // where panels begin
+          const auto bytes = static_cast<size_t>((end - begin + kPanelRows - 1) / kPanelRows * panel_bytes);
+          packed.resize(bytes + kLine);
+          size_t space = packed.size();
+          void* at = packed.data();
+          pack_panels(o.w, begin, end - begin, static_cast<std::byte*>(std::align(kLine, bytes, at, space)));
+          range = static_cast<const std::byte*>(at);
         }
         kernel({range, panel_bytes, end - begin, rounded.rows, o.out + begin, o.n});
       });
