@@ -200,7 +200,7 @@ __device__ void end_share(const Products& p, const Tile& tile, unsigned turn, Fr
   settle(sums);
   if (p.shares == 2)
     exchange<2, Layout>(p, tile, turn, sums);
-  else if constexpr (Layout::kRows % 32 == 0)
+  else
     exchange<4, Layout>(p, tile, turn, sums);
 }
 

@@ -52,6 +52,7 @@ struct Layout {
   static constexpr int kRows = rows, kAcross = across, kDown = down, kBlocks = across * down;
   static_assert(rows % (8 * across) == 0 && across * down > 1);
   static_assert(!W::kCoded || down == 1, "each thread reads its own");
+  static_assert(!divides || rows % 32 == 0, "four shares have as many pieces of eight rows each");
 
   /// Where the block's tile is among its cluster's.
   static __device__ int column() { return block_of_cluster() % across; }
